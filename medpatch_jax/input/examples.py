@@ -1,0 +1,152 @@
+"""One record -> one example of a modality; a list of examples -> `Batch`.
+
+Dims: B stays, T hours, S pixels, W windows, L pieces, F columns, C labels.
+"""
+
+import dataclasses
+import io
+
+import numpy as np
+from PIL import Image
+
+from medpatch_jax import schema
+from medpatch_jax.input import tokenise
+
+
+@dataclasses.dataclass(frozen=True)
+class Shapes:
+  """Static sizes of a batch.
+
+  Attributes:
+    columns: F, columns of the series.
+    hour_buckets: lengths a series is padded to, ascending; past the last it
+      doubles. Few buckets mean few compilations, many mean little padding.
+    image_size: S, pixels a side.
+    window: L, pieces of a text window with [CLS] and [SEP].
+    max_windows: windows kept of a text, the earliest.
+  """
+
+  columns: int
+  hour_buckets: tuple[int, ...]
+  image_size: int
+  window: int
+  max_windows: int
+
+
+def bucket(n: int, sizes) -> int:
+  """Smallest of `sizes` that holds n; the last one doubled past the end."""
+  for size in sizes:
+    if n <= size:
+      return size
+  size = sizes[-1]
+  while size < n:
+    size *= 2
+  return size
+
+
+def series(record, mean, std) -> dict[str, np.ndarray]:
+  """`ehr` f32[T F] as stored -> z-scored x f32[T F]."""
+  return {"x": (record["ehr"] - mean[None]) / std[None]}
+
+
+def image(record, size: int, rng=None) -> dict[str, np.ndarray]:
+  """`cxr` bytes -> grey image u8[S S], augmented where `rng` is given.
+
+  Augmentation (METHOD.md section 1): one affine map, up to 45 degrees, shift
+  0.15 of the side, scale 0.85 to 1.15.
+  """
+  film = Image.open(io.BytesIO(record["cxr"])).convert("L")
+  film = film.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0)
+  if rng is not None:
+    film = affine(film, rng)
+  return {"image": np.asarray(film, np.uint8)}
+
+
+def affine(film: Image.Image, rng) -> Image.Image:
+  """Rotates, shifts and scales a square film at random; outside is black."""
+  size = film.size[0]
+  angle = np.deg2rad(rng.uniform(-45, 45))
+  scale = rng.uniform(0.85, 1.15)
+  shift = rng.uniform(-0.15, 0.15, 2) * size
+  centre = (size - 1) / 2
+  # PIL wants the map from output to input pixels, about the centre.
+  cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
+  x0 = centre - cos * (centre + shift[0]) - sin * (centre + shift[1])
+  y0 = centre + sin * (centre + shift[0]) - cos * (centre + shift[1])
+  return film.transform(
+    film.size,
+    Image.Transform.AFFINE,
+    (cos, sin, x0, -sin, cos, y0),
+    Image.Resampling.BILINEAR,
+  )
+
+
+def text(record, field, tokeniser: tokenise.Tokeniser, shapes: Shapes):
+  """A note -> piece i32[W L], mask bool[W L] of real pieces."""
+  raw = record[field]
+  raw = raw.decode("utf-8") if isinstance(raw, bytes) else str(raw)
+  piece, mask, _ = tokeniser.windows(raw, shapes.window, shapes.max_windows)
+  return {"piece": piece, "mask": mask}
+
+
+def collate(examples, size: int, modalities, labels: int, shapes: Shapes):
+  """Pads examples to static shapes.
+
+  Args:
+    examples: dicts with `inputs` {modality: its fields, or None if absent},
+      `present` bool[M], `label` f32[C].
+    size: B, rows of the batch; rows past the examples get weight 0.
+    modalities: M names.
+    labels: C.
+    shapes: static sizes.
+
+  Returns:
+    `schema.Batch` of numpy arrays.
+  """
+  pad = {"series": _pad_series, "image": _pad_image, "text": _pad_text}
+  inputs = {}
+  for m in examples[0]["inputs"]:
+    fields = [e["inputs"][m] for e in examples]
+    inputs[m] = pad[schema.KINDS[m]](fields, size, shapes)
+  present = np.zeros((size, len(modalities)), bool)
+  label = np.zeros((size, labels), np.float32)
+  weight = np.zeros((size,), np.float32)
+  for i, e in enumerate(examples):
+    present[i], label[i], weight[i] = e["present"], e["label"], 1.0
+  return schema.Batch(inputs, present, label, weight)
+
+
+def _pad_series(fields, size, shapes):
+  lengths = [0 if f is None else len(f["x"]) for f in fields]
+  T = bucket(max(lengths), shapes.hour_buckets)
+  x = np.zeros((size, T, shapes.columns), np.float32)
+  mask = np.zeros((size, T), bool)
+  for i, f in enumerate(fields):
+    if f is not None:
+      x[i, : lengths[i]] = f["x"]
+      mask[i, : lengths[i]] = True
+  return {"x": x, "mask": mask}
+
+
+def _pad_image(fields, size, shapes):
+  S = shapes.image_size
+  pixels = np.zeros((size, S, S), np.uint8)
+  for i, f in enumerate(fields):
+    if f is not None:
+      pixels[i] = f["image"]
+  return {"image": pixels}
+
+
+def _pad_text(fields, size, shapes):
+  counts = [0 if f is None else len(f["piece"]) for f in fields]
+  windows = tuple(2**k for k in range(12) if 2**k < shapes.max_windows) + (
+    shapes.max_windows,
+  )
+  W = bucket(max(max(counts), 1), windows)
+  piece = np.zeros((size, W, shapes.window), np.int32)
+  mask = np.zeros((size, W, shapes.window), bool)
+  for i, f in enumerate(fields):
+    if f is not None:
+      piece[i, : counts[i]] = f["piece"]
+      mask[i, : counts[i]] = f["mask"]
+  return {"piece": piece, "mask": mask}

@@ -1,0 +1,35 @@
+"""Numbers of a run: JSON lines, and TensorBoard files beside them."""
+
+import json
+import pathlib
+
+import tensorboardX
+
+
+class Log:
+  """Writes metrics.jsonl (no times, so that runs compare) and TensorBoard."""
+
+  def __init__(self, workdir, step: int):
+    """Opens the log and cuts off lines later than `step`."""
+    workdir = pathlib.Path(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    self.path = workdir / "metrics.jsonl"
+    kept = []
+    if self.path.exists():
+      # A killed run may have cut its last line; it has no line break then.
+      whole = self.path.read_text("utf-8").split("\n")[:-1]
+      kept = [line for line in whole if json.loads(line)["step"] <= step]
+    partial = self.path.with_name("metrics.jsonl.partial")
+    partial.write_text("".join(line + "\n" for line in kept), "utf-8")
+    partial.rename(self.path)
+    self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"))
+
+  def write(self, step: int, numbers: dict) -> None:
+    """Appends one line."""
+    with self.path.open("a", encoding="utf-8") as out:
+      out.write(json.dumps({"step": step} | numbers) + "\n")
+    for name, value in numbers.items():
+      self._board.add_scalar(name, value, step)
+
+  def close(self) -> None:
+    self._board.close()
