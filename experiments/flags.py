@@ -1,0 +1,257 @@
+"""Command-line flags -> one frozen `Config`; library code never sees flags."""
+
+import dataclasses
+import pathlib
+
+from absl import flags
+
+from medpatch_jax import presets, schema
+from medpatch_jax.train import loop, parallel
+
+STAGES = ("unimodal", "confidence", "calibrate", "fuse")
+CALIBRATIONS = ("none", "scalar", "label", "position")
+FUSERS = ("concat", "lstm", "transformer")
+HEADS = ("late", "combined", "reduced")
+LOSS_WEIGHTS = ("learned", "uniform", "uncertainty")
+
+
+def define() -> None:
+  """Defines the flags of a training run."""
+  flags.DEFINE_string("data_dir", None, "Folder that data.build wrote.")
+  flags.DEFINE_enum(
+      "task", "phenotyping", tuple(schema.TASKS), "What to predict."
+  )
+  flags.DEFINE_string(
+      "workdir", None, "Folder of the run: checkpoints, caches, results."
+  )
+  flags.DEFINE_enum(
+      "preset", "tiny", tuple(presets.PRESETS), "Sizes of the model."
+  )
+  flags.DEFINE_enum(
+      "stage",
+      "all",
+      ("all", *STAGES),
+      "The stage to run; earlier ones must be complete.",
+  )
+  flags.DEFINE_list(
+      "modalities",
+      None,
+      "Subset of ehr,cxr,rr,dn to learn from; all of the task by default.",
+  )
+  flags.DEFINE_integer(
+      "seed", 0, "Of initialisation, order and dropout.", lower_bound=0
+  )
+  flags.DEFINE_integer(
+      "batch_size", None, "Rows of an update over all devices.", lower_bound=1
+  )
+  flags.DEFINE_float(
+      "learning_rate", None, "Adam's, in every stage.", lower_bound=0.0
+  )
+  flags.DEFINE_float(
+      "adam_b2", 0.999, "Adam's second decay; released 0.9.", 0.0, 1.0
+  )
+  flags.DEFINE_float(
+      "clip", None, "Largest global gradient norm.", lower_bound=0.0
+  )
+  flags.DEFINE_integer(
+      "epochs", None, "Most epochs of stages 1 to 3.", lower_bound=1
+  )
+  flags.DEFINE_integer(
+      "patience",
+      None,
+      "Epochs without a better validation score before stopping.",
+      lower_bound=1,
+  )
+  flags.DEFINE_float(
+      "save_minutes", 1.0, "Least time between two saves.", lower_bound=0.0
+  )
+  flags.DEFINE_enum(
+      "calibration",
+      "position",
+      CALIBRATIONS,
+      "One temperature per modality (scalar), per label, per token position"
+      " and label, or none.",
+  )
+  flags.DEFINE_integer(
+      "calibration_steps",
+      700,
+      "Least updates of stage 2b (at least 5 epochs).",
+      lower_bound=0,
+  )
+  flags.DEFINE_enum(
+      "confidence",
+      "confidence",
+      ("confidence", "entropy"),
+      "What tokens are grouped by.",
+  )
+  flags.DEFINE_list(
+      "threshold",
+      None,
+      "Threshold of the high cluster: one number, or modality=number pairs."
+      " Default 0.75, or 0.8113 bits for entropy.",
+  )
+  flags.DEFINE_enum("fuser", "concat", FUSERS, "Of the joint module.")
+  flags.DEFINE_list(
+      "without", [], "Modules left out: unimodal, missingness, joint."
+  )
+  flags.DEFINE_enum(
+      "loss_weights", "learned", LOSS_WEIGHTS, "Of high, low and late."
+  )
+  flags.DEFINE_enum(
+      "head",
+      "validation",
+      ("validation", *HEADS),
+      "The reported head: fixed, or the best on validation.",
+  )
+  flags.DEFINE_enum(
+      "pairs",
+      "partial",
+      ("partial", "paired"),
+      "Train on all stays, or only on those with every modality.",
+  )
+  flags.DEFINE_list(
+      "as_released",
+      [],
+      "Behaviours of the released code to restore (METHOD.md, bold), or all.",
+  )
+  flags.DEFINE_enum(
+      "parallel", "pmap", parallel.KINDS, "How devices share a batch."
+  )
+  flags.DEFINE_string(
+      "bert",
+      None,
+      "Hugging Face folder of a pretrained BERT-type encoder for the notes.",
+  )
+  flags.DEFINE_string(
+      "vit", None, "timm checkpoint of ViT-S/16 for the films."
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """A run, as values."""
+
+  data_dir: str
+  task: str
+  workdir: pathlib.Path
+  preset: str
+  sizes: presets.Preset
+  modalities: tuple[str, ...]
+  settings: loop.Settings
+  batch_size: int
+  calibration: str
+  calibration_steps: int
+  confidence: str
+  thresholds: dict[str, float]
+  fuser: str
+  without: tuple[str, ...]
+  loss_weights: str
+  head: str
+  pairs: str
+  as_released: tuple[str, ...]
+  parallel: str
+  bert: str | None
+  vit: str | None
+
+
+def config(f, **override) -> Config:
+  """Builds and checks the configuration.
+
+  Args:
+    f: parsed absl flags, or any object with their names.
+    **override: values that replace a flag's.
+
+  Raises:
+    ValueError: a flag is missing, unknown or out of range, or two do not go
+      together; the message names the flag and what it takes.
+  """
+  def get(name):
+    return override[name] if name in override else getattr(f, name)
+
+  for name in ("data_dir", "workdir"):
+    if not get(name):
+      raise ValueError(f"--{name} is missing: pass a folder.")
+  sizes = presets.PRESETS[get("preset")]
+  modalities = _modalities(get("modalities"), get("task"))
+  without = _among(get("without"), WITHOUT, "without")
+  settings = loop.Settings(
+      learning_rate=get("learning_rate") or sizes.learning_rate,
+      b2=get("adam_b2"),
+      clip=get("clip"),
+      epochs=get("epochs") or sizes.epochs,
+      patience=get("patience") or sizes.patience,
+      seed=get("seed"),
+      save_minutes=get("save_minutes"),
+  )
+  if set(without) >= {"unimodal", "missingness", "joint"}:
+    raise ValueError("--without leaves no prediction: leave one module in.")
+  return Config(
+      data_dir=str(get("data_dir")),
+      task=get("task"),
+      workdir=pathlib.Path(get("workdir")),
+      preset=get("preset"),
+      sizes=sizes,
+      modalities=modalities,
+      settings=settings,
+      batch_size=get("batch_size") or sizes.batch_size,
+      calibration=get("calibration"),
+      calibration_steps=get("calibration_steps"),
+      confidence=get("confidence"),
+      thresholds=_thresholds(
+          get("threshold"), modalities, get("confidence")
+      ),
+      fuser=get("fuser"),
+      without=without,
+      loss_weights=get("loss_weights"),
+      head=get("head"),
+      pairs=get("pairs"),
+      as_released=released(get("as_released")),
+      parallel=get("parallel"),
+      bert=get("bert"),
+      vit=get("vit"),
+  )
+
+
+WITHOUT = ("unimodal", "missingness", "joint")
+
+
+def released(names) -> tuple[str, ...]:
+  """Checked names of released behaviours; `all` stands for each."""
+  if list(names) == ["all"]:
+    return schema.RELEASED
+  return _among(names, schema.RELEASED, "as_released")
+
+
+def _among(names, valid, flag) -> tuple[str, ...]:
+  unknown = [name for name in names if name not in valid]
+  if unknown:
+    raise ValueError(
+        f"--{flag}={','.join(names)}: {unknown[0]!r} is unknown; wanted some"
+        f" of {', '.join(valid)}."
+    )
+  return tuple(name for name in valid if name in names)
+
+
+def _modalities(names, task: str) -> tuple[str, ...]:
+  valid = schema.TASKS[task].modalities
+  return _among(names or valid, valid, "modalities")
+
+
+def _thresholds(values, modalities, confidence) -> dict[str, float]:
+  low, high, default = (
+      (0.5, 1.0, 0.75) if confidence == "confidence" else (0.0, 1.0, 0.8113)
+  )
+  out = dict.fromkeys(modalities, default)
+  for value in values or ():
+    name, _, number = value.rpartition("=")
+    try:
+      threshold = float(number)
+    except ValueError:
+      threshold = float("nan")
+    if not low <= threshold <= high or (name and name not in modalities):
+      raise ValueError(
+          f"--threshold={value}: wanted a number in [{low}, {high}], or"
+          f" modality=number with a modality of {', '.join(modalities)}."
+      )
+    out.update({name: threshold} if name else dict.fromkeys(out, threshold))
+  return out
