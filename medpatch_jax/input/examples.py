@@ -81,11 +81,16 @@ def affine(film: Image.Image, rng) -> Image.Image:
   )
 
 
+def string(value) -> str:
+  """A text as TFDS returns it, bytes or str -> str."""
+  return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
 def text(record, field, tokeniser: tokenise.Tokeniser, shapes: Shapes):
   """A note -> piece i32[W L], mask bool[W L] of real pieces."""
-  raw = record[field]
-  raw = raw.decode("utf-8") if isinstance(raw, bytes) else str(raw)
-  piece, mask, _ = tokeniser.windows(raw, shapes.window, shapes.max_windows)
+  piece, mask, _ = tokeniser.windows(
+      string(record[field]), shapes.window, shapes.max_windows
+  )
   return {"piece": piece, "mask": mask}
 
 

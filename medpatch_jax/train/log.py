@@ -9,8 +9,8 @@ import tensorboardX
 class Log:
   """Writes metrics.jsonl (no times, so that runs compare) and TensorBoard."""
 
-  def __init__(self, workdir, step: int):
-    """Opens the log and cuts off lines later than `step`."""
+  def __init__(self, workdir, epoch: int):
+    """Opens the log and cuts off lines of `epoch` and later."""
     workdir = pathlib.Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     self.path = workdir / "metrics.jsonl"
@@ -18,16 +18,17 @@ class Log:
     if self.path.exists():
       # A killed run may have cut its last line; it has no line break then.
       whole = self.path.read_text("utf-8").split("\n")[:-1]
-      kept = [line for line in whole if json.loads(line)["step"] <= step]
+      kept = [line for line in whole if json.loads(line)["epoch"] < epoch]
     partial = self.path.with_name("metrics.jsonl.partial")
     partial.write_text("".join(line + "\n" for line in kept), "utf-8")
     partial.rename(self.path)
     self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"))
 
-  def write(self, step: int, numbers: dict) -> None:
-    """Appends one line."""
+  def write(self, epoch: int, step: int, numbers: dict) -> None:
+    """Appends the line of an epoch that ended at `step`."""
+    line = {"epoch": epoch, "step": step} | numbers
     with self.path.open("a", encoding="utf-8") as out:
-      out.write(json.dumps({"step": step} | numbers) + "\n")
+      out.write(json.dumps(line) + "\n")
     for name, value in numbers.items():
       self._board.add_scalar(name, value, step)
 

@@ -68,12 +68,12 @@ class Stage:
 
 
 def evaluate(
-    mapped,
-    parallel: Parallel,
-    params,
-    frozen,
-    loader: Loader,
-    allocate=lambda name, shape, dtype: np.zeros(shape, dtype),
+  mapped,
+  parallel: Parallel,
+  params,
+  frozen,
+  loader: Loader,
+  allocate=lambda name, shape, dtype: np.zeros(shape, dtype),
 ):
   """One pass over a loader, each row once.
 
@@ -149,13 +149,13 @@ class _Run:
         "%s: goes on from step %d", self.stage.name, int(current.step)
       )
       self.saves.drop_after("best", int(current.step))
-    log = Log(self.workdir, int(current.step))
+    log = Log(self.workdir, progress["epoch"] if restored else -1)
     current = self.parallel.replicate(current)
     if self.stage.score_start and progress["best"] is None:
       loss, value, numbers = self.validate(current, 0.0)
       progress = progress | {"best": value}
       self.saves.save("best", self.parallel.one(current), progress)
-      log.write(0, {"epoch": -1, "loss": loss} | numbers)
+      log.write(-1, 0, {"loss": loss} | numbers)
     for epoch in range(progress["epoch"], self.settings.epochs):
       if progress["stopped"]:
         break
@@ -176,7 +176,7 @@ class _Run:
         current, self.frozen, self.parallel.split(batch)
       )
       done += 1
-      if self.due():
+      if done < self.stage.train.steps and self.due():
         part = progress | {"batch": done}
         self.saves.save("latest", self.parallel.one(current), part)
     host = self.parallel.one(current)
@@ -197,7 +197,7 @@ class _Run:
     progress = _advance(progress, epoch, value, self.settings.patience)
     if progress["best_epoch"] == epoch:
       self.saves.save("best", host, progress)
-    log.write(int(host.step), {"epoch": epoch} | numbers)
+    log.write(epoch, int(host.step), numbers)
     if self.due():
       self.saves.save("latest", host, progress)
     seconds = time.monotonic() - began

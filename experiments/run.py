@@ -1,0 +1,137 @@
+"""An open run: its configuration, records, tokeniser, loaders and devices."""
+
+import functools
+
+import jax
+import numpy as np
+from absl import logging
+
+from experiments.flags import Config
+from medpatch_jax import schema
+from medpatch_jax.input import dataset, examples, loader, tokenise
+from medpatch_jax.train.parallel import Parallel
+
+# Decoded examples are kept in memory up to this many bytes; past it they are
+# decoded anew each epoch.
+MEMORY = 2**30
+
+
+class Run:
+  """What every stage of a run shares."""
+
+  def __init__(self, config: Config):
+    """Opens the dataset.
+
+    Raises:
+      ValueError: nothing built there, or the batch does not divide over the
+        devices.
+    """
+    self.config = config
+    self.data = dataset.Dataset(config.data_dir, config.task)
+    self.labels = self.data.labels
+    self.shapes = config.sizes.shapes(len(self.data.mean))
+    self.parallel = Parallel(config.parallel)
+    self.parallel.check(config.batch_size)
+    self._memory = Memory(MEMORY)
+
+  @functools.cached_property
+  def tokeniser(self) -> tokenise.Tokeniser:
+    """That of --bert, else one trained on the train split's notes."""
+    if self.config.bert:
+      return tokenise.Tokeniser.load(self.config.bert)
+    folder = self.config.workdir / "tokenizer"
+    if not (folder / "tokenizer.json").exists():
+      logging.info("tokenizer: training on the train split's notes")
+      size = self.config.sizes.vocab_size
+      tokenise.Tokeniser.train(self._notes("train"), size).save(folder)
+    return tokenise.Tokeniser.load(folder)
+
+  def _notes(self, split):
+    kinds = [m for m in self.data.modalities if schema.KINDS[m] == "text"]
+    for record in self.data.source(split, kinds):
+      for m in kinds:
+        if record[m]:
+          yield examples.string(record[m])
+
+  def rows(self, split: str, modality: str | None = None) -> np.ndarray:
+    """Rows i64[N] of a split that have `modality` (any, if none is named).
+
+    With --pairs=paired, train and validation keep only stays with every
+    modality.
+    """
+    present = self.data.present(split, self.config.modalities)
+    keep = present.any(axis=1)
+    if modality:
+      keep = present[:, self.config.modalities.index(modality)]
+    if self.config.pairs == "paired" and split != "test":
+      keep = keep & present.all(axis=1)
+    return np.flatnonzero(keep)
+
+  @functools.cache
+  def label(self, split: str) -> np.ndarray:
+    """Labels f32[N C] of a split, in record order."""
+    return self.data.labels_of(split)
+
+  def loader(self, split: str, modality: str, learn: bool) -> loader.Loader:
+    """Batches of one modality's raw input, of the stays that have it."""
+    rows = self.rows(split, modality)
+    kind = schema.KINDS[modality]
+    augment = learn and kind == "image" and self.config.sizes.augment
+    return loader.Loader(
+      rows=rows,
+      batch_size=self.config.batch_size,
+      fetch=functools.partial(self._example, split, modality),
+      collate=functools.partial(
+        examples.collate,
+        modalities=self.config.modalities,
+        labels=len(self.labels),
+        shapes=self.shapes,
+      ),
+      seed=self.config.settings.seed if learn else None,
+      lengths=self.data.hours(split)[rows] if kind == "series" else None,
+      augment=augment,
+    )
+
+  def _example(self, split, modality, row, rng):
+    key = (split, modality, row)
+    if rng is None and key in self._memory:
+      return self._memory[key]
+    source = self._source(split, modality)
+    example = {
+      "inputs": {modality: self._fields(modality, source[row], rng)},
+      "present": self._present(split)[row],
+      "label": self.label(split)[row],
+    }
+    if rng is None:
+      self._memory[key] = example
+    return example
+
+  def _fields(self, modality, record, rng):
+    kind = schema.KINDS[modality]
+    if kind == "series":
+      return examples.series(record, self.data.mean, self.data.std)
+    if kind == "image":
+      return examples.image(record, self.shapes.image_size, rng)
+    return examples.text(record, modality, self.tokeniser, self.shapes)
+
+  @functools.cache
+  def _source(self, split, modality):
+    return self.data.source(split, (modality,))
+
+  @functools.cache
+  def _present(self, split):
+    return self.data.present(split, self.config.modalities)
+
+
+class Memory(dict):
+  """A dict of examples that takes no more once `limit` bytes are in it."""
+
+  def __init__(self, limit: int):
+    super().__init__()
+    self._left = limit
+
+  def __setitem__(self, key, example):
+    size = sum(x.nbytes for x in jax.tree.leaves(example))
+    if size <= self._left:
+      self._left -= size
+      super().__setitem__(key, example)

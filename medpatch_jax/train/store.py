@@ -1,0 +1,46 @@
+"""Rows of arrays computed once and kept on disk, whole or not at all."""
+
+import json
+import pathlib
+import shutil
+
+import numpy as np
+
+
+class Writer:
+  """Allocates .npy files in a folder that gets its name when all is written."""
+
+  def __init__(self, folder):
+    """Starts the store `folder`; an unfinished one of before is dropped."""
+    self.folder = pathlib.Path(folder)
+    self._partial = self.folder.with_name(self.folder.name + ".partial")
+    shutil.rmtree(self._partial, ignore_errors=True)
+    self._partial.mkdir(parents=True)
+    self._arrays: list[np.memmap] = []
+
+  def allocate(self, name: str, shape, dtype) -> np.ndarray:
+    """A new array on disk, to be filled by rows."""
+    array = np.lib.format.open_memmap(
+      self._partial / f"{name}.npy", "w+", dtype, shape
+    )
+    self._arrays.append(array)
+    return array
+
+  def finish(self, key: dict) -> None:
+    """Flushes, writes the key the content depends on, and names the folder."""
+    for array in self._arrays:
+      array.flush()
+    (self._partial / "key.json").write_text(json.dumps(key, sort_keys=True))
+    shutil.rmtree(self.folder, ignore_errors=True)
+    self._partial.rename(self.folder)
+
+
+def read(folder, key: dict) -> dict[str, np.ndarray] | None:
+  """The arrays of a store, memory-mapped; None if absent or of another key."""
+  folder = pathlib.Path(folder)
+  path = folder / "key.json"
+  if not path.exists() or json.loads(path.read_text()) != json.loads(
+    json.dumps(key)
+  ):
+    return None
+  return {p.stem: np.load(p, mmap_mode="r") for p in folder.glob("*.npy")}
