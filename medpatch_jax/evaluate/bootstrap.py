@@ -38,7 +38,7 @@ class Resampled:
 
 
 def draw(
-    subject: np.ndarray, resamples: int = 1000, seed: int = 0
+  subject: np.ndarray, resamples: int = 1000, seed: int = 0
 ) -> np.ndarray:
   """Draws patients with replacement.
 
@@ -68,7 +68,7 @@ def draw(
 
 
 def resample(
-    logits: np.ndarray, label: np.ndarray, counts: np.ndarray
+  logits: np.ndarray, label: np.ndarray, counts: np.ndarray
 ) -> Resampled:
   """Scores every label under every resample.
 
@@ -83,7 +83,7 @@ def resample(
   logits, label = metrics.check(logits, label)
   if counts.shape[1] != len(logits):
     raise ValueError(
-        f"counts are for {counts.shape[1]} rows, logits have {len(logits)}."
+      f"counts are for {counts.shape[1]} rows, logits have {len(logits)}."
     )
   rows = max(1, BLOCK_BYTES // max(1, counts[:1].nbytes))
 
@@ -92,8 +92,8 @@ def resample(
       return np.full((2, len(counts)), np.nan)
     ranking = metrics.rank(logits[:, c], label[:, c])
     blocks = [
-        metrics.score_weighted(ranking, counts[r : r + rows])
-        for r in range(0, len(counts), rows)
+      metrics.score_weighted(ranking, counts[r : r + rows])
+      for r in range(0, len(counts), rows)
     ]
     return np.concatenate(blocks, axis=1)
 
@@ -103,7 +103,7 @@ def resample(
 
 
 def interval(
-    values: np.ndarray, level: float = 0.95
+  values: np.ndarray, level: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray]:
   """Percentile interval over resamples, leaving undefined ones out.
 

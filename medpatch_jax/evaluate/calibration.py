@@ -24,10 +24,10 @@ def probability(logits: np.ndarray) -> np.ndarray:
 
 
 def ece(
-    prob: np.ndarray,
-    label: np.ndarray,
-    weight: np.ndarray | None = None,
-    bins: int = 10,
+  prob: np.ndarray,
+  label: np.ndarray,
+  weight: np.ndarray | None = None,
+  bins: int = 10,
 ) -> np.ndarray:
   """Expected calibration error of the confidence in the likelier class.
 
@@ -69,13 +69,13 @@ def _edges(bins: int) -> np.ndarray:
   step = float(np.float32(1) / np.float32(bins))
   place = np.arange(bins + 1)
   edges = np.where(
-      place < (bins + 1) // 2, step * place, 1 - step * (bins - place)
+    place < (bins + 1) // 2, step * place, 1 - step * (bins - place)
   )
   return edges.astype(np.float32)
 
 
 def brier(
-    prob: np.ndarray, label: np.ndarray, weight: np.ndarray | None = None
+  prob: np.ndarray, label: np.ndarray, weight: np.ndarray | None = None
 ) -> np.ndarray:
   """Mean squared error of prob f[N C] against label [N C]: f64[C].
 
@@ -105,10 +105,10 @@ class Reliability:
 
 
 def reliability(
-    prob: np.ndarray,
-    label: np.ndarray,
-    weight: np.ndarray | None = None,
-    bins: int = 10,
+  prob: np.ndarray,
+  label: np.ndarray,
+  weight: np.ndarray | None = None,
+  bins: int = 10,
 ) -> Reliability:
   """Reliability curve of prob f[N C]; arguments as `ece`."""
   prob, label = metrics.check(prob, label, weight)

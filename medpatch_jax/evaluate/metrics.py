@@ -52,7 +52,7 @@ def rank(score: np.ndarray, label: np.ndarray) -> Ranking:
 
 
 def score_weighted(
-    ranking: Ranking, weight: np.ndarray
+  ranking: Ranking, weight: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
   """Scores one label under R sets of row weights at once.
 
@@ -72,7 +72,7 @@ def score_weighted(
   total = seen[:, -1].astype(np.float64)
   at_end = seen[:, ranking.end].astype(np.float64)
   at_start = np.where(
-      ranking.start > 0, seen[:, ranking.start - 1], np.zeros((), sums)
+    ranking.start > 0, seen[:, ranking.start - 1], np.zeros((), sums)
   ).astype(np.float64)
   true_at_end = hits[:, ranking.last].astype(np.float64)
   true_here = np.diff(true_at_end, axis=1, prepend=0.0)
@@ -92,7 +92,7 @@ def score_weighted(
 
 
 def check(
-    logits: np.ndarray, label: np.ndarray, weight: np.ndarray | None = None
+  logits: np.ndarray, label: np.ndarray, weight: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
   """Drops rows of weight 0 and refuses what cannot be scored.
 
@@ -110,15 +110,15 @@ def check(
   logits, label = np.asarray(logits), np.asarray(label)
   if logits.ndim != 2 or logits.shape != label.shape:
     raise ValueError(
-        f"logits are {logits.shape} and labels {label.shape}; both must be"
-        " [rows, labels]."
+      f"logits are {logits.shape} and labels {label.shape}; both must be"
+      " [rows, labels]."
     )
   if weight is not None:
     weight = np.asarray(weight)
     if weight.shape != logits.shape[:1] or (weight < 0).any():
       raise ValueError(
-          f"weight is {weight.shape} with minimum {weight.min(initial=0)}; it"
-          f" must be {logits.shape[:1]} and not negative."
+        f"weight is {weight.shape} with minimum {weight.min(initial=0)}; it"
+        f" must be {logits.shape[:1]} and not negative."
       )
     logits, label = logits[weight > 0], label[weight > 0]
   logits = logits.astype(np.result_type(logits, np.float32), copy=False)
@@ -130,7 +130,7 @@ def check(
 
 
 def scores(
-    logits: np.ndarray, label: np.ndarray, weight: np.ndarray | None = None
+  logits: np.ndarray, label: np.ndarray, weight: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
   """AUROC f64[C] and AUPRC f64[C] of logits f[N C]; arguments as `check`.
 
@@ -145,8 +145,8 @@ def scores(
     nothing = np.full(kept.shape[1], np.nan)
     return nothing, nothing.copy()
   pairs = [
-      score_weighted(rank(kept[:, c], label[:, c]), row_weight[None])
-      for c in range(kept.shape[1])
+    score_weighted(rank(kept[:, c], label[:, c]), row_weight[None])
+    for c in range(kept.shape[1])
   ]
   auroc, auprc = np.array(pairs)[:, :, 0].T
   return auroc, auprc
@@ -172,7 +172,7 @@ def mean(values: np.ndarray) -> tuple[float | None, int]:
 
 
 def summary(
-    logits: np.ndarray, label: np.ndarray, weight: np.ndarray | None = None
+  logits: np.ndarray, label: np.ndarray, weight: np.ndarray | None = None
 ) -> dict[str, float | int | None]:
   """What training watches; arguments as `check`.
 

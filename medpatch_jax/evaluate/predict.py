@@ -29,11 +29,11 @@ class Predictions:
 
 
 def predict(
-    apply: Callable[[Any], Mapping[str, Any]],
-    batches: Iterable[Any],
-    *,
-    rows: int | None = None,
-    index: Callable[[Any], Any] | None = None,
+  apply: Callable[[Any], Mapping[str, Any]],
+  batches: Iterable[Any],
+  *,
+  rows: int | None = None,
+  index: Callable[[Any], Any] | None = None,
 ) -> Predictions:
   """Collects logits of every row of weight above 0.
 
@@ -69,8 +69,8 @@ def predict(
       heads = tuple(outputs)
     if set(heads) != set(outputs):
       raise ValueError(
-          f"heads changed between batches: {sorted(heads)} and then"
-          f" {sorted(outputs)}."
+        f"heads changed between batches: {sorted(heads)} and then"
+        f" {sorted(outputs)}."
       )
     if index is not None:
       numbers.append(np.asarray(index(batch))[real])
@@ -83,7 +83,7 @@ def predict(
   if not collected:
     raise ValueError("there are no batches to predict.")
   joined = {
-      k: np.concatenate([part[k] for part in collected]) for k in collected[0]
+    k: np.concatenate([part[k] for part in collected]) for k in collected[0]
   }
   order = _order(numbers, len(joined["label"]), rows)
   joined = {k: v[order] for k, v in joined.items()}
@@ -95,8 +95,8 @@ def _order(numbers: list, seen: int, rows: int | None) -> np.ndarray | slice:
   """The order that sorts rows by number, after checking each is there once."""
   if rows is not None and seen != rows:
     raise ValueError(
-        f"{seen} rows were predicted, the split has {rows}. Padding rows must"
-        " have weight 0 and all others weight 1."
+      f"{seen} rows were predicted, the split has {rows}. Padding rows must"
+      " have weight 0 and all others weight 1."
     )
   if not numbers:
     return slice(None)
@@ -104,7 +104,7 @@ def _order(numbers: list, seen: int, rows: int | None) -> np.ndarray | slice:
   wrong = np.flatnonzero(np.sort(numbers) != np.arange(seen))
   if len(wrong):
     raise ValueError(
-        f"rows must come exactly once each: number {int(wrong[0])} of {seen}"
-        " is missing or comes twice."
+      f"rows must come exactly once each: number {int(wrong[0])} of {seen}"
+      " is missing or comes twice."
     )
   return np.argsort(numbers)
