@@ -1,0 +1,243 @@
+"""Chest films of the twin: anatomy, noise, and one region per label.
+
+A film is a smooth chest (lungs, mediastinum, slow random shading) with mild
+noise. Its central square is cut into 6 x 6 regions; 25 of them belong to the
+phenotypes and one to death. Where a label's item is shown, its region bears
+an opacity with a texture of its own. Textures are slow enough to survive
+shrinking to 64 pixels and JPEG, and differ between labels, so that a patch
+tells its label even to an encoder that pools patches before it knows where
+they lie.
+
+Dims: F films, C = 26 labels (phenotypes, then death), H W pixels.
+"""
+
+import dataclasses
+import functools
+import io
+
+import numpy as np
+from PIL import Image
+
+from data.synthetic import model, people
+
+GRID = 6
+ASPECT = 1.1  # width over height, the same for all films
+AMPLITUDE = 42.0  # grey levels at the peak of a texture
+NOISE = 4.0  # grey levels of pixel noise
+NUM_LABELS = model.NUM_PHENOTYPES + 1
+
+# Waves (across, down) in cycles per region; each once as cosine, once as sine.
+WAVES = (
+  (0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0), (1, 2), (2, 1), (1, -2),
+  (2, -1), (2, 2), (2, -2), (0, 3),
+)  # fmt: skip
+
+
+@functools.cache
+def patterns(size):
+  """Textures f32[C H W] of every label on a film of short side `size`."""
+  height, width = size, int(round(size * ASPECT))
+  cell = size / GRID
+  left = (width - size) / 2
+  y, x = np.mgrid[:height, :width] + 0.5
+  out = np.zeros((NUM_LABELS, height, width), np.float32)
+  for label in range(NUM_LABELS):
+    row, column = cells()[label]
+    v = (y - row * cell) / cell - 0.5
+    u = (x - left - column * cell) / cell - 0.5
+    window = np.cos(np.pi * np.clip(u, -0.5, 0.5))
+    window = window * np.cos(np.pi * np.clip(v, -0.5, 0.5))
+    across, down = WAVES[label // 2]
+    phase = 2 * np.pi * (across * u + down * v)
+    wave = np.cos(phase) if label % 2 == 0 else np.sin(phase)
+    out[label] = AMPLITUDE * np.sqrt(np.maximum(window, 0)) * wave
+  return out
+
+
+def cells():
+  """(row, column) of each label's region, spread over the grid."""
+  order = [(i * 7) % (GRID * GRID) for i in range(GRID * GRID)]
+  return [divmod(i, GRID) for i in order[:NUM_LABELS]]
+
+
+@functools.cache
+def anatomy(size, lateral):
+  """A mean chest f32[H W] in grey levels; lungs are dark."""
+  height, width = size, int(round(size * ASPECT))
+  y, x = np.mgrid[:height, :width]
+  y = (y + 0.5) / height - 0.5
+  x = ((x + 0.5) / width - 0.5) * ASPECT
+  lungs = [(0.0, 0.3)] if lateral else [(-0.22, 0.17), (0.22, 0.17)]
+  out = np.full((height, width), 150.0)
+  for centre, half in lungs:
+    inside = ((x - centre) / half) ** 2 + ((y + 0.02) / 0.4) ** 2
+    out -= 60 / (1 + np.exp(8 * (inside - 1)))
+  out += 20 / (1 + np.exp(-12 * (y - 0.3)))
+  return out.astype(np.float32)
+
+
+@functools.cache
+def _shades(size):
+  """Slow waves f32[8 H W] whose random sums shade a film."""
+  height, width = size, int(round(size * ASPECT))
+  y, x = np.mgrid[:height, :width] / size
+  waves = [
+    np.cos(np.pi * (a * x + b * y) + c)
+    for a, b, c in [
+      (1, 0, 0), (0, 1, 0), (1, 1, 0), (1, -1, 1), (2, 0, 1), (0, 2, 1),
+      (2, 1, 2), (1, 2, 2),
+    ]  # fmt: skip
+  ]
+  return np.stack(waves).astype(np.float32)
+
+
+def render(rng, shown, lateral, size):
+  """A film u8[H W] showing the items bool[C] at short side `size`."""
+  shade = rng.standard_normal(8).astype(np.float32) * 4
+  out = anatomy(size, lateral) + rng.normal(0, 5)
+  out = out + np.tensordot(shade, _shades(size), 1)
+  out = out + NOISE * rng.standard_normal(out.shape, np.float32)
+  if shown.any():
+    out = out + patterns(size)[shown].sum(0)
+  return np.clip(np.rint(out), 0, 255).astype(np.uint8)
+
+
+def encode(film):
+  """JPEG bytes of u8[H W] film."""
+  out = io.BytesIO()
+  Image.fromarray(film).save(out, "JPEG", quality=92)
+  return out.getvalue()
+
+
+@dataclasses.dataclass
+class Films:
+  """Studies of one chunk; a stay's last AP film of a window is its evidence.
+
+  subject (row) i64[F], time ms since 1970 i64[F], view (row of VIEWS) i64[F],
+  shown bool[F C]. `last` and `early` i64[N] give the film that a stay's
+  phenotyping and mortality record uses, -1 for none.
+  """
+
+  subject: np.ndarray
+  time: np.ndarray
+  view: np.ndarray
+  shown: np.ndarray
+  last: np.ndarray
+  early: np.ndarray
+
+
+# View, procedure, and the words of the DICOM codes.
+VIEWS = (
+  ("AP", "CHEST (PORTABLE AP)", "antero-posterior"),
+  ("PA", "CHEST (PA AND LAT)", "postero-anterior"),
+  ("LATERAL", "CHEST (PA AND LAT)", "lateral"),
+  ("LL", "CHEST (PA AND LAT)", "left lateral"),
+  ("", "CHEST (PORTABLE AP)", ""),
+)
+MS = 1000
+WINDOW = people.MORTALITY_HOURS * people.HOUR
+
+
+def draw(rng, folk, presence):
+  """Draws which films exist, when, and what they show, as Films."""
+  label = folk.label[folk.of_admission]
+  death = folk.death[folk.of_admission]
+  n = len(folk.stay_id)
+  prior = np.append(model.PREVALENCE, model.DEATH_RATE)
+  channel = model.EVIDENCE["phenotyping"]["cxr"]
+  fatal = model.EVIDENCE["in_hospital_mortality"]["cxr"]
+
+  early_time, late_time = _times(rng, folk, presence)
+  used = np.where(late_time >= 0, late_time, early_time)
+  subject, time, view, shown = [], [], [], []
+
+  def add(stay, at, which, items):
+    subject.append(folk.of_subject_n[stay])
+    time.append(at)
+    view.append(which)
+    shown.append(items)
+
+  def decoys(count):
+    return channel.decoy(rng, prior, (count, NUM_LABELS))[..., 0]
+
+  # The evidence: phenotypes in the stay's last film, death in the last one
+  # of the first 48 hours; often the same film.
+  index = np.full((2, n), -1)
+  count = 0
+  for i, at in enumerate((early_time, late_time)):
+    stay = np.flatnonzero(at >= 0)
+    items = decoys(len(stay))
+    final = at[stay] == used[stay]
+    items[final, :-1] = channel.draw(rng, label[stay])[final, :, 0]
+    if i == 0:
+      items[:, -1] = np.where(
+        folk.long[stay], fatal.draw(rng, death[stay])[:, 0], items[:, -1]
+      )
+    add(stay, at[stay], np.zeros(len(stay), int), items)
+    index[i, stay] = count + np.arange(len(stay))
+    count += len(stay)
+
+  for stay, at, which in _others(rng, folk, early_time, used):
+    add(stay, at, which, decoys(len(stay)))
+  return Films(
+    np.concatenate(subject),
+    np.concatenate(time),
+    np.concatenate(view),
+    np.concatenate(shown),
+    last=np.where(late_time >= 0, index[1], index[0]),
+    early=np.where(folk.long, index[0], -1),
+  )
+
+
+def _times(rng, folk, presence):
+  """Time ms of each stay's last AP film up to hour 48, and of one after.
+
+  -1 for none. A few lie on the very edge of a window, or a minute after 48 h.
+  """
+  n = len(folk.stay_id)
+  start, end = folk.intime * MS, folk.outtime * MS
+  middle = np.minimum(end, start + WINDOW * MS)
+  rate = np.where(folk.long, presence.cxr_early, presence.cxr_short)
+  at = start + (rng.random(n) * (middle - start)).astype(np.int64)
+  edge = rng.random(n)
+  at = np.where(edge < 0.03, start, np.where(edge > 0.97, middle, at))
+  early = np.where(rng.random(n) < rate, at, -1)
+  room = end - middle - 60 * MS
+  at = middle + 60 * MS + (rng.random(n) * np.maximum(room, 0)).astype(np.int64)
+  edge = rng.random(n)
+  at = np.where(edge < 0.05, middle + 60 * MS, np.where(edge > 0.97, end, at))
+  exists = folk.long & (room >= 0) & (rng.random(n) < presence.cxr_late)
+  return early, np.where(exists, at, -1)
+
+
+def _others(rng, folk, early, used):
+  """Films no record uses: (stay, time, view) of each kind.
+
+  AP ones before the last, other views in the window, AP ones outside it (some
+  by one minute), and outpatients' weeks before an admission.
+  """
+  n = len(folk.stay_id)
+  start, end = folk.intime * MS, folk.outtime * MS
+
+  def some(rate, where=True):
+    return np.flatnonzero((rng.random(n) < rate) & where)
+
+  # The film before the last of its window is neither window's last.
+  stay = some(0.4, early > start + 60 * MS)
+  at = start[stay] + (rng.random(len(stay)) * (early - start)[stay]).astype(int)
+  yield stay, np.minimum(at, early[stay] - MS), np.zeros(len(stay), int)
+  stay = some(0.12)
+  at = start[stay] + (rng.random(len(stay)) * (end - start)[stay]).astype(int)
+  yield stay, at, rng.integers(1, len(VIEWS), len(stay))
+  stay = some(0.25, used >= 0)
+  yield stay, np.minimum(used[stay] + 1, end[stay]), rng.integers(1, 4, len(stay))
+  for edge, sign in ((start, -1), (end, 1)):
+    stay = some(0.1)
+    minutes = np.where(
+      rng.random(len(stay)) < 0.3, 1, rng.integers(1, 180, len(stay))
+    )
+    yield stay, edge[stay] + sign * minutes * 60 * MS, np.zeros(len(stay), int)
+  stay = some(0.05)
+  days = rng.integers(25, 50, len(stay))
+  at = folk.admit[folk.of_admission[stay]] * MS - days * people.DAY * MS
+  yield stay, at + 12345, rng.integers(0, 3, len(stay))

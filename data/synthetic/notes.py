@@ -1,0 +1,246 @@
+"""Radiology reports and discharge notes of the twin.
+
+A stay's evidence sentences stand in its first report, those of phenotyping
+also in the discharge note, among sentences that carry none; at most the first
+300 words hold evidence, so that a cap on the number of windows never cuts it.
+
+Dims: N stays, A admissions, R notes, C = 26 labels (death last).
+"""
+
+import dataclasses
+import random
+
+import numpy as np
+
+from data.synthetic import model, people, sentences
+
+MINUTE = 60
+NUM_LABELS = model.NUM_PHENOTYPES + 1
+LONG_SHARE = 0.03  # of notes have over 510 pieces
+
+
+def shuffle_in(rng, evidence, noise, frames, shown):
+  """Sentences in random order, one for each shown label.
+
+  Args:
+    rng: random.Random.
+    evidence: WORDS.
+    noise: sentences of this note without evidence.
+    frames: sentence frames with two places.
+    shown: labels (ints) to show.
+
+  Returns:
+    List of str.
+  """
+  out = list(noise)
+  for label in shown:
+    first, *others = evidence[label]
+    out.append(rng.choice(frames).format(first, rng.choice(others)))
+  rng.shuffle(out)
+  return out
+
+
+def _pad(rng, text, bank):
+  """Sentences after `text` until it has well over 510 words."""
+  words = len(text.split())
+  more = []
+  while words < 620:
+    more.append(rng.choice(bank))
+    words += len(more[-1].split())
+  return text + "\n" + "\n".join(more)
+
+
+def report(rng, shown):
+  """Text of one radiology report that shows the labels `shown` (ints)."""
+  bank = sentences.REPORT_NOISE
+  noise = rng.sample(bank, rng.randint(3, 6))
+  body = shuffle_in(rng, sentences.WORDS, noise, sentences.REPORT_FRAMES, shown)
+  half = max(1, len(body) - 2)
+  text = (
+    "EXAMINATION:  CHEST (PORTABLE AP)\n \nINDICATION:  ___ year old patient "
+    f"in the ICU // interval change, lines, tubes\n \nFINDINGS: \n \n"
+    f"{' '.join(body[:half])}\n \nIMPRESSION: \n \n{' '.join(body[half:])}\n"
+  )
+  return _pad(rng, text, bank) if rng.random() < LONG_SHARE else text
+
+
+def discharge(rng, shown):
+  """Text of one discharge note that shows the labels `shown` (ints)."""
+  bank = sentences.COURSE_NOISE
+  noise = rng.sample(bank, rng.randint(5, 9))
+  body = shuffle_in(rng, sentences.WORDS, noise, sentences.COURSE_FRAMES, shown)
+  text = (
+    " \nName:  ___                     Unit No:   ___\n \n"
+    "Admission Date:  ___              Discharge Date:   ___\n \n"
+    "Service: MEDICINE\n \nBrief Hospital Course:\n"
+    f"{' '.join(body)}\n \nDischarge Medications:\n"
+    "1. Acetaminophen 325 mg PO Q6H, as needed\n2. Docusate 100 mg PO BID\n \n"
+    "Discharge Disposition:\nHome\n \nFollowup Instructions:\n___\n"
+  )
+  return _pad(rng, text, bank) if rng.random() < LONG_SHARE else text
+
+
+@dataclasses.dataclass
+class Notes:
+  """Notes of one chunk, sorted by subject, time and sequence.
+
+  subject (row) i64[R], admission (row) i64[R], time and stored s i64[R], kind
+  "RR", "AR", "DS" or "AD", named (radiology: hadm_id is given) bool[R], text.
+  """
+
+  subject: np.ndarray
+  admission: np.ndarray
+  time: np.ndarray
+  kind: np.ndarray
+  named: np.ndarray
+  text: list
+
+
+@dataclasses.dataclass
+class Linked:
+  """What records use, per stay: items bool[N C] and which sources exist.
+
+  `report` bool[N 25], `fatal` bool[N] and `course` bool[N 25] are the shown
+  items; `in_stay`, `in_48h` and `has_discharge` bool[N] the presence.
+  """
+
+  report: np.ndarray
+  fatal: np.ndarray
+  course: np.ndarray
+  in_stay: np.ndarray
+  in_48h: np.ndarray
+  has_discharge: np.ndarray
+
+
+def draw(rng, folk, presence):
+  """Draws all notes of one chunk.
+
+  Returns:
+    (radiology Notes, discharge Notes, Linked).
+  """
+  words = random.Random(int(rng.integers(2**62)))
+  radiology, linked = _radiology(rng, words, folk, presence)
+  discharges, course, has = _discharges(rng, words, folk, presence)
+  linked.course = course[folk.of_admission]
+  linked.has_discharge = has[folk.of_admission]
+  return radiology, discharges, linked
+
+
+def _first_times(rng, folk, presence):
+  """Time s i64[N] of each stay's first report, -1 for none.
+
+  In stays of at least 48 h it lies before hour 48 or, in some, only after.
+  Times are whole minutes inside the window.
+  """
+  n = len(folk.stay_id)
+  begin = -(-folk.intime // MINUTE) * MINUTE
+  middle = np.minimum(folk.outtime, folk.intime + people.MORTALITY_HOURS * 3600)
+  minutes = (middle - begin) // MINUTE
+  edge = rng.random(n)
+  part = np.where(edge < 0.02, 0, np.where(edge > 0.98, 1, rng.random(n) ** 2))
+  early = begin + (part * minutes).astype(np.int64) * MINUTE
+  begin = (middle // MINUTE + 1) * MINUTE
+  minutes = (folk.outtime - begin) // MINUTE
+  late = begin + (rng.random(n) * np.maximum(minutes, 0)).astype(int) * MINUTE
+  rate = np.where(folk.long, presence.rr_early, presence.rr_short)
+  is_early = rng.random(n) < rate
+  is_late = folk.long & (minutes > 0) & (rng.random(n) < presence.rr_late)
+  return np.where(is_early, early, np.where(is_late, late, -1)), is_early
+
+
+def _radiology(rng, words, folk, presence):
+  """Radiology Notes, and Linked without its discharge note."""
+  n = len(folk.stay_id)
+  at, is_early = _first_times(rng, folk, presence)
+  label = folk.label[folk.of_admission]
+  death = folk.death[folk.of_admission]
+  channel = model.EVIDENCE["phenotyping"]["rr"]
+  fatal = model.EVIDENCE["in_hospital_mortality"]["rr"]
+  shown = channel.draw(rng, label)[..., 0]
+  in_48h = is_early & folk.long
+  decoy = fatal.decoy(rng, model.DEATH_RATE, (n,))[..., 0]
+  dying = np.where(in_48h, fatal.draw(rng, death)[..., 0], decoy)
+  prior = np.append(model.PREVALENCE, model.DEATH_RATE)
+  decoys = channel.decoy(rng, prior, (2 * n, NUM_LABELS))[..., 0]
+
+  rows = []  # stay, time, order at one time, kind, text
+  for i in np.flatnonzero(at >= 0):
+    items = np.flatnonzero(np.append(shown[i], dying[i]))
+    rows.append((i, at[i], 0, "RR", report(words, items)))
+    if rng.random() < 0.05:
+      text = words.choice(sentences.ADDENDUM)
+      rows.append((i, at[i], 1, "AR", text))
+  for i in np.repeat(np.arange(n), rng.poisson(0.9, n) * (at >= 0)):
+    room = (folk.outtime[i] - at[i]) // MINUTE
+    if room > 1:
+      later = at[i] + (1 + int(rng.integers(room))) * MINUTE
+      if later <= folk.outtime[i]:
+        rows.append((i, later, 0, "RR", report(words, ())))
+  for i in np.flatnonzero((at < 0) & (rng.random(n) < 0.1)):
+    middle = (folk.intime[i] + folk.outtime[i]) // 2 // MINUTE * MINUTE
+    rows.append((i, middle, 0, "RR", ""))  # a note of no length is no note
+  rows += _outside(rng, words, folk, decoys)
+
+  stay = np.array([r[0] for r in rows], np.int64)
+  admission = folk.of_admission[stay]
+  notes = _sorted(
+    folk.of_subject[admission], admission, rows, rng.random(len(rows)) < 0.7
+  )
+  return notes, Linked(shown, dying, None, at >= 0, in_48h, None)
+
+
+def _outside(rng, words, folk, decoys):
+  """Reports before and after a stay, some by one minute, with decoys."""
+  n = len(folk.stay_id)
+  begin = -(-folk.intime // MINUTE) * MINUTE
+  end = folk.outtime // MINUTE * MINUTE
+  for side, (edge, sign) in enumerate(((begin, -1), (end, 1))):
+    for i in np.flatnonzero(rng.random(n) < 0.12):
+      minutes = 1 if rng.random() < 0.3 else int(rng.integers(1, 180))
+      items = np.flatnonzero(decoys[side * n + i])
+      yield i, edge[i] + sign * minutes * MINUTE, 0, "RR", report(words, items)
+
+
+def _discharges(rng, words, folk, presence):
+  """Discharge Notes, items bool[A 25] of each admission's, and which have one.
+
+  Rarely an admission has two; the later one counts, with its addendum.
+  """
+  n = len(folk.hadm_id)
+  channel = model.EVIDENCE["phenotyping"]["dn"]
+  shown = channel.draw(rng, folk.label)[..., 0]
+  decoys = channel.decoy(rng, model.PREVALENCE, shown.shape)[..., 0]
+  has = rng.random(n) < presence.dn
+  rows = []
+  for i in range(n):
+    time = folk.discharge[i] // people.DAY * people.DAY  # dated, not timed
+    if not has[i]:
+      if rng.random() < 0.2:
+        rows.append((i, time, 0, "DS", ""))
+      continue
+    if rng.random() < 0.02:
+      text = discharge(words, np.flatnonzero(decoys[i]))
+      rows.append((i, time, 0, "DS", text))
+    text = discharge(words, np.flatnonzero(shown[i]))
+    rows.append((i, time, 1, "DS", text))
+    if rng.random() < 0.02:
+      rows.append((i, time, 2, "AD", words.choice(sentences.ADDENDUM)))
+  admission = np.array([r[0] for r in rows], np.int64)
+  named = np.ones(len(rows), bool)
+  notes = _sorted(folk.of_subject[admission], admission, rows, named)
+  return notes, shown, has
+
+
+def _sorted(subject, admission, rows, named):
+  """Notes of `rows` in order of subject, time and rank."""
+  time = np.array([r[1] for r in rows], np.int64)
+  rank = np.array([r[2] for r in rows], np.int64)
+  order = np.lexsort((rank, time, subject))
+  return Notes(
+    subject[order],
+    admission[order],
+    time[order],
+    np.array([r[3] for r in rows], dtype=object)[order],
+    named[order],
+    [rows[i][4] for i in order],
+  )

@@ -1,0 +1,104 @@
+"""Words of the twin's notes: which sentence shows which label.
+
+A label shows as one sentence holding two of its own words; all other words
+are shared by every label, or by notes without any. No word of WORDS occurs in
+the rest of the texts (a test asserts it).
+"""
+
+# In the order of schema.PHENOTYPES, then in-hospital death. The first word is
+# in each of the label's sentences, beside one of the others.
+WORDS = (
+  ("oliguria", "azotemia", "anuria", "creatinine"),
+  ("hemiparesis", "aphasia", "dysarthria", "thrombectomy"),
+  ("troponin", "infarction", "angiography", "thrombolysis"),
+  ("fibrillation", "palpitations", "amiodarone", "flutter"),
+  ("dialysis", "nephropathy", "fistula", "hyperphosphatemia"),
+  ("emphysema", "hyperinflation", "bronchodilator", "wheezing"),
+  ("dehiscence", "seroma", "anastomosis", "reoperation"),
+  ("pacemaker", "bradyarrhythmia", "asystole", "telemetry"),
+  ("cardiomegaly", "orthopnea", "furosemide", "congestion"),
+  ("angioplasty", "stenting", "atherosclerosis", "bypass"),
+  ("neuropathy", "retinopathy", "gangrene", "gastroparesis"),
+  ("metformin", "glycemia", "insulin", "glipizide"),
+  ("atorvastatin", "cholesterol", "triglycerides", "dyslipidemia"),
+  ("hypertensive", "lisinopril", "amlodipine", "chlorthalidone"),
+  ("hyponatremia", "hypokalemia", "hypernatremia", "repletion"),
+  ("melena", "hematochezia", "hematemesis", "endoscopy"),
+  ("nephrosclerosis", "renovascular", "aldosteronism", "papilledema"),
+  ("cirrhosis", "ascites", "jaundice", "paracentesis"),
+  ("hemoptysis", "fibrosis", "nodule", "interstitial"),
+  ("epistaxis", "laryngitis", "stridor", "sinusitis"),
+  ("atelectasis", "effusion", "pneumothorax", "thoracentesis"),
+  ("consolidation", "pneumonia", "sputum", "infiltrate"),
+  ("intubation", "hypoxemia", "hypercapnia", "ventilator"),
+  ("septicemia", "bacteremia", "lactate", "cultures"),
+  ("vasopressor", "norepinephrine", "hypoperfusion", "mottling"),
+  ("moribund", "agonal", "futility", "irreversible"),
+)
+
+# {} {} take the label's own two words.
+REPORT_FRAMES = (
+  "There is {} with {}.",
+  "Findings suggest {}, {} also.",
+  "New {} and {} noted.",
+  "Impression favors {} with {}.",
+)
+COURSE_FRAMES = (
+  "Course notable for {} and {}.",
+  "Managed for {} with {}.",
+  "Team addressed {}, then {}.",
+  "Problem list adds {} / {}.",
+)
+
+REPORT_NOISE = (
+  "Comparison is made to the prior study from ___.",
+  "The osseous structures are grossly unremarkable.",
+  "A right internal jugular line ends in the mid vena cava.",
+  "Patient rotation limits the evaluation.",
+  "No free air beneath the diaphragm.",
+  "Hilar contours are within normal limits.",
+  "The trachea is midline.",
+  "An enteric tube courses below the field of view.",
+  "Degenerative changes are seen in the spine.",
+  "Surgical clips project over the upper abdomen.",
+  "The aortic knob is calcified.",
+  "Lung volumes are low, similar to before.",
+  "Soft tissues are unremarkable.",
+  "There is no acute fracture.",
+  "Technique: single frontal portable view.",
+  "Monitoring leads overlie the chest.",
+  "The study is otherwise unchanged.",
+  'The referring team was told by "phone" at the time of review.',
+  "Recommend follow up, if clinically indicated.",
+  "Mild scoliosis is present, as before.",
+)
+COURSE_NOISE = (
+  "The patient was seen by physical therapy and walked in the hall.",
+  "Diet was advanced as tolerated, without problems.",
+  "Home medicines were continued except as listed below.",
+  "The family was updated daily at the bedside.",
+  "Social work met with the patient, and then again later.",
+  "Vital signs were stable on the day of discharge.",
+  "Lines were removed before transfer to the floor.",
+  "Pain was controlled with acetaminophen.",
+  "The patient slept well and had no complaints.",
+  "Nutrition recommended supplements with meals.",
+  "Skin was intact on daily exam.",
+  "Prophylaxis was given with subcutaneous heparin.",
+  "Code status: full, confirmed on admission.",
+  'He or she reported feeling "much better" by the third day.',
+  "Follow up was arranged with the primary care office.",
+  "Immunizations are up to date per the record.",
+  "Labs were drawn each morning and reviewed.",
+  "The patient lives with a spouse, one cat, and two dogs.",
+  "There is no known drug allergy.",
+  "Smoking was denied; alcohol is taken on occasion.",
+  "Bowel regimen was started with good effect.",
+  "Occupational therapy cleared the patient for home.",
+  "Outside records were requested but not received.",
+  "Appetite was fair, weight was recorded weekly.",
+)
+ADDENDUM = (
+  "ADDENDUM:  The above was discussed with the team by telephone at ___.",
+  "ADDENDUM:  Wording was corrected; the conclusion is unchanged.",
+)

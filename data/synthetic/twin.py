@@ -1,0 +1,149 @@
+"""Writes the synthetic twin: raw files in MIMIC's layout, and truth.csv."""
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+from data.synthetic import (
+  charts,
+  films,
+  hospital,
+  model,
+  notes,
+  people,
+  tables,
+  truth,
+  vitals,
+)
+
+CHUNK_ROWS = 1_500_000  # chart rows held in memory at a time, about
+MAX_CHUNK = 400  # subjects
+
+
+def write(
+  out,
+  *,
+  subjects=2000,
+  seed=0,
+  layout="v2.2",
+  density=0.05,
+  gzip=True,
+  film_size=128,
+  presence=None,
+  progress=None,
+):
+  """Writes the raw files of `subjects` subjects below `out`.
+
+  Whole or not at all: everything is written to a temporary sibling, which is
+  renamed at the end. The same arguments give the same bytes. Layouts of one
+  seed hold the same people, events, films and notes.
+
+  Args:
+    out: folder to create; may exist if empty.
+    subjects: number of subjects; about 1.06 stays of each pass the cohort's
+      rules.
+    seed: int.
+    layout: "v1.0", "v2.2" or "v3.1".
+    density: share of MIMIC's event density; 1 is 4,300 chart rows a stay.
+      Evidence is charted whatever the density.
+    gzip: whether tables are .csv.gz or .csv.
+    film_size: short side of the films in pixels.
+    presence: model.Presence; the published rates if None.
+    progress: called with (subjects done, subjects); None for silence.
+
+  Raises:
+    ValueError: a bad argument, or `out` exists and is not empty.
+  """
+  _check(out, subjects, layout, density, film_size)
+  parent = os.path.dirname(os.path.abspath(out))
+  os.makedirs(parent, exist_ok=True)
+  work = tempfile.mkdtemp(prefix=f".{os.path.basename(out)}.", dir=parent)
+  try:
+    folder = tables.Folder(work, layout, gzip)
+    _write_all(
+      folder, subjects, seed, density, film_size, presence or model.Presence(),
+      progress or (lambda done, total: None),
+    )  # fmt: skip
+    folder.close()
+    os.chmod(work, 0o755)
+    if os.path.isdir(out):
+      os.rmdir(out)
+    os.rename(work, out)
+  except BaseException:
+    shutil.rmtree(work, ignore_errors=True)
+    raise
+
+
+def _check(out, subjects, layout, density, film_size):
+  if layout not in tables.LAYOUTS:
+    raise ValueError(f"layout {layout!r}: want one of {', '.join(tables.LAYOUTS)}")
+  for name, value, low, high in (
+    ("subjects", subjects, 1, 1_500_000),
+    ("density", density, 0, 10),
+    ("film_size", film_size, 64, 2048),
+  ):
+    if not low <= value <= high:
+      raise ValueError(f"{name} {value}: want {low} to {high}")
+  if os.path.exists(out) and (not os.path.isdir(out) or os.listdir(out)):
+    raise ValueError(f"{out}: exists and is not empty; want a new folder")
+
+
+def _write_all(folder, subjects, seed, density, film_size, presence, progress):
+  """All tables, subject chunk by subject chunk."""
+  per_subject = vitals.ROWS_PER_STAY * density * 1.2 + 100
+  size = int(np.clip(CHUNK_ROWS / per_subject, 16, MAX_CHUNK))
+  hospital.write_dictionaries(folder)
+  lab_id = 1
+  for first in range(0, subjects, size):
+    count = min(size, subjects - first)
+    rng = np.random.default_rng([seed, first])
+    lab_id = write_chunk(
+      folder, rng, first, count, subjects, density, film_size, presence, lab_id
+    )
+    progress(first + count, subjects)
+
+
+def write_chunk(
+  folder, rng, first, count, total, density, film_size, presence, lab_id
+):
+  """Draws and writes one chunk of subjects; returns the next labevent_id."""
+  # One stream each, so that a change in one leaves the others as they are.
+  streams = rng.spawn(7)
+  folk = people.draw(streams[0], first, count, total)
+  hospital.write(folder, streams[1], folk)
+
+  label = folk.label[folk.of_admission]
+  death = folk.death[folk.of_admission]
+  shown = model.EVIDENCE["phenotyping"]["ehr"].draw(streams[2], label)[..., 0]
+  dying = model.EVIDENCE["in_hospital_mortality"]["ehr"].draw(streams[2], death)
+  rows = vitals.draw(streams[2], folk, shown, dying, density)
+  folder.write("chartevents", charts.chartevents(streams[3], folk, rows, density))
+  labs = charts.labevents(streams[4], folk, rows, density, lab_id)
+  folder.write("labevents", labs)
+  folder.write("outputevents", charts.outputevents(streams[3], folk, density))
+
+  film = films.draw(streams[5], folk, presence)
+  hospital.write_films(folder, streams[5], folk, film, film_size)
+  radiology, discharge, linked = notes.draw(streams[6], folk, presence)
+  hospital.write_notes(folder, folk, radiology, discharge)
+  truth.write(folder, folk, shown, dying, film, linked)
+  return lab_id + len(labs)
+
+
+def bar(stream=None):
+  """A progress function that keeps one line with the time left."""
+  stream = stream or sys.stderr
+  start = time.monotonic()
+
+  def show(done, total):
+    left = (time.monotonic() - start) / done * (total - done)
+    end = "\n" if done == total else ""
+    text = f"\rsynthetic twin: {done:,} of {total:,} subjects, {left:.0f} s left "
+    stream.write(text + end)
+    stream.flush()
+
+  return show
