@@ -67,21 +67,38 @@ class Stage:
   score_start: bool = False
 
 
-def evaluate(
-  mapped,
-  parallel: Parallel,
-  params,
-  frozen,
-  loader: Loader,
-  allocate=lambda name, shape, dtype: np.zeros(shape, dtype),
-):
-  """One pass over a loader, each row once.
+def batches(mapped, parallel: Parallel, params, frozen, loader: Loader):
+  """Evaluates a loader's batches one by one.
 
   Args:
     mapped: `parallel.evaluate(step.eval_step(forward))`.
     parallel: places the batches.
     params, frozen: replicated.
     loader: batches.
+
+  Yields:
+    (positions i64[b] in `loader.rows` of the real rows, loss total, loss
+    count, {output: array[b ...]}).
+  """
+  for positions, batch in loader.epoch():
+    sums, rows = mapped(params, frozen, parallel.split(batch))
+    real = positions >= 0
+    total, count = (float(x) for x in parallel.one(sums))
+    outputs = {k: v[real] for k, v in parallel.rows(rows).items()}
+    yield positions[real], total, count, outputs
+
+
+def evaluate(
+    mapped,
+    parallel: Parallel,
+    params,
+    frozen,
+    loader: Loader,
+    allocate=lambda name, shape, dtype: np.zeros(shape, dtype),
+):
+  """One pass over a loader, each row once; arguments as of `batches`.
+
+  Args:
     allocate: (name, shape, dtype) -> array that takes an output's rows.
 
   Returns:
@@ -90,17 +107,16 @@ def evaluate(
   total = count = 0.0
   outputs: dict[str, np.ndarray] = {}
   seen = np.zeros(len(loader.rows), np.int64)
-  for positions, batch in loader.epoch():
-    sums, rows = mapped(params, frozen, parallel.split(batch))
-    loss, n = parallel.one(sums)
-    total, count = total + float(loss), count + float(n)
-    real = positions >= 0
-    seen[positions[real]] += 1
-    for name, values in parallel.rows(rows).items():
+  for positions, loss, n, rows in batches(
+      mapped, parallel, params, frozen, loader
+  ):
+    total, count = total + loss, count + n
+    seen[positions] += 1
+    for name, values in rows.items():
       if name not in outputs:
         shape = (len(loader.rows), *values.shape[1:])
         outputs[name] = allocate(name, shape, values.dtype)
-      outputs[name][positions[real]] = values[real]
+      outputs[name][positions] = values
   if not (seen == 1).all():
     raise AssertionError("a row was evaluated more or less than once")
   return (total / count if count else math.nan), outputs
