@@ -46,8 +46,9 @@ def shorten(name: str, width: int = NAME) -> str:
   if len(short) <= width:
     return short
   cut = short[: width - 1]
-  words = cut.rsplit(" ", 1)[0] if " " in cut else cut
-  return words.rstrip(" ,;(") + "."
+  if short[width - 1] != " " and " " in cut:
+    cut = cut.rsplit(" ", 1)[0]
+  return cut.rstrip(" ,;(") + "."
 
 
 def text(result: dict) -> str:
