@@ -1,0 +1,230 @@
+"""Builds a dataset from raw files; `python -m data.build --help`.
+
+From MIMIC's own files, or from a synthetic twin in their format, to sharded
+records with presence flags, their metadata and a report.
+"""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import tempfile
+
+from absl import flags
+
+from data import errors
+from data.errors import InputError, nearest
+from data.mimic import cohort as cohorts
+from data.mimic import rules as rules_lib
+from data.progress import Progress
+from medpatch_jax import schema
+
+_LAYOUTS = ("v1.0", "v2.2", "v3.1")
+
+
+def build(
+  *,
+  source,
+  task,
+  data_dir,
+  mimic_iv=None,
+  mimic_cxr=None,
+  mimic_note=None,
+  raw_dir=None,
+  subjects=2000,
+  seed=0,
+  layout="v2.2",
+  density=0.05,
+  rules=None,
+  validation_list=None,
+  test_list=None,
+  threads=None,
+  memory="2GB",
+  overwrite=False,
+  quiet=False,
+):
+  """Builds `data_dir/<task>/1.0.0`, whole or not at all.
+
+  Args:
+    source: "mimic" or "synthetic".
+    task: a name of `schema.TASKS`.
+    data_dir: where datasets lie; created.
+    mimic_iv, mimic_cxr, mimic_note: folders as downloaded. Without the second
+      no stay has a film, without the third none has notes.
+    raw_dir: where the synthetic twin's raw files are, or are to be written;
+      by default a folder of `data_dir` named after the next four.
+    subjects, seed, layout, density: of the synthetic twin.
+    rules: `rules.Rules`.
+    validation_list, test_list: files of `subject_id,0|1`; who is in neither
+      is in train. Without them a hash of subject_id gives 70/10/20.
+    threads: as many as there are cores by default; changes no byte.
+    memory: what DuckDB may hold, as "2GB"; it spills to disk beyond.
+    overwrite: replaces a dataset that is already there.
+    quiet: no progress on stderr.
+
+  Returns:
+    Path of the dataset's folder.
+
+  Raises:
+    InputError: something given is not as it must be.
+  """
+  rules = rules or rules_lib.Rules()
+  _check(source, task, memory, threads)
+  final = pathlib.Path(data_dir) / task / "1.0.0"
+  if final.exists() and not overwrite:
+    raise InputError(
+      f"{final}: a dataset is already there; pass --overwrite to replace it."
+    )
+  if source == "synthetic":
+    raw_dir = _twin(data_dir, raw_dir, subjects, seed, layout, density, quiet)
+    mimic_iv, mimic_cxr, mimic_note = (
+      raw_dir / n for n in ("mimiciv", "mimic-cxr-jpg", "mimic-iv-note")
+    )
+  elif mimic_iv is None:
+    raise InputError("--source=mimic needs --mimic_iv=DIR.")
+  from data.mimic import extract
+
+  created = _make(final.parent)
+  work = pathlib.Path(tempfile.mkdtemp(prefix=".part-", dir=final.parent))
+  try:
+    extract.extract(
+      work / "dataset",
+      work,
+      task=task,
+      roots=(mimic_iv, mimic_cxr, mimic_note),
+      rules=rules,
+      lists=(validation_list, test_list),
+      threads=threads or os.cpu_count(),
+      memory=memory,
+      twin=source == "synthetic",
+      quiet=quiet,
+    )
+    if final.exists():
+      final.rename(work / "replaced")
+    (work / "dataset").rename(final)
+  finally:
+    shutil.rmtree(work, ignore_errors=True)
+    for folder in created:
+      if folder.exists() and not any(folder.iterdir()):
+        folder.rmdir()
+  return final
+
+
+def _check(source, task, memory, threads):
+  for name, value, choices in (
+    ("source", source, ("synthetic", "mimic")),
+    ("task", task, tuple(schema.TASKS)),
+  ):
+    if value not in choices:
+      raise InputError(
+        f"--{name}={value}: wanted one of {', '.join(choices)}."
+        f"{nearest(value, choices)}"
+      )
+  if not re.fullmatch(r"\d+(\.\d+)?[MG]B", memory):
+    raise InputError(f"--memory={memory}: wanted a size such as 2GB.")
+  if threads is not None and threads < 1:
+    raise InputError(f"--threads={threads}: wanted 1 or more.")
+
+
+def _make(folder):
+  """Creates a folder; returns those that were not there, inner first."""
+  missing = [p for p in (folder, *folder.parents) if not p.exists()]
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise InputError(
+      f"--data_dir: {folder} cannot be created ({error.strerror})."
+    ) from None
+  return missing
+
+
+def _twin(data_dir, raw_dir, subjects, seed, layout, density, quiet):
+  """Writes the synthetic twin's raw files unless they are there already."""
+  given = {
+    "subjects": subjects,
+    "seed": seed,
+    "layout": layout,
+    "density": density,
+  }
+  name = f"synthetic-{layout}-{subjects}-seed{seed}-density{density:g}"
+  raw_dir = pathlib.Path(raw_dir or pathlib.Path(data_dir) / name)
+  stamp = raw_dir / "arguments.json"
+  if (raw_dir / "mimiciv").is_dir():
+    if stamp.is_file() and json.loads(stamp.read_text("utf-8")) != given:
+      raise InputError(
+        f"--raw_dir={raw_dir}: holds a twin of other --subjects, --seed,"
+        " --layout or --density; give these, or another folder."
+      )
+    return raw_dir
+  from data import synthetic
+
+  with Progress("writing the synthetic twin", quiet=quiet) as progress:
+    try:
+      synthetic.write(
+        raw_dir,
+        **given,
+        gzip=True,
+        progress=lambda done, total: progress.at(done / total),
+      )
+    except ValueError as error:
+      raise InputError(str(error)) from None
+  stamp.write_text(json.dumps(given), "utf-8")
+  return raw_dir
+
+
+def _flags():
+  f = flags
+  f.DEFINE_string("source", None, "synthetic or mimic.", required=True)
+  f.DEFINE_string("task", None, f"{', '.join(schema.TASKS)}.", required=True)
+  f.DEFINE_string("data_dir", None, "Where datasets are kept.", required=True)
+  f.DEFINE_string("mimic_iv", None, "MIMIC-IV's folder, as downloaded.")
+  f.DEFINE_string("mimic_cxr", None, "MIMIC-CXR-JPG's folder; may be absent.")
+  f.DEFINE_string("mimic_note", None, "MIMIC-IV-Note's folder; may be absent.")
+  f.DEFINE_string("raw_dir", None, "Raw files of the synthetic twin.")
+  f.DEFINE_integer("subjects", 2000, "Subjects of the twin.", lower_bound=1)
+  f.DEFINE_integer("seed", 0, "Seed of the twin.", lower_bound=0)
+  f.DEFINE_enum("layout", "v2.2", _LAYOUTS, "Release the twin is laid out as.")
+  f.DEFINE_float(
+    "density", 0.05, "Events of the twin; 1 is as many as MIMIC's."
+  )
+  f.DEFINE_string("carry_in", None, "Hours before intime, as 24h.")
+  for name, choices in rules_lib.CHOICES.items():
+    f.DEFINE_enum(name, None, choices, "See docs/data.md.")
+  f.DEFINE_bool("as_published", False, "The published pipeline's choices.")
+  f.DEFINE_string("validation_list", None, "File of subject_id,0|1.")
+  f.DEFINE_string("test_list", None, "File of subject_id,0|1.")
+  f.DEFINE_integer("threads", None, "Threads; all cores by default.")
+  f.DEFINE_string("memory", "2GB", "Memory DuckDB may hold.")
+  f.DEFINE_bool("overwrite", False, "Replaces a dataset that is there.")
+
+
+def _rules(values):
+  """`rules.Rules` of the flags: as published or ours, then each one given."""
+  base = rules_lib.published() if values.as_published else rules_lib.Rules()
+  given = {n: getattr(values, n) for n in rules_lib.CHOICES}
+  if values.carry_in is not None:
+    hours = re.fullmatch(r"(\d+(?:\.\d+)?)h?", values.carry_in)
+    if not hours:
+      raise InputError(f"--carry_in={values.carry_in}: wanted hours, as 24h.")
+    given["carry_in"] = float(hours.group(1))
+  import dataclasses
+
+  given = {n: v for n, v in given.items() if v is not None}
+  return dataclasses.replace(base, **given)
+
+
+def main(_):
+  v = flags.FLAGS
+  names = (
+    "source task data_dir mimic_iv mimic_cxr mimic_note raw_dir subjects seed"
+    " layout density validation_list test_list threads memory overwrite"
+  ).split()
+  path = build(rules=_rules(v), **{n: getattr(v, n) for n in names})
+  print((path / "report.txt").read_text("utf-8"))
+  print(f"Dataset: {path}")
+
+
+if __name__ == "__main__":
+  _flags()
+  errors.run(main)

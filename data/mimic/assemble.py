@@ -1,0 +1,179 @@
+"""What was joined to a few stays -> their examples, in record order.
+
+Runs in threads: DuckDB, NumPy, zstd and the JPEG codec all release Python's
+lock, and every call reads only its own rows.
+
+Dims: N events, S stays of the call, V variables.
+"""
+
+import collections
+import dataclasses
+
+import numpy as np
+
+from data import images
+from data.mimic import sources
+from medpatch_jax.input import clean, discretise
+
+# Stays assembled at once. Bounds memory, whatever the size of the cohort.
+CHUNK = 64
+
+
+@dataclasses.dataclass
+class Part:
+  """Examples of consecutive stays and what was counted on the way.
+
+  Attributes:
+    examples: dicts for `records.Writer`, stays without an event left out.
+    rows: i64[S'] row in the cohort of each example.
+    counts: (variable, what) -> count, of `clean.clean`, and ("carried", "").
+    bad_films: metadata lines of films that could not be read.
+    films: how many films were opened.
+  """
+
+  examples: list
+  rows: list
+  counts: collections.Counter
+  bad_films: list
+  films: int
+
+
+@dataclasses.dataclass
+class Assembler:
+  """Reads what `sources` left in `connection` and makes examples of it.
+
+  Attributes:
+    connection: DuckDB, with the tables chartevents, labevents and those of
+      the modalities given.
+    cohort: `cohort.Cohort`.
+    rules: `rules.Rules`.
+    cxr_root: folder of MIMIC-CXR-JPG, None without films.
+    notes: which of ("radiology", "discharge") exist.
+  """
+
+  connection: object
+  cohort: object
+  rules: object
+  cxr_root: object = None
+  notes: tuple = ()
+
+  def part(self, start, stop):
+    """Examples of the cohort's rows [start, stop)."""
+    cursor = self.connection.cursor()
+    try:
+      grid, offset, events, counts = self._series(cursor, start, stop)
+      films, bad = self._films(cursor, start, stop)
+      reports = self._texts(cursor, "radiology", start, stop)
+      notes = self._texts(cursor, "discharge", start, stop)
+    finally:
+      cursor.close()
+    part = Part([], [], counts, sorted(bad), len(films) + len(bad))
+    for i in np.flatnonzero(events > 0):
+      row = start + int(i)
+      series = grid[offset[i] : offset[i + 1]]
+      part.rows.append(row)
+      part.examples.append(self._example(row, series, films, reports, notes))
+    return part
+
+  def _series(self, cursor, start, stop):
+    """-> (grid f32[T F], offset i64[S+1], events of each stay i64[S], counts)."""
+    columns = {}
+    for name in ("chartevents", "labevents"):
+      found = cursor.execute(
+        f"SELECT row - {start} AS stay, second, item, number, text FROM {name}"
+        f" WHERE row >= {start} AND row < {stop}"
+      ).fetchnumpy()
+      for key, values in found.items():
+        columns.setdefault(key, []).append(_plain(values))
+    raw = {k: np.concatenate(v) for k, v in columns.items()}
+    variables = self.rules.variables
+    events, counts = clean.clean(
+      raw["stay"].astype(np.int64),
+      raw["second"].astype(np.int64),
+      raw["item"].astype(np.int64),
+      raw["number"].astype(np.float64),
+      raw["text"],
+      variables=variables,
+      outliers=self.rules.outliers,
+    )
+    number = np.bincount(
+      events.stay[events.second >= 0], minlength=stop - start
+    )
+    events = clean.arrange(events, variables, self.rules.ties)
+    if self.rules.items == "table":
+      events = clean.total(events, variables)
+    events, carried = clean.carry(events, self.rules.carry_in, variables)
+    counts["carried", "in"] += carried
+    grid, offset = discretise.discretise(
+      events.stay,
+      events.second / 3600,
+      events.variable,
+      events.value,
+      self.cohort.end[start:stop],
+      variables,
+    )
+    return grid, offset, number, counts
+
+  def _films(self, cursor, start, stop):
+    """-> (row -> (bytes, hour), metadata lines of unreadable films)."""
+    if self.cxr_root is None:
+      return {}, []
+    films, bad = {}, []
+    for row, hour, subject, study, dicom, line in cursor.execute(
+      "SELECT row, hour, subject_id, study_id, dicom_id, line FROM films"
+      f" WHERE row >= {start} AND row < {stop}"
+    ).fetchall():
+      path = sources.film_path(self.cxr_root, subject, study, dicom)
+      try:
+        films[row] = images.shrink(path), hour
+      except images.Unreadable:
+        bad.append(line)
+    return films, bad
+
+  def _texts(self, cursor, name, start, stop):
+    """-> row -> (texts joined by a blank line, hours of each)."""
+    if name not in self.notes:
+      return {}
+    # An addendum comes after its report; the text breaks the last tie.
+    found = cursor.execute(
+      f"SELECT row, hour, text FROM {name} WHERE row >= {start} AND"
+      f" row < {stop} ORDER BY row, {'hour, ' * (name == 'radiology')}seq,"
+      " kind IN ('AR', 'AD'), text"
+    ).fetchall()
+    grouped = {}
+    for row, hour, text in found:
+      texts, hours = grouped.setdefault(row, ([], []))
+      texts.append(text.strip())
+      hours.append(np.nan if hour is None else hour)
+    return {r: ("\n\n".join(t), h) for r, (t, h) in grouped.items()}
+
+  def _example(self, row, series, films, reports, notes):
+    cohort = self.cohort
+    film, film_hour = films.get(row, (b"", np.nan))
+    report, report_hours = reports.get(row, ("", []))
+    note, note_hours = notes.get(row, ("", [np.nan]))
+    return {
+      "stay_id": int(cohort.stay_id[row]),
+      "subject_id": int(cohort.subject_id[row]),
+      "ehr": series,
+      "cxr": film,
+      "rr": report,
+      "dn": note,
+      "present": np.array([True, bool(film), bool(report), bool(note)]),
+      "label": cohort.label[row],
+      "age": np.float32(cohort.age[row]),
+      "gender": cohort.gender[row],
+      "ethnicity": cohort.ethnicity[row],
+      "cxr_hour": np.float32(film_hour),
+      "rr_hours": np.array(report_hours, np.float32),
+      "dn_hour": np.float32(note_hours[0]),
+    }
+
+
+def _plain(values):
+  """A column of DuckDB: masked numbers become NaN, masked text None."""
+  if not isinstance(values, np.ma.MaskedArray):
+    return values
+  if values.dtype == object:
+    return np.where(np.ma.getmaskarray(values), None, values.data)
+  return values.astype(np.float64).filled(np.nan)

@@ -1,0 +1,302 @@
+"""Who is in the dataset: MIMIC.md section 2, each filter counted.
+
+Dims: S stays, C labels.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from data import splits
+from data.errors import InputError
+from data.mimic import ccs, tables
+from medpatch_jax import schema
+
+MORTALITY = "in_hospital_mortality"
+PHENOTYPING = "phenotyping"
+WINDOW = 48 * 3600
+
+_GROUPS = {
+  "WHITE": "White",
+  "BLACK": "Black",
+  "HISPANIC": "Hispanic",
+  "ASIAN": "Asian",
+}
+_UNKNOWN = ("", "UNKNOWN", "UNABLE", "PATIENT", "DECLINED", "NULL")
+
+
+@dataclasses.dataclass
+class Cohort:
+  """Stays in record order: by split, then by a hash of stay_id.
+
+  Attributes:
+    stay_id, subject_id: i64[S].
+    split: i64[S], index into `splits.SPLITS`.
+    end: f64[S], length of the series in hours.
+    label: f32[S C].
+    age: f32[S] in years.
+    gender: list of S words, as charted.
+    ethnicity: list of S groups.
+    filters: (sentence, stays left) of each rule, in order.
+    remarks: sentences for the report.
+    facts: further counts for the report.
+  """
+
+  stay_id: np.ndarray
+  subject_id: np.ndarray
+  split: np.ndarray
+  end: np.ndarray
+  label: np.ndarray
+  age: np.ndarray
+  gender: list
+  ethnicity: list
+  filters: list
+  remarks: list
+  facts: dict
+
+
+def ethnic_group(text):
+  """First word of `race` or `ethnicity` -> one of six groups."""
+  words = (text or "").upper().replace("/", " ").replace("-", " ").split()
+  first = words[0] if words else ""
+  if first in _UNKNOWN:
+    return "unknown"
+  return _GROUPS.get(first, "other")
+
+
+def _load_small(connection, table, order, quiet):
+  """A table of admissions or patients, with data-row numbers."""
+  tables.load(
+    connection,
+    table,
+    f"CREATE TABLE {table.name} AS SELECT *, row_number() OVER () AS row_no"
+    f" FROM {tables.scan(table)}",
+    quiet=quiet,
+  )
+  twice = connection.execute(
+    f"SELECT min(row_no) FROM (SELECT row_no, row_number() OVER"
+    f" (PARTITION BY {order} ORDER BY row_no) AS n FROM {table.name}"
+    f" WHERE {order} IS NOT NULL) WHERE n = 2"
+  ).fetchone()[0]
+  if twice is not None:
+    raise InputError(
+      f"{table.path}: row {twice} has a {order} that an earlier row has;"
+      " wanted each once."
+    )
+
+
+def load(connection, opened, *, task, rules, lists=(None, None), quiet=False):
+  """Reads patients, admissions and icustays and applies the filters.
+
+  Leaves a DuckDB table `stays` (row, subject_id, hadm_id, intime, seconds,
+  admit, discharge), one row per stay that is left, in record order.
+
+  Args:
+    connection: of `tables.connect`.
+    opened: name -> `tables.Table`.
+    task: a name of `schema.TASKS`.
+    rules: `rules.Rules`.
+    lists: (validation list, test list) paths or None.
+    quiet: no progress.
+
+  Returns:
+    Cohort, with `label` still zero for phenotyping.
+  """
+  for name, key in (
+    ("patients", "subject_id"),
+    ("admissions", "hadm_id"),
+    ("icustays", "stay_id"),
+  ):
+    _load_small(connection, opened[name], key, quiet)
+  _check_joins(connection, opened)
+  filters = _filter(connection, task, rules)
+  remarks, facts = _deaths(connection)
+  ids = connection.execute(
+    "SELECT stay_id, subject_id FROM chosen"
+  ).fetchnumpy()
+  stay, subject = (
+    np.asarray(ids[k], np.int64) for k in ("stay_id", "subject_id")
+  )
+  split = _split(subject, lists)
+  position = np.array([splits.fraction(s, "order") for s in stay])
+  order = np.lexsort((stay, position, split))
+  stay, subject, split = stay[order], subject[order], split[order]
+  _number(connection, stay)
+  rest = connection.execute(
+    "SELECT age, gender, race, death, seconds FROM stays ORDER BY row"
+  ).fetchall()
+  labels = len(schema.TASKS[task].labels)
+  label = np.zeros((len(stay), labels), np.float32)
+  if task == MORTALITY:
+    label[:, 0] = [r[3] for r in rest]
+  return Cohort(
+    stay_id=stay,
+    subject_id=subject,
+    split=split,
+    end=np.array([r[4] / 3600 for r in rest], np.float64),
+    label=label,
+    age=np.array([r[0] for r in rest], np.float32),
+    gender=[r[1] or "" for r in rest],
+    ethnicity=[ethnic_group(r[2]) for r in rest],
+    filters=filters,
+    remarks=remarks,
+    facts=facts,
+  )
+
+
+def _check_joins(connection, opened):
+  """icustays must name admissions and patients that exist."""
+  for name, key in (("admissions", "hadm_id"), ("patients", "subject_id")):
+    lost, first, total = connection.execute(
+      f"SELECT count(*) FILTER (o.{key} IS NULL),"
+      f" min(s.row_no) FILTER (o.{key} IS NULL), count(*)"
+      f" FROM icustays s LEFT JOIN {name} o USING ({key})"
+    ).fetchone()
+    if lost > max(1, 0.01 * total):
+      raise InputError(
+        f"{opened['icustays'].path}: {lost:,} of {total:,} rows name a {key}"
+        f" that is not in {opened[name].path}; the first is row {first}."
+      )
+
+
+def _filter(connection, task, rules):
+  """Applies the rules one after another. -> [(sentence, stays left)]."""
+  admission_age = "p.anchor_age + year(a.admittime) - p.anchor_year"
+  age = {"admission": admission_age, "anchor": "p.anchor_age"}[rules.age]
+  dates = (
+    "coalesce(p.dod BETWEEN a.admittime AND a.dischtime, false) OR"
+    " coalesce(a.deathtime BETWEEN a.admittime AND a.dischtime, false)"
+  )
+  flag = "a.hospital_expire_flag"
+  death = {"flag": flag, "dates": f"CAST(({dates}) AS BIGINT)"}[rules.death]
+  connection.execute(
+    "CREATE TABLE joined AS SELECT s.stay_id, s.subject_id, s.hadm_id,"
+    " s.intime, s.outtime, s.first_careunit = s.last_careunit AS same_unit,"
+    " (epoch_us(s.outtime) - epoch_us(s.intime)) // 1000000 AS length,"
+    f" a.admittime, a.dischtime, {age} AS age, {admission_age} AS admission_age,"
+    f" p.anchor_age AS anchor_age, p.gender, a.race, {death} AS death,"
+    f" {flag} AS death_flag, CAST(({dates}) AS BIGINT) AS death_dates"
+    " FROM icustays s LEFT JOIN admissions a ON s.hadm_id = a.hadm_id"
+    " LEFT JOIN patients p ON s.subject_id = p.subject_id"
+  )
+  rows = [
+    ("ICU stays", "joined", "true"),
+    ("first and last care unit the same", "unit", "same_unit"),
+    (
+      "one such stay in the admission",
+      "single",
+      "hadm_id IN (SELECT hadm_id FROM unit GROUP BY hadm_id HAVING"
+      " count(*) = 1)",
+    ),
+    (
+      "with admission, patient, intime and a later outtime",
+      "complete",
+      "admittime IS NOT NULL AND age IS NOT NULL AND length > 0",
+    ),
+    ("aged 18 or more", "adult", "age >= 18"),
+  ]
+  if task == MORTALITY:
+    rows += [
+      ("at least 48 hours long", "long", f"length >= {WINDOW}"),
+      ("with a known outcome", "known", "death IN (0, 1)"),
+    ]
+  counts, previous = [], "joined"
+  for sentence, name, condition in rows:
+    if name != "joined":
+      connection.execute(
+        f"CREATE TABLE {name} AS SELECT * FROM {previous} WHERE {condition}"
+      )
+    left = connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0]
+    counts.append((sentence, left))
+    previous = name
+  seconds = str(WINDOW) if task == MORTALITY else "length"
+  connection.execute(
+    f"CREATE TABLE chosen AS SELECT *, {seconds} AS seconds FROM {previous}"
+  )
+  return counts
+
+
+def _deaths(connection):
+  """How far the two definitions of death, and of age, agree."""
+  differ, missing, adult = connection.execute(
+    "SELECT count(*) FILTER (death_flag != death_dates),"
+    " count(*) FILTER (death_flag IS NULL),"
+    " count(*) FILTER ((admission_age >= 18) != (anchor_age >= 18))"
+    " FROM complete"
+  ).fetchone()
+  return [], {
+    "stays_where_death_flag_and_dates_differ": differ,
+    "stays_without_death_flag": missing,
+    "stays_adult_by_one_definition_of_age_only": adult,
+  }
+
+
+def _split(subject, lists):
+  unique, inverse = np.unique(subject, return_inverse=True)
+  if any(lists):
+    chosen = splits.by_lists(unique.tolist(), *lists)
+  else:
+    chosen = splits.by_hash(unique.tolist())
+  split = chosen[inverse]
+  for a in range(3):
+    for b in range(a):
+      shared = np.intersect1d(subject[split == a], subject[split == b])
+      assert not len(shared), "a subject is in two splits"
+  return split
+
+
+def _number(connection, stay):
+  """Numbers the chosen stays in record order."""
+  connection.execute("CREATE TABLE numbered (stay_id BIGINT, row INTEGER)")
+  for start in range(0, len(stay), 10_000):
+    part = stay[start : start + 10_000]
+    rows = ", ".join(f"({s}, {start + i})" for i, s in enumerate(part))
+    connection.execute(f"INSERT INTO numbered VALUES {rows}")
+  connection.execute(
+    "CREATE TABLE stays AS SELECT n.row, c.* FROM chosen c JOIN numbered n"
+    " USING (stay_id) ORDER BY n.row"
+  )
+
+
+def phenotypes(connection, table, cohort, quiet=False):
+  """Fills the 25 labels from the admissions' codes, in place.
+
+  Adds to `cohort.facts` how many distinct codes found no category and how
+  many stays have no code at all.
+  """
+  tables.load(
+    connection,
+    table,
+    "CREATE TABLE codes AS SELECT DISTINCT s.row, d.icd_code, d.icd_version"
+    f" FROM {tables.scan(table)} d JOIN stays s ON d.hadm_id = s.hadm_id",
+    quiet=quiet,
+  )
+  distinct = connection.execute(
+    "SELECT DISTINCT icd_code, icd_version FROM codes ORDER BY ALL"
+  ).fetchall()
+  if len(cohort.stay_id) and not distinct:
+    raise InputError(
+      f"{table.path}: none of its {table.rows:,} rows names an admission of"
+      " the cohort."
+    )
+  connection.execute(
+    "CREATE TABLE category (icd_code VARCHAR, icd_version BIGINT, label INT)"
+  )
+  column = {number: i for i, (number, _, _) in enumerate(schema.PHENOTYPES)}
+  found = [(code, v, ccs.category(code, v)) for code, v in distinct]
+  labelled = [(c, v, column[n]) for c, v, n in found if n in column]
+  if labelled:
+    connection.executemany("INSERT INTO category VALUES (?, ?, ?)", labelled)
+  pairs = connection.execute(
+    "SELECT DISTINCT row, label FROM codes JOIN category"
+    " USING (icd_code, icd_version)"
+  ).fetchnumpy()
+  cohort.label[np.asarray(pairs["row"]), np.asarray(pairs["label"])] = 1.0
+  coded = connection.execute("SELECT count(DISTINCT row) FROM codes").fetchone()
+  for version in (9, 10):
+    mine = [n for _, v, n in found if v == version]
+    cohort.facts[f"distinct_icd{version}_codes"] = len(mine)
+    cohort.facts[f"distinct_icd{version}_codes_without_category"] = mine.count(
+      None
+    )
+  cohort.facts["stays_without_a_code"] = len(cohort.stay_id) - coded[0]

@@ -1,0 +1,231 @@
+"""The build report: JSON for programs, text for people.
+
+Nothing in it depends on the machine or the time, so that the same input
+gives the same bytes. Counts of people or of their rows below 11 are hidden.
+"""
+
+import dataclasses
+
+from data.mimic import published
+from data.splits import SPLITS
+from medpatch_jax import schema
+
+HIDDEN = 11
+
+
+def shown(count):
+  """A count as it may be printed."""
+  count = int(count)
+  return count if count == 0 or count >= HIDDEN else f"<{HIDDEN}"
+
+
+def percent(count, total):
+  """A rate in percent that gives no hidden count away."""
+  if not total:
+    return None
+  if 0 < count < HIDDEN:
+    return f"<{100 * HIDDEN / total:.1f}" if total >= HIDDEN else "hidden"
+  return round(100 * count / total, 1)
+
+
+def make(*, task, release, remarks, cxr_given, opened, cohort, tally, rules):
+  """Collects the report as a JSON-like dict."""
+  return {
+    "task": task,
+    "release": release,
+    "remarks": remarks + cohort.remarks,
+    "rules": dataclasses.asdict(rules),
+    "tables": {
+      name: {
+        "file": t.path.name,
+        "rows": t.rows,
+        "rows_left_out": t.bad_count,
+        "their_lines": t.bad,
+      }
+      for name, t in sorted(opened.items())
+    },
+    "films": {
+      "given": bool(cxr_given),
+      "opened": shown(tally.films),
+      "unreadable": len(tally.bad_films),
+      "their_lines_in_the_metadata": tally.bad_films[:100],
+    },
+    "filters": [{"rule": r, "stays_left": shown(n)} for r, n in cohort.filters],
+    "facts": {k: shown(v) for k, v in cohort.facts.items()},
+    "splits": {s: _split(task, s, i, tally) for i, s in enumerate(SPLITS)},
+    "variables": _variables(tally),
+  }
+
+
+def _split(task, split, number, tally):
+  total = tally.stays(split)
+  words = tally.words[split]
+  rates = published.PRESENT[task]
+  labels = zip(
+    schema.TASKS[task].labels,
+    tally.label[split],
+    published.LABELS[task],
+  )
+  age = tally.ages[split]
+  return {
+    "stays": shown(total),
+    "published_stays": published.STAYS[task][number],
+    "published_stays_v3.1": published.STAYS_V3[task][number],
+    "subjects": shown(len(set(tally.subjects[split]))),
+    "hours": shown(sum(tally.hours[split])),
+    "mean_age": round(float(age.mean[0]), 1) if total >= HIDDEN else None,
+    "present": {
+      m: {
+        "stays": shown(n),
+        "percent": percent(n, total),
+        "published_percent": rates.get(m),
+      }
+      for m, n in zip(schema.MODALITIES, tally.present(split))
+    },
+    "labels": {
+      name: {
+        "stays": shown(n),
+        "percent": percent(n, total),
+        "published_percent": theirs[number],
+      }
+      for name, n, theirs in labels
+    },
+    **{
+      kind: {w: shown(n) for (k, w), n in sorted(words.items()) if k == kind}
+      for kind in ("age", "gender", "ethnicity")
+    },
+  }
+
+
+def _variables(tally):
+  """Of each variable: hours measured, their mean and spread, clean-up."""
+  out = {}
+  for i, v in enumerate(tally.variables):
+    entry = {"unit": v.unit or ("class or score" if v.classes else "")}
+    for split in SPLITS:
+      moments = tally.measured[split][i]
+      enough = moments.count >= HIDDEN
+      entry[split] = {
+        "hours": shown(moments.count),
+        "percent": percent(moments.count, sum(tally.hours[split])),
+        "mean": round(float(moments.mean[0]), 3) if enough else None,
+        "sd": round(float(moments.std(0.0)[0]), 3) if enough else None,
+      }
+    for what in ("rows", "text", "converted", "clamped", "outside"):
+      entry[f"events_{what}"] = shown(tally.counts[v.name, what])
+    out[v.name] = entry
+  return out
+
+
+def text(report):
+  """The report as plain text, 100 columns at most."""
+  lines = [f"Build report: {report['task']}", ""]
+  lines += [f"Source: MIMIC-IV {report['release']}."]
+  lines += [f"  {r}" for r in report["remarks"]]
+  lines += ["", "Files", _row("", "rows", "left out", widths=(36, 15, 10))]
+  for t in report["tables"].values():
+    lines.append(
+      _row(t["file"], t["rows"], t["rows_left_out"], widths=(36, 15, 10))
+    )
+    if t["their_lines"]:
+      lines.append(f"    lines {', '.join(map(str, t['their_lines']))}")
+  lines += _films(report["films"])
+  lines += ["", "Stays left by each rule"]
+  lines += [
+    _row(f["rule"], f["stays_left"], widths=(56, 12)) for f in report["filters"]
+  ]
+  lines += ["", "Facts"]
+  lines += [
+    _row(k.replace("_", " "), v, widths=(56, 12))
+    for k, v in report["facts"].items()
+  ]
+  lines += [
+    "",
+    "Rules: " + ", ".join(f"{k}={v}" for k, v in report["rules"].items()),
+  ]
+  lines += _splits(report) + _table(report)
+  return "\n".join(lines) + "\n"
+
+
+def _films(films):
+  if not films["given"]:
+    return ["", "Films: none given; absent for every stay."]
+  line = f"Films: {films['opened']} opened, {films['unreadable']} unreadable"
+  where = films["their_lines_in_the_metadata"]
+  if where:
+    line += f" (lines {', '.join(map(str, where))} of the metadata)"
+  return ["", line + "."]
+
+
+def _splits(report):
+  """Stays, presence and labels of each split beside the published cohort."""
+  splits = report["splits"]
+  widths = (44,) + (9,) * 6
+  head = ("train", "publ.", "valid", "publ.", "test", "publ.")
+  lines = ["", _row("", *head, widths=widths)]
+
+  def both(title, key, theirs):
+    cells = []
+    for s in SPLITS:
+      cells += [key(splits[s]), theirs(splits[s])]
+    lines.append(_row(title, *cells, widths=widths))
+
+  both("stays", lambda s: s["stays"], lambda s: s["published_stays"])
+  both("  the same on v3.1", lambda s: "", lambda s: s["published_stays_v3.1"])
+  both("subjects", lambda s: s["subjects"], lambda s: "")
+  both("mean age", lambda s: s["mean_age"], lambda s: "")
+  lines.append("percent of stays that have")
+  for m in schema.MODALITIES:
+    both(
+      f"  {schema.TITLES[m]}",
+      lambda s, m=m: s["present"][m]["percent"],
+      lambda s, m=m: s["present"][m]["published_percent"],
+    )
+  lines.append("percent of stays with label")
+  for name in splits["train"]["labels"]:
+    both(
+      f"  {name[:41]}",
+      lambda s, n=name: s["labels"][n]["percent"],
+      lambda s, n=name: s["labels"][n]["published_percent"],
+    )
+  for kind in ("age", "gender", "ethnicity"):
+    words = sorted({w for s in SPLITS for w in splits[s][kind]})
+    for word in words:
+      both(
+        f"{kind} {word}",
+        lambda s, k=kind, w=word: s[k].get(w, 0),
+        lambda s: "",
+      )
+  return lines
+
+
+def _table(report):
+  """Variables: percent of hours measured in each split, mean, clean-up."""
+  widths = (36, 8, 8, 8, 10, 9, 10, 10, 9, 9)
+  lines = [
+    "",
+    "Hours with a measurement (percent), their mean and SD (train), and what"
+    " cleaning met",
+    _row(
+      "", "train", "valid", "test", "mean", "SD", "convert", "outside",
+      "clamped", "unread", widths=widths,
+    ),
+  ]  # fmt: skip
+  for name, v in report["variables"].items():
+    cells = [v[s]["percent"] for s in SPLITS]
+    cells += [v["train"]["mean"], v["train"]["sd"]]
+    cells += [
+      v[f"events_{w}"] for w in ("converted", "outside", "clamped", "text")
+    ]
+    lines.append(_row(f"  {name}", *cells, widths=widths))
+  return lines
+
+
+def _row(first, *cells, widths):
+  def word(cell):
+    if cell is None:
+      return "-"
+    return f"{cell:,}" if isinstance(cell, int) else str(cell)
+
+  body = "".join(f"{word(c):>{w}}" for c, w in zip(cells, widths[1:]))
+  return f"{first:<{widths[0]}}{body}".rstrip()

@@ -1,0 +1,190 @@
+"""Series, films and notes of the chosen stays, joined by subject and time.
+
+Each function reads one csv file once and leaves a DuckDB table sorted by the
+stay's row, which the records are then written from, a few stays at a time.
+Windows: MIMIC.md sections 3 and 4.
+"""
+
+import pathlib
+import re
+
+from data.errors import InputError
+from data.mimic import tables
+from medpatch_jax.input import clean
+
+_DICOM = re.compile(r"[0-9A-Za-z-]+\Z")
+
+
+def _seconds(time):
+  return f"(epoch_us({time}) - epoch_us(s.intime)) // 1000000"
+
+
+def _empty(connection, table, found, total):
+  """A table none of whose rows is of the cohort is the wrong table."""
+  if total and not found and table.rows:
+    raise InputError(
+      f"{table.path}: none of its {table.rows:,} rows is of a subject of the"
+      " cohort; is it of the same release?"
+    )
+
+
+def _stays(connection):
+  return connection.execute("SELECT count(*) FROM stays").fetchone()[0]
+
+
+def events(connection, table, rules, quiet=False):
+  """Rows of chartevents or labevents -> table of that name.
+
+  Its columns: row, second (from intime), item, number, text (where a number
+  alone does not say it). Rows up to `carry_in` hours before intime are kept
+  for what may be carried in.
+
+  Returns:
+    Counts: rows of the cohort's stays, and lab rows without hadm_id.
+  """
+  lab = table.name == "labevents"
+  variables = rules.variables
+  items = [i for v in variables for i in (v.labs if lab else v.items)]
+  words = [i for v in variables if v.classes for i in v.items]
+  carried = [i for v in variables if v.carry for i in v.items] or [-1]
+  early = int(rules.carry_in * 3600)
+  admission = ""
+  if lab and rules.lab_join == "admission":
+    admission = " AND e.hadm_id = s.hadm_id"
+  in_list = ", ".join(str(i) for i in items)
+  text = (
+    "CASE WHEN e.valuenum IS NULL OR e.itemid IN"
+    f" ({', '.join(map(str, words))}) OR contains(e.value, '/')"
+    " THEN e.value END"
+  )
+  hadm = "e.hadm_id IS NULL" if lab else "false"
+  tables.load(
+    connection,
+    table,
+    f"CREATE TABLE {table.name} AS SELECT s.row,"
+    f" CAST({_seconds('e.charttime')} AS INTEGER) AS second,"
+    f" CAST(e.itemid AS INTEGER) AS item, e.valuenum AS number, {text} AS text,"
+    f" {hadm} AS loose"
+    f" FROM {tables.scan(table)} e JOIN stays s"
+    f" ON e.subject_id = s.subject_id{admission}"
+    f" WHERE e.itemid IN ({in_list})"
+    f" AND {_seconds('e.charttime')} <= s.seconds"
+    f" AND {_seconds('e.charttime')} >="
+    f" CASE WHEN e.itemid IN ({', '.join(map(str, carried))})"
+    f" THEN -{early} ELSE 0 END"
+    " ORDER BY s.row",
+    quiet=quiet,
+  )
+  rows, loose = connection.execute(
+    f"SELECT count(*), count(*) FILTER (loose) FROM {table.name}"
+  ).fetchone()
+  _empty(connection, table, rows, _stays(connection))
+  return {"rows_of_the_cohort": rows, "rows_without_hadm_id": loose}
+
+
+def items_read(rules):
+  """Every itemid the variables are read from."""
+  return clean.sources(rules.variables)[0]
+
+
+def films(connection, table, quiet=False):
+  """The last AP film of each stay's window -> table `films`.
+
+  Its columns: row, hour (from intime), subject_id, study_id, dicom_id, line
+  (of the metadata file).
+  """
+  # A time read as a number by some tool has lost its leading zeros.
+  clock = "lpad(split_part(StudyTime, '.', 1), 6, '0')"
+  part = (
+    "coalesce(try_cast('0.' || split_part(StudyTime, '.', 2) AS DOUBLE), 0)"
+  )
+  day = "split_part(StudyDate, '.', 1)"
+  tables.load(
+    connection,
+    table,
+    "CREATE TABLE all_films AS SELECT dicom_id, subject_id, study_id,"
+    " ViewPosition AS view, row_number() OVER () + 1 AS line,"
+    f" try_strptime({day} || {clock}, '%Y%m%d%H%M%S') AS time, {part} AS part"
+    f" FROM {tables.scan(table)}",
+    quiet=quiet,
+  )
+  odd = connection.execute(
+    "SELECT line FROM all_films WHERE time IS NULL OR dicom_id IS NULL OR"
+    " subject_id IS NULL OR study_id IS NULL OR"
+    " NOT regexp_full_match(dicom_id, '[0-9A-Za-z-]+') ORDER BY line"
+  ).fetchall()
+  _odd(table, [line for (line,) in odd], "StudyDate and StudyTime, or an id")
+  connection.execute(
+    f"CREATE TABLE films AS SELECT s.row, ({_seconds('f.time')} + f.part)"
+    " / 3600 AS hour, f.subject_id, f.study_id, f.dicom_id, f.line"
+    " FROM all_films f JOIN stays s ON f.subject_id = s.subject_id"
+    " WHERE f.view = 'AP' AND regexp_full_match(dicom_id, '[0-9A-Za-z-]+')"
+    " AND f.study_id IS NOT NULL"
+    f" AND {_seconds('f.time')} + f.part BETWEEN 0 AND s.seconds"
+    " QUALIFY row_number() OVER (PARTITION BY s.row ORDER BY f.time DESC,"
+    " f.part DESC, f.study_id DESC, f.dicom_id DESC) = 1 ORDER BY s.row"
+  )
+  known = connection.execute(
+    "SELECT count(*) FROM all_films f SEMI JOIN stays s USING (subject_id)"
+  ).fetchone()[0]
+  _empty(connection, table, known, _stays(connection))
+
+
+def _odd(table, lines, what):
+  """Counts rows whose content DuckDB could read but we cannot."""
+  table.bad = sorted(table.bad + lines)[:100]
+  table.bad_count += len(lines)
+  if table.bad_count > max(1, 0.01 * table.rows):
+    raise InputError(
+      f"{table.path}: {table.bad_count:,} of {table.rows:,} rows cannot be"
+      f" read, at most 1 % may; the first is line {table.bad[0]}: column"
+      f" {what} is not as wanted (YYYYMMDD, HHMMSS)."
+    )
+
+
+def film_path(root, subject, study, dicom):
+  """Where MIMIC-CXR-JPG keeps an image."""
+  name = f"p{subject}"
+  folder = pathlib.Path(root) / "files" / name[:3] / name / f"s{study}"
+  assert _DICOM.match(dicom), "a dicom_id that is no file name"
+  return folder / f"{dicom}.jpg"
+
+
+def reports(connection, table, rules, task, quiet=False):
+  """Radiology reports of each stay's window -> table `radiology`.
+
+  Its columns: row, hour, seq, kind, text; empty reports are left out.
+  """
+  inside = f"{_seconds('n.charttime')} BETWEEN 0 AND s.seconds"
+  if rules.radiology_window == "admission" and task != "in_hospital_mortality":
+    inside = "n.hadm_id = s.hadm_id"
+  _notes(connection, table, f"n.subject_id = s.subject_id AND {inside}", quiet)
+
+
+def discharge_notes(connection, table, quiet=False):
+  """The admission's last discharge note and its addenda -> `discharge`."""
+  _notes(connection, table, "n.hadm_id = s.hadm_id", quiet)
+  connection.execute(
+    "CREATE TABLE last_note AS SELECT row, max(seq) AS seq FROM discharge"
+    " WHERE kind = 'DS' GROUP BY row"
+  )
+  connection.execute(
+    "CREATE TABLE kept AS SELECT n.* FROM discharge n JOIN last_note l"
+    " ON n.row = l.row WHERE n.seq = l.seq AND n.kind = 'DS' OR"
+    " n.seq >= l.seq AND n.kind = 'AD' ORDER BY n.row"
+  )
+  connection.execute("DROP TABLE discharge")
+  connection.execute("ALTER TABLE kept RENAME TO discharge")
+
+
+def _notes(connection, table, condition, quiet):
+  tables.load(
+    connection,
+    table,
+    f"CREATE TABLE {table.name} AS SELECT s.row,"
+    f" ({_seconds('n.charttime')}) / 3600 AS hour, n.note_seq AS seq,"
+    " n.note_type AS kind, n.text"
+    f" FROM {tables.scan(table)} n JOIN stays s ON {condition}"
+    " WHERE trim(n.text, ' \t\r\n') != '' ORDER BY s.row",
+    quiet=quiet,
+  )

@@ -1,0 +1,316 @@
+"""Finds, checks and scans the csv files of MIMIC with DuckDB.
+
+Every file is read once, in a stream, as .csv or .csv.gz. A damaged row is
+left out and its line remembered; more than 1 % of them is an error. Messages
+name file, column and line, never content.
+"""
+
+import dataclasses
+import gzip
+import json
+import pathlib
+import zlib
+
+import duckdb
+
+from data.errors import InputError, nearest
+from data.progress import Progress
+
+ID, TIME, REAL, TEXT = "BIGINT", "TIMESTAMP", "DOUBLE", "VARCHAR"
+
+# Columns this project reads. A pair is one column under either name.
+COLUMNS = {
+  "patients": {
+    "subject_id": ID,
+    "gender": TEXT,
+    "anchor_age": REAL,
+    "anchor_year": ID,
+    "anchor_year_group": TEXT,
+    "dod": TIME,
+  },
+  "admissions": {
+    "subject_id": ID,
+    "hadm_id": ID,
+    "admittime": TIME,
+    "dischtime": TIME,
+    "deathtime": TIME,
+    ("race", "ethnicity"): TEXT,
+    "hospital_expire_flag": ID,
+  },
+  "icustays": {
+    "subject_id": ID,
+    "hadm_id": ID,
+    "stay_id": ID,
+    "first_careunit": TEXT,
+    "last_careunit": TEXT,
+    "intime": TIME,
+    "outtime": TIME,
+  },
+  "chartevents": {
+    "subject_id": ID,
+    "stay_id": ID,
+    "charttime": TIME,
+    "itemid": ID,
+    "value": TEXT,
+    "valuenum": REAL,
+  },
+  "labevents": {
+    "subject_id": ID,
+    "hadm_id": ID,
+    "charttime": TIME,
+    "itemid": ID,
+    "value": TEXT,
+    "valuenum": REAL,
+  },
+  "diagnoses_icd": {"hadm_id": ID, "icd_code": TEXT, "icd_version": ID},
+  "metadata": {
+    "dicom_id": TEXT,
+    "subject_id": ID,
+    "study_id": ID,
+    "ViewPosition": TEXT,
+    "StudyDate": TEXT,
+    "StudyTime": TEXT,
+  },
+  "radiology": {
+    "subject_id": ID,
+    "hadm_id": ID,
+    "note_type": TEXT,
+    "note_seq": ID,
+    "charttime": TIME,
+    "text": TEXT,
+  },
+  "discharge": {
+    "subject_id": ID,
+    "hadm_id": ID,
+    "note_type": TEXT,
+    "note_seq": ID,
+    "charttime": TIME,
+    "text": TEXT,
+  },
+}
+MULTILINE = ("radiology", "discharge")
+# More bad lines than this are not listed, and are an error by themselves.
+MOST_REJECTS = 2_000_000
+
+
+@dataclasses.dataclass
+class Table:
+  """One csv file whose header has been checked.
+
+  Attributes:
+    name: key of `COLUMNS`.
+    path: the file.
+    header: every column, in file order.
+    names: the column read -> its name in this file.
+    rows: data rows seen by the last scan, None before.
+    bad: line numbers left out, ascending (first 100).
+    bad_count: how many lines were left out.
+  """
+
+  name: str
+  path: pathlib.Path
+  header: list[str]
+  names: dict[str, str]
+  rows: int | None = None
+  bad: list[int] = dataclasses.field(default_factory=list)
+  bad_count: int = 0
+
+  def columns(self):
+    return set(self.header)
+
+
+def folder(path, flag):
+  """The folder given by `flag`, or InputError."""
+  path = pathlib.Path(path)
+  if not path.is_dir():
+    found = "a file" if path.exists() else "nothing"
+    raise InputError(f"--{flag}={path}: found {found}, wanted a folder.")
+  return path
+
+
+def find(root, name, folders, stem=None):
+  """Opens table `name` in the first of `folders` that has it."""
+  stem = stem or name
+  tried = [pathlib.Path(root) / f / f"{stem}.csv" for f in folders]
+  for path in tried:
+    for candidate in (path.with_name(path.name + ".gz"), path):
+      if candidate.is_file():
+        return _open(name, candidate)
+  wanted = " or ".join(f"{p}[.gz]" for p in tried)
+  raise InputError(f"{root}: table {name} is missing; wanted {wanted}.")
+
+
+def _open(name, path):
+  """Reads and checks the header line."""
+  opener = gzip.open if path.suffix == ".gz" else open
+  try:
+    with opener(path, "rb") as file:
+      line = file.readline(1 << 20)
+  except (OSError, EOFError, zlib.error) as error:
+    raise InputError(
+      f"{path}: cannot be read ({type(error).__name__}); is it cut off, or"
+      " not gzip?"
+    ) from None
+  try:
+    text = line.decode("utf-8-sig")
+  except UnicodeDecodeError:
+    raise InputError(f"{path}: line 1 is not UTF-8 text.") from None
+  header = [c.strip().strip('"') for c in text.strip().split(",")]
+  if not text.strip():
+    raise InputError(f"{path}: is empty, wanted a header line and rows.")
+  names = {}
+  for wanted in COLUMNS[name]:
+    choices = wanted if isinstance(wanted, tuple) else (wanted,)
+    found = [c for c in choices if c in header]
+    if not found:
+      raise InputError(
+        f"{path}: column {' or '.join(choices)} is missing; found"
+        f" {len(header)} columns.{nearest(choices[0], header)}"
+      )
+    names[choices[0]] = found[0]
+  if len(set(header)) < len(header):
+    raise InputError(f"{path}: two columns have the same name.")
+  return Table(name, path, header, names)
+
+
+def scan(table):
+  """SQL of a full scan with this project's column names and types."""
+  wanted = {
+    (k[0] if isinstance(k, tuple) else k): t
+    for k, t in COLUMNS[table.name].items()
+  }
+  inverse = {found: name for name, found in table.names.items()}
+  types = {
+    column: wanted[inverse[column]] if column in inverse else TEXT
+    for column in table.header
+  }
+  spec = ", ".join(f"{_quote(c)}: '{t}'" for c, t in types.items())
+  chosen = ", ".join(
+    f'"{found}" AS {name}' for name, found in table.names.items()
+  )
+  # A quoted line break must not be taken for the end of a row, which two
+  # readers in the middle of a plain file could do.
+  parallel = "false" if table.name in MULTILINE else "true"
+  return (
+    f"(SELECT {chosen} FROM read_csv({_quote(str(table.path))}, header=true,"
+    f" auto_detect=false, delim=',', quote='\"', escape='\"',"
+    f" columns={{{spec}}}, parallel={parallel}, max_line_size=16000000,"
+    f" store_rejects=true, rejects_table='bad_{table.name}',"
+    f" rejects_scan='scan_{table.name}', rejects_limit={MOST_REJECTS}))"
+  )
+
+
+def _quote(text):
+  return "'" + text.replace("'", "''") + "'"
+
+
+def connect(path, *, threads, memory, temporary):
+  """A DuckDB database that keeps within `memory` (as "2GB") by spilling."""
+  connection = duckdb.connect(str(path))
+  connection.execute(f"SET threads={int(threads)}")
+  connection.execute(f"SET memory_limit={_quote(memory)}")
+  connection.execute(f"SET temp_directory={_quote(str(temporary))}")
+  connection.execute("SET enable_progress_bar=true")
+  connection.execute("SET enable_progress_bar_print=false")
+  # A csv file looks tiny to the planner, which would then hash the large
+  # side of a join. With these off the right side is hashed: the stays.
+  connection.execute(
+    "SET disabled_optimizers='join_order,build_side_probe_side'"
+  )
+  return connection
+
+
+def load(connection, table, sql, *, title=None, quiet=False):
+  """Runs `sql`, which scans `table` once, and checks what was read.
+
+  Sets `table.rows`, `bad` and `bad_count`.
+
+  Raises:
+    InputError: the file is cut off or no csv, or more than 1 % of its rows
+      are damaged.
+  """
+  connection.execute("PRAGMA enable_profiling='no_output'")
+  progress = Progress(
+    title or f"reading {table.path.name}",
+    poll=lambda: connection.query_progress() / 100,
+    quiet=quiet,
+  )
+  try:
+    with progress:
+      connection.execute(sql)
+  except duckdb.Error as error:
+    raise _explain(table, error) from None
+  profile = json.loads(connection.get_profiling_information())
+  connection.execute("PRAGMA disable_profiling")
+  rows = _scanned(profile)
+  rejects = connection.execute(
+    "SELECT DISTINCT line, first(error_type), first(column_name)"
+    f" FROM bad_{table.name} GROUP BY line ORDER BY line"
+  ).fetchall()
+  connection.execute(f"DROP TABLE bad_{table.name}")
+  connection.execute(f"DROP TABLE scan_{table.name}")
+  table.bad = [line for line, _, _ in rejects[:100]]
+  table.bad_count = len(rejects)
+  table.rows = rows + len(rejects)
+  if table.bad_count > 0.01 * table.rows or table.bad_count >= MOST_REJECTS:
+    line, kind, column = rejects[0]
+    where = f", column {column}" if column else ""
+    raise InputError(
+      f"{table.path}: {_share(table)} of the rows cannot be read, at most 1 %"
+      f" may; the first is line {line}{where}: {_kind(kind, table, column)}."
+    )
+  return table
+
+
+def _share(table):
+  return f"{table.bad_count:,} of {table.rows:,}"
+
+
+def _kind(kind, table, column):
+  """What is wrong with a rejected line, in words."""
+  inverse = {found: name for name, found in table.names.items()}
+  wanted = {
+    (k[0] if isinstance(k, tuple) else k): t
+    for k, t in COLUMNS[table.name].items()
+  }.get(inverse.get(column))
+  words = {ID: "no whole number", REAL: "no number", TIME: "no time"}
+  if kind == "CAST":
+    return words.get(wanted, "a value of the wrong type")
+  return {
+    "MISSING COLUMNS": "too few columns",
+    "TOO MANY COLUMNS": "too many columns",
+    "UNQUOTED VALUE": "a quote that does not close",
+    "INVALID ENCODING": "no UTF-8 text",
+    "LINE SIZE OVER MAXIMUM": "a line over 16 MB",
+  }.get(kind, str(kind).lower())
+
+
+def _explain(table, error):
+  """A one-line InputError for what DuckDB says, without content."""
+  text = str(error)
+  if "GZIP" in text.upper() or "gzip" in text:
+    what = "the gzip stream ends early or is damaged; download it again"
+  elif isinstance(error, duckdb.OutOfMemoryException):
+    what = "memory or the temporary folder ran out; raise --memory"
+  elif isinstance(error, duckdb.IOException):
+    what = "cannot be read to its end (disk or permission)"
+  elif isinstance(error, duckdb.InvalidInputException):
+    what = "is no comma-separated table with quoted text"
+  else:
+    what = f"reading failed ({type(error).__name__})"
+  return InputError(f"{table.path}: {what}.")
+
+
+def _scanned(profile):
+  """Rows that came out of READ_CSV, from DuckDB's profile of the query."""
+  total, stack = 0, [profile]
+  while stack:
+    node = stack.pop()
+    if isinstance(node, list):
+      stack.extend(node)
+    elif isinstance(node, dict):
+      extra = node.get("extra_info")
+      if isinstance(extra, dict) and extra.get("Function") == "READ_CSV":
+        total += int(node["rows_scanned"])
+      stack.extend(v for v in node.values() if isinstance(v, dict | list))
+  return total

@@ -1,0 +1,170 @@
+"""Records on disk: features, sharded writing, metadata (docs/data.md).
+
+The folder is a TFDS dataset in ArrayRecord format that
+`tfds.builder_from_directory` opens without this repository. It is written
+with TFDS's own features and metadata but not through its builder, which
+shuffles over temporary files, refuses empty splits and serialises maps in
+arbitrary order.
+"""
+
+import hashlib
+import os
+import pathlib
+
+import numpy as np
+
+from data.splits import SPLITS
+
+VERSION = "1.0.0"
+# Stays per file, fixed so that the bytes do not depend on the machine: some
+# 30 MB with films and notes, over 100 files at MIMIC's full size.
+SHARD = 512
+
+DESCRIPTION = """\
+Intensive care stays with four modalities, any of which may be absent: hourly
+vital signs and laboratory values, chest X-ray, radiology reports, discharge
+note. Built from MIMIC-IV, MIMIC-CXR-JPG and MIMIC-IV-Note, or from a synthetic
+twin in their format, by medpatch-jax; docs/data.md describes every field."""
+CITATION = """\
+@article{johnson2023mimiciv, title={MIMIC-IV, a freely accessible electronic
+health record dataset}, author={Johnson, Alistair E. W. and others},
+journal={Scientific Data}, volume={10}, number={1}, year={2023}}"""
+LICENCE = """\
+Records derived from MIMIC fall under the PhysioNet Credentialed Health Data
+Use Agreement: they may not be shared with anyone not credentialed. Records
+derived from the open demo fall under the ODbL 1.0, those of the synthetic twin
+under no restriction."""
+
+
+def features(labels, columns):
+  """TFDS features of one stay; no feature needs TensorFlow to be read."""
+  import tensorflow_datasets as tfds
+
+  f = tfds.features
+  return f.FeaturesDict(
+    {
+      "stay_id": f.Scalar(np.int64),
+      "subject_id": f.Scalar(np.int64),
+      "ehr": f.Tensor(
+        shape=(None, columns), dtype=np.float32, encoding="bytes"
+      ),
+      "cxr": f.Scalar(np.object_),
+      "rr": f.Text(),
+      "dn": f.Text(),
+      "present": f.Tensor(shape=(4,), dtype=np.bool_),
+      "label": f.Tensor(shape=(labels,), dtype=np.float32),
+      "age": f.Scalar(np.float32),
+      "gender": f.Text(),
+      "ethnicity": f.Text(),
+      "cxr_hour": f.Scalar(np.float32),
+      "rr_hours": f.Tensor(shape=(None,), dtype=np.float32),
+      "dn_hour": f.Scalar(np.float32),
+    }
+  )
+
+
+class Writer:
+  """Writes records split by split, in the order given."""
+
+  def __init__(self, folder, task, features):
+    """Opens nothing yet; `folder` must exist.
+
+    Args:
+      folder: where the dataset's files go.
+      task: the dataset's name.
+      features: of `features`.
+    """
+    self._folder = pathlib.Path(folder)
+    self._task = task
+    self._features = features
+    self._serializer = features._example_serializer
+    self._lengths = {split: [] for split in SPLITS}
+    self._bytes = dict.fromkeys(SPLITS, 0)
+    self._digest = {split: hashlib.sha256() for split in SPLITS}
+    self._file = None
+    self._split = None
+
+  def write(self, split, example):
+    """Appends one example (a dict as in `features`) to a split."""
+    full = self._split == split and self._lengths[split][-1] == SHARD
+    if self._split != split or full:
+      self._open(split)
+    encoded = self._features.encode_example(example)
+    # Without `deterministic` the fields come in arbitrary order.
+    record = self._serializer.get_tf_example(encoded).SerializeToString(
+      deterministic=True
+    )
+    self._file.write(record)
+    self._lengths[split][-1] += 1
+    self._bytes[split] += len(record)
+    self._digest[split].update(len(record).to_bytes(8, "big") + record)
+
+  def _open(self, split):
+    from array_record.python import array_record_module
+
+    self._close()
+    # The final name holds the number of files, which is known at the end.
+    path = self._folder / f"{split}-{len(self._lengths[split]):05}.part"
+    self._file = array_record_module.ArrayRecordWriter(
+      os.fspath(path), "group_size:1"
+    )
+    self._lengths[split].append(0)
+    self._split = split
+
+  def _close(self):
+    if self._file is not None:
+      self._file.close()
+    self._file = None
+
+  def finish(self, metadata):
+    """Closes the files, names them and writes TFDS's metadata.
+
+    Args:
+      metadata: a JSON-like dict; "digest" (SHA-256 of each split's records)
+        is added to it.
+    """
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core import splits as splits_lib
+
+    for split in SPLITS:
+      if not self._lengths[split]:
+        self._open(split)  # An empty split still has its (empty) file.
+    self._close()
+    infos = [self._name(tfds, split) for split in SPLITS]
+    metadata = dict(metadata)
+    metadata["digest"] = {s: self._digest[s].hexdigest() for s in SPLITS}
+    info = tfds.core.DatasetInfo(
+      builder=tfds.core.DatasetIdentity(
+        name=self._task,
+        version=tfds.core.Version(VERSION),
+        data_dir=os.fspath(self._folder),
+        module_name="",
+      ),
+      features=self._features,
+      metadata=tfds.core.MetadataDict(metadata),
+      description=DESCRIPTION,
+      citation=CITATION,
+      license=LICENCE,
+    )
+    info.set_file_format("array_record")
+    info.set_splits(splits_lib.SplitDict(infos))
+    info.write_to_directory(self._folder)
+
+  def _name(self, tfds, split):
+    lengths = self._lengths[split]
+    template = tfds.core.ShardedFileTemplate(
+      dataset_name=self._task,
+      data_dir=self._folder,
+      filetype_suffix="array_record",
+      split=split,
+    )
+    for i in range(len(lengths)):
+      part = self._folder / f"{split}-{i:05}.part"
+      final = template.sharded_filepath(shard_index=i, num_shards=len(lengths))
+      part.rename(final)
+    return tfds.core.SplitInfo(
+      name=split,
+      shard_lengths=lengths,
+      num_bytes=self._bytes[split],
+      filename_template=template,
+    )

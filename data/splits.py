@@ -1,0 +1,76 @@
+"""Which split a subject belongs to: published lists, or a stable hash."""
+
+import csv
+import hashlib
+
+import numpy as np
+
+from data.errors import InputError
+
+SPLITS = ("train", "validation", "test")
+SHARES = (0.7, 0.1, 0.2)
+
+
+def fraction(number, salt):
+  """A number in [0, 1) that depends on the id alone, not on machine or run."""
+  digest = hashlib.blake2b(f"{salt}/{number}".encode(), digest_size=8).digest()
+  return int.from_bytes(digest, "big") / 2**64
+
+
+def by_hash(subjects):
+  """Index into SPLITS for each id, i64[N]; 70, 10 and 20 %."""
+  edges = np.cumsum(SHARES)[:-1]
+  return np.array(
+    [np.searchsorted(edges, fraction(s, "split"), "right") for s in subjects],
+    np.int64,
+  )
+
+
+def by_lists(subjects, validation_list, test_list):
+  """Splits from files of `subject_id,0|1`; who is in neither is train.
+
+  Raises:
+    InputError: a file is missing or malformed, names nobody of the cohort,
+      or a subject is in both.
+  """
+  split = np.zeros(len(subjects), np.int64)
+  chosen = {}
+  for index, path in ((1, validation_list), (2, test_list)):
+    if path is None:
+      continue
+    chosen[index] = _read(path)
+    mine = np.array([s in chosen[index] for s in subjects], bool)
+    if len(subjects) and not mine.any():
+      raise InputError(f"{path}: names no subject of the cohort.")
+    split[mine] = index
+  both = set(chosen.get(1, ())) & set(chosen.get(2, ()))
+  if both:
+    row = min(chosen[1][s] for s in both)
+    raise InputError(
+      f"{validation_list}: row {row} names a subject of the test list too;"
+      " no subject may be in two splits."
+    )
+  return split
+
+
+def _read(path):
+  """Subjects marked 1 -> their row number."""
+  try:
+    with open(path, encoding="utf-8-sig", newline="") as file:
+      rows = list(csv.reader(file))
+  except (OSError, UnicodeDecodeError, csv.Error) as error:
+    raise InputError(
+      f"{path}: cannot be read ({type(error).__name__})."
+    ) from None
+  found = {}
+  for number, row in enumerate(rows, 1):
+    if not row or (number == 1 and not row[0].strip().isdigit()):
+      continue  # A blank line, or a header.
+    flag = row[1].strip() if len(row) > 1 else ""
+    if not row[0].strip().isdigit() or flag not in ("0", "1", "0.0", "1.0"):
+      raise InputError(
+        f"{path}: row {number} is not `subject_id,0` or `subject_id,1`."
+      )
+    if flag.startswith("1"):
+      found[int(row[0])] = number
+  return found

@@ -1,0 +1,245 @@
+"""The 17 clinical variables of an EHR series: items, units, ranges, classes.
+
+One table drives everything that touches a variable: which rows are read from
+the raw files, how they are cleaned, which columns they fill. Source: the
+benchmark's variable map and discretiser, with the corrections listed in
+docs/data.md.
+"""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Variable:
+  """One clinical variable.
+
+  Attributes:
+    name: as it appears in column names.
+    normal: value before the first measurement: a number in the variable's
+      unit or, if it has classes, one of them.
+    items: itemids of chartevents, the preferred one first.
+    labs: itemids of labevents; after `items` in order of preference.
+    unit: of the cleaned value.
+    classes: charted strings in column order; empty for a number.
+    scores: score of each class, used where a string is spelled otherwise.
+    limits: (outlier low, valid low, valid high, outlier high). Below the
+      first or above the last a value is missing, between outlier and valid
+      limit it is clamped. None for classes.
+    carry: charted before the ICU is entered, so the last value of the day
+      before fills the first hour.
+  """
+
+  name: str
+  normal: float | str
+  items: tuple[int, ...]
+  labs: tuple[int, ...] = ()
+  unit: str = ""
+  classes: tuple[str, ...] = ()
+  scores: tuple[float, ...] = ()
+  limits: tuple[float, float, float, float] | None = None
+  carry: bool = False
+
+
+_EYE = {
+  "To Pain": 2,
+  "3 To speech": 3,
+  "1 No Response": 1,
+  "4 Spontaneously": 4,
+  "None": 1,
+  "To Speech": 3,
+  "Spontaneously": 4,
+  "2 To pain": 2,
+}
+_MOTOR = {
+  "1 No Response": 1,
+  "3 Abnorm flexion": 3,
+  "Abnormal extension": 2,
+  "No response": 1,
+  "4 Flex-withdraws": 4,
+  "Localizes Pain": 5,
+  "Flex-withdraws": 4,
+  "Obeys Commands": 6,
+  "Abnormal Flexion": 3,
+  "6 Obeys Commands": 6,
+  "5 Localizes Pain": 5,
+  "2 Abnorm extensn": 2,
+}
+_VERBAL = {
+  "1 No Response": 1,
+  "No Response": 1,
+  "Confused": 4,
+  "Inappropriate Words": 3,
+  "Oriented": 5,
+  "No Response-ETT": 1,
+  "5 Oriented": 5,
+  "Incomprehensible sounds": 2,
+  "1.0 ET/Trach": 1,
+  "4 Confused": 4,
+  "2 Incomp sounds": 2,
+  "3 Inapprop words": 3,
+}
+_TOTAL = {str(n): n for n in (11, 10, 13, 12, 15, 14, 3, 5, 4, 7, 6, 9, 8)}
+
+
+def _classes(scores):
+  return {
+    "classes": tuple(scores),
+    "scores": tuple(float(s) for s in scores.values()),
+  }
+
+
+def _number(name, normal, unit, items, limits, labs=(), carry=False):
+  return Variable(name, normal, items, labs, unit, limits=limits, carry=carry)
+
+
+def _class(name, normal, items, scores):
+  return Variable(name, normal, items, **_classes(scores))
+
+
+# The order of the rows is the order of the columns. The second coma-scale
+# spelling of a score (with a number in front) is that of an older charting
+# system; MIMIC-IV uses the first, so the normal values do too.
+VARIABLES = (
+  _class(
+    "Capillary refill rate", "0.0", (223951, 224308), {"0.0": 0, "1.0": 1}
+  ),
+  _number(
+    "Diastolic blood pressure",
+    59.0,
+    "mmHg",
+    (220051, 225310, 220180, 224643, 227242),
+    (0, 0, 375, 375),
+  ),
+  _number(
+    "Fraction inspired oxygen",
+    0.21,
+    "fraction",
+    (223835,),
+    (0.2, 0.21, 1, 1.1),
+  ),
+  _class("Glasgow coma scale eye opening", "Spontaneously", (220739,), _EYE),
+  _class(
+    "Glasgow coma scale motor response",
+    "Obeys Commands",
+    (223901,),
+    _MOTOR,
+  ),
+  _class("Glasgow coma scale total", "15", (), _TOTAL),
+  _class("Glasgow coma scale verbal response", "Oriented", (223900,), _VERBAL),
+  _number(
+    "Glucose",
+    128.0,
+    "mg/dL",
+    (225664, 220621, 226537),
+    (0, 33, 2000, 2200),
+    labs=(50931, 50809),
+  ),
+  _number("Heart rate", 86.0, "/min", (220045,), (0, 0, 350, 390)),
+  _number(
+    "Height", 170.0, "cm", (226730, 226707), (0, 0, 240, 275), carry=True
+  ),
+  _number(
+    "Mean blood pressure",
+    77.0,
+    "mmHg",
+    (220052, 225312, 224322, 220181),
+    (0, 14, 330, 375),
+  ),
+  _number(
+    "Oxygen saturation",
+    98.0,
+    "%",
+    (220277, 220227),
+    (0, 0, 100, 150),
+    labs=(50817,),
+  ),
+  _number("Respiratory rate", 19.0, "/min", (220210, 224690), (0, 0, 300, 330)),
+  _number(
+    "Systolic blood pressure",
+    118.0,
+    "mmHg",
+    (220050, 225309, 220179, 224167, 227243),
+    (0, 0, 375, 375),
+  ),
+  _number("Temperature", 36.6, "degC", (223762, 223761), (14.2, 26, 45, 47)),
+  _number(
+    "Weight",
+    81.0,
+    "kg",
+    (226512, 224639, 226531),
+    (0, 0, 250, 250),
+    carry=True,
+  ),
+  _number("pH", 7.4, "", (223830, 220274), (6.3, 6.3, 8.4, 10), labs=(50820,)),
+)
+
+# Items charted in another unit than their variable's.
+FAHRENHEIT = (223761,)
+POUNDS = (226531,)
+INCHES = (226707,)
+
+# Words of capillary refill, in the spelling of either charting system.
+REFILL = {
+  "normal <3 seconds": 0,
+  "normal <3 secs": 0,
+  "brisk": 0,
+  "abnormal >3 seconds": 1,
+  "abnormal >3 secs": 1,
+  "delayed": 1,
+}
+
+
+def published():
+  """The published variable map, for `--as_published`.
+
+  It names no item of this charting system for capillary refill and height,
+  counts spontaneous breaths alone as respiratory rate, takes urine glucose
+  and the pH of urine and other fluids for blood, never sums the coma scale,
+  and writes normal values in the other system's spelling.
+  """
+  changes = {
+    "Capillary refill rate": {"items": ()},
+    "Glasgow coma scale eye opening": {"normal": "4 Spontaneously"},
+    "Glasgow coma scale motor response": {"normal": "6 Obeys Commands"},
+    "Glasgow coma scale verbal response": {"normal": "5 Oriented"},
+    "Glucose": {"labs": (50931, 50809, 51478)},
+    "Height": {"items": ()},
+    "Respiratory rate": {"items": (220210, 224690, 224689, 224422)},
+    "pH": {"labs": (50820, 51491, 51094, 50831)},
+  }
+  return tuple(
+    dataclasses.replace(v, **changes.get(v.name, {})) for v in VARIABLES
+  )
+
+
+def width(variable):
+  """Number of value columns of a variable: one, or one for each class."""
+  return max(1, len(variable.classes))
+
+
+def starts(variables=VARIABLES):
+  """First value column of each variable, i64[V]."""
+  return np.cumsum([0] + [width(v) for v in variables[:-1]])
+
+
+def columns(variables=VARIABLES):
+  """Names of all columns: values in table order, then the masks."""
+  names = []
+  for v in variables:
+    names += [f"{v.name}->{c}" for c in v.classes] or [v.name]
+  return names + [f"mask->{v.name}" for v in variables]
+
+
+def continuous(variables=VARIABLES):
+  """Indices of the columns that hold numbers, to be z-scored; i64[N]."""
+  first = starts(variables)
+  return np.array([first[i] for i, v in enumerate(variables) if not v.classes])
+
+
+def normals(variables=VARIABLES):
+  """Normal value of each variable, f64[V]; of classes, the class's index."""
+  return np.array(
+    [v.classes.index(v.normal) if v.classes else v.normal for v in variables]
+  )
