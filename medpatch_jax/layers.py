@@ -1,0 +1,221 @@
+"""Layers shared by encoders, fusers and baselines.
+
+Dims: B rows, T tokens, D width, H hidden width, A heads, K head width, C labels.
+"""
+
+from typing import Any
+
+import einops
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+
+def layer_norm(eps: float = 1e-5, dtype: Any = jnp.float32, name=None):
+  """PyTorch's LayerNorm; two passes, since E[x^2] - E[x]^2 cancels."""
+  return nn.LayerNorm(
+    epsilon=eps, use_fast_variance=False, dtype=dtype, name=name
+  )
+
+
+class Classifier(nn.Module):
+  """LayerNorm (eps 1e-5), Dense: the head of every prediction.
+
+  Attributes:
+    num_labels: C.
+    dtype: of the computation; parameters and logits stay float32.
+  """
+
+  num_labels: int
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x):
+    """x f32[B D] -> logits f32[B C]."""
+    x = layer_norm(dtype=self.dtype, name="norm")(x)
+    x = nn.Dense(self.num_labels, dtype=self.dtype, name="dense")(x)
+    return x.astype(jnp.float32)
+
+
+class Lstm(nn.Module):
+  """One LSTM layer over masked steps; gates in the order i, f, g, o.
+
+  Two biases that add, as in PyTorch: Adam moves their sum twice as fast as
+  one bias, so training as published needs both.
+
+  Attributes:
+    width: H.
+    dtype: of the matrix products; the state stays float32.
+  """
+
+  width: int
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x, mask):
+    """Reads x f32[B T D] at the steps of mask bool[B T].
+
+    A masked step leaves the state as it was; its content is never read.
+
+    Returns:
+      (states f32[B T H], zeros at masked steps; last state f32[B H], zeros
+      where no step is real).
+    """
+    H, D = self.width, x.shape[-1]
+    glorot, zeros = nn.initializers.glorot_uniform(), nn.initializers.zeros
+    kernel = self.param("kernel_input", glorot, (D, 4 * H))
+    recurrent = self.param(
+      "kernel_recurrent", nn.initializers.orthogonal(), (H, 4 * H)
+    )
+    bias = self.param("bias_input", zeros, (4 * H,))
+    bias = bias + self.param("bias_recurrent", zeros, (4 * H,))
+    x, kernel, recurrent = (
+      a.astype(self.dtype)
+      for a in (jnp.where(mask[:, :, None], x, 0.0), kernel, recurrent)
+    )
+    # One product for all steps; only the recurrence is left to the scan.
+    gates = einops.rearrange(x @ kernel, "B T G -> T B G").astype(jnp.float32)
+    gates = gates + bias[None, None]
+
+    def step(state, inputs):
+      h, c = state
+      gate, real = inputs
+      z = gate + (h.astype(self.dtype) @ recurrent).astype(jnp.float32)
+      i, f, g, o = jnp.split(z, 4, axis=-1)
+      c_new = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+      h_new = jax.nn.sigmoid(o) * jnp.tanh(c_new)
+      real = real[:, None]
+      state = jnp.where(real, h_new, h), jnp.where(real, c_new, c)
+      return state, jnp.where(real, h_new, 0.0)
+
+    start = jnp.zeros((x.shape[0], H), jnp.float32)
+    (last, _), states = jax.lax.scan(step, (start, start), (gates, mask.T))
+    return einops.rearrange(states, "T B H -> B T H"), last
+
+
+class Attention(nn.Module):
+  """Multi-head self-attention, softmax in float32.
+
+  Attributes:
+    heads: A.
+    head_width: K.
+    qkv_bias: whether queries, keys and values have a bias.
+    project: whether a Dense follows the heads.
+    dropout: rate, on the weights and on the output.
+    dtype: of the matrix products.
+  """
+
+  heads: int
+  head_width: int
+  qkv_bias: bool = True
+  project: bool = True
+  dropout: float = 0.0
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x, mask=None, *, train: bool = False):
+    """x f32[B T D], mask bool[B T] of the keys -> f32[B T D]."""
+    drop = nn.Dropout(self.dropout, deterministic=not train)
+    qkv = nn.Dense(
+      3 * self.heads * self.head_width,
+      use_bias=self.qkv_bias,
+      dtype=self.dtype,
+      name="qkv",
+    )(x)
+    q, k, v = einops.rearrange(
+      qkv, "B T (three A K) -> three B A T K", three=3, A=self.heads
+    )
+    score = jnp.einsum("BAQK,BATK->BAQT", q * self.head_width**-0.5, k)
+    score = score.astype(jnp.float32)
+    if mask is not None:
+      # Finite, so that a row without any key stays finite too.
+      score = jnp.where(mask[:, None, None, :], score, -1e30)
+    weight = drop(jax.nn.softmax(score, axis=-1).astype(self.dtype))
+    y = jnp.einsum("BAQT,BATK->BAQK", weight, v)
+    y = einops.rearrange(y, "B A T K -> B T (A K)")
+    if not self.project:
+      return y
+    return drop(nn.Dense(x.shape[-1], dtype=self.dtype, name="out")(y))
+
+
+class Block(nn.Module):
+  """A transformer block: norms before (ViT) or after (BERT) each half.
+
+  Attributes:
+    heads, head_width, qkv_bias, project, dropout, dtype: of `Attention`.
+    mlp: hidden width of the second half, with exact GELU.
+    eps: of the LayerNorms.
+    post_norm: norms after the residual sums, as in BERT.
+  """
+
+  heads: int
+  head_width: int
+  mlp: int
+  eps: float = 1e-5
+  qkv_bias: bool = True
+  project: bool = True
+  dropout: float = 0.0
+  post_norm: bool = False
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x, mask=None, *, train: bool = False):
+    """x f32[B T D], mask bool[B T] of the keys -> f32[B T D]."""
+    norm_attention = layer_norm(self.eps, self.dtype, "norm_attention")
+    norm_mlp = layer_norm(self.eps, self.dtype, "norm_mlp")
+    attention = Attention(
+      heads=self.heads,
+      head_width=self.head_width,
+      qkv_bias=self.qkv_bias,
+      project=self.project,
+      dropout=self.dropout,
+      dtype=self.dtype,
+      name="attention",
+    )
+    drop = nn.Dropout(self.dropout, deterministic=not train)
+
+    def mlp(y):
+      y = nn.Dense(self.mlp, dtype=self.dtype, name="mlp_in")(y)
+      y = drop(nn.gelu(y, approximate=False))
+      return drop(nn.Dense(x.shape[-1], dtype=self.dtype, name="mlp_out")(y))
+
+    if self.post_norm:
+      x = norm_attention(x + attention(x, mask, train=train))
+      return norm_mlp(x + mlp(x))
+    x = x + attention(norm_attention(x), mask, train=train)
+    return x + mlp(norm_mlp(x))
+
+
+class Transformer(nn.Module):
+  """Pre-norm blocks without bias in qkv and without a final norm.
+
+  The output Dense of a single head as wide as its input is left out, as in
+  the released code (golden `ehr_transformer__heads1_projout`).
+
+  Attributes:
+    depth: blocks.
+    heads, head_width, mlp, dropout, dtype: of `Block`.
+  """
+
+  depth: int
+  heads: int
+  head_width: int
+  mlp: int
+  dropout: float = 0.0
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x, mask=None, *, train: bool = False):
+    """x f32[B T D], mask bool[B T] of the keys -> f32[B T D]."""
+    for i in range(self.depth):
+      x = Block(
+        heads=self.heads,
+        head_width=self.head_width,
+        mlp=self.mlp,
+        qkv_bias=False,
+        project=not (self.heads == 1 and self.head_width == x.shape[-1]),
+        dropout=self.dropout,
+        dtype=self.dtype,
+        name=f"block_{i}",
+      )(x, mask, train=train)
+    return x

@@ -1,0 +1,233 @@
+"""MedPatch: confidence-guided multi-stage fusion. Read this file first.
+
+encode -> confidence -> calibrate -> patch give one `schema.Pool` for each
+modality (`pools`); `MedPatch` makes the predictions of METHOD.md sections 4
+to 6 and 8 from them.
+
+Dims: B stays, M modalities, T tokens, D token width, E joint width, C labels,
+S sources of the late module.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from medpatch_jax import calibrate, patch
+from medpatch_jax.joint import Joint
+from medpatch_jax.late import Late
+from medpatch_jax.layers import Classifier
+from medpatch_jax.missingness import Missingness
+from medpatch_jax.schema import Encoded, Pool, Pools
+
+WITHOUT = ("unimodal", "missingness", "joint")
+# The order in which the released code makes its predictions.
+RELEASED_ORDER = ("ehr", "cxr", "dn", "rr")
+# High is confidence >= 0.75, or an entropy of at most that of 0.75, in bits.
+THRESHOLDS = {"confidence": 0.75, "entropy": 0.8113}
+
+
+def pools(
+  encoded: Encoded,
+  logits,
+  temperature: calibrate.Temperature,
+  *,
+  threshold: float,
+  kind: str = "confidence",
+  modality: str,
+  released: tuple[str, ...] = (),
+) -> Pool:
+  """One modality's tokens -> its pools (METHOD.md sections 3 and 4).
+
+  Args:
+    encoded: tokens f32[B T D], mask bool[B T], summary f32[B E]; gradients
+      flow to these.
+    logits: f32[B T C] of the confidence head, on the frozen encoder's tokens.
+    temperature: of the modality.
+    threshold: of the high cluster.
+    kind: "confidence", or "entropy" in bits.
+    modality: its name.
+    released: names of METHOD.md; ehr_uncalibrated and entropy_direction
+      count.
+  """
+  logits = jax.lax.stop_gradient(logits)
+  uncalibrated = modality == "ehr" and "ehr_uncalibrated" in released
+  # With one label the released code does divide.
+  if not (uncalibrated and logits.shape[-1] > 1):
+    logits = calibrate.apply(logits, temperature)
+  score = calibrate.confidence(logits)
+  if kind == "confidence":
+    high = score >= threshold
+  elif "entropy_direction" in released:
+    # The released fusers sort by entropy, in nats, as well.
+    score = calibrate.entropy(logits) * jnp.log(2.0)
+    high = score >= threshold
+  else:
+    high = calibrate.entropy(logits) <= threshold
+  clusters = patch.pool(encoded.tokens, encoded.mask, high, score)
+  return Pool(**clusters, summary=encoded.summary)
+
+
+class MedPatch(nn.Module):
+  """The joint, missingness and late modules on pooled tokens.
+
+  Attributes:
+    modalities: M names, in the order of `schema.MODALITIES`.
+    num_labels: C.
+    width: E.
+    fuser: concat, lstm or transformer.
+    without: of unimodal, missingness, joint: what is left out of late.
+    released: names of METHOD.md; late_norm and presence_order count.
+    flag_order: the modalities as the released code's flag names them; matters
+      with presence_order only. The order of `modalities` by default.
+    dtype: of the matrix products.
+  """
+
+  modalities: tuple[str, ...]
+  num_labels: int
+  width: int = 512
+  fuser: str = "concat"
+  without: tuple[str, ...] = ()
+  released: tuple[str, ...] = ()
+  flag_order: tuple[str, ...] | None = None
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, batch: Pools, *, train: bool = False):
+    """Predicts from pools.
+
+    Args:
+      batch: `schema.Pools`, with present bool[B M].
+      train: nothing here depends on it.
+
+    Returns:
+      (outputs {modality, "missingness", "high", "low", "late", "combined",
+      "reduced": logits f32[B C]}, less what is left out;
+      out {"late_weights" f32[B S C] in the order of `sources`,
+      "loss_scalars" f32[K], for the loss over high, low and late}).
+
+    Raises:
+      ValueError: `without` leaves nothing, or names something else.
+    """
+    del train
+    self._check()
+    outputs = self._unimodal(batch) | self._missingness(batch)
+    outputs |= self._joint(batch)
+    fused, late = Late(self.released, name="late")(
+      jnp.stack([outputs[s] for s in self.sources], axis=1),
+      self._presence(batch.present),
+    )
+    outputs["late"] = fused
+    if "high" in outputs:
+      high, low = outputs["high"], outputs["low"]
+      outputs["combined"] = (high + fused + low) / 3
+      outputs["reduced"] = (high + fused) / 2
+    terms = 3 if "high" in outputs else 1
+    scalars = self.param("loss_scalars", nn.initializers.zeros, (terms,))
+    return outputs, {
+      "late_weights": late["weights"],
+      "loss_scalars": scalars,
+    }
+
+  @property
+  def sources(self) -> tuple[str, ...]:
+    """S names: the rows of the late scores."""
+    kept = {
+      "unimodal": self.modalities,
+      "missingness": ("missingness",),
+      "joint": ("low", "high"),
+    }
+    return sum((kept[w] for w in WITHOUT if w not in self.without), ())
+
+  def _check(self):
+    unknown = set(self.without) - set(WITHOUT)
+    if unknown or set(self.without) == set(WITHOUT):
+      raise ValueError(
+        f"without={','.join(self.without)}: wanted some of"
+        f" {', '.join(WITHOUT)}, but not all, which leaves no prediction."
+      )
+
+  def _unimodal(self, batch):
+    if "unimodal" in self.without:
+      return {}
+    return {
+      m: Classifier(self.num_labels, self.dtype, name=f"classifier_{m}")(
+        batch.inputs[m].summary
+      )
+      for m in self.modalities
+    }
+
+  def _missingness(self, batch):
+    if "missingness" in self.without:
+      return {}
+    module = Missingness(self.num_labels, self.dtype, name="missingness")
+    return {"missingness": module(batch.present)}
+
+  def _joint(self, batch):
+    if "joint" in self.without:
+      return {}
+    outputs = {}
+    for cluster in ("low", "high"):
+      fields = [
+        {m: getattr(batch.inputs[m], name) for m in self.modalities}
+        for name in (cluster, f"has_{cluster}", f"mean_{cluster}")
+      ]
+      outputs[cluster], _ = Joint(
+        num_labels=self.num_labels,
+        width=self.width,
+        fuser=self.fuser,
+        dtype=self.dtype,
+        name=cluster,
+      )(*fields)
+    return outputs
+
+  def _presence(self, present):
+    """present bool[B M] -> bool[B S]; what is no modality always exists."""
+    order = self.modalities
+    if "presence_order" in self.released:
+      # Column i of the flag's order masks prediction i of the code's order.
+      flag = self.flag_order or self.modalities
+      made = [m for m in RELEASED_ORDER if m in self.modalities]
+      order = tuple(made[flag.index(m)] for m in self.modalities)
+    column = {m: present[:, i] for i, m in enumerate(order)}
+    always = jnp.ones(present.shape[:1], bool)
+    return jnp.stack([column.get(s, always) for s in self.sources], axis=1)
+
+
+def init_from_stage1(params, stage1):
+  """Starts MedPatch from the unimodal models (METHOD.md sections 4 and 6).
+
+  The classifiers are stage 1's, and both projections of a modality are its
+  encoder's.
+
+  Args:
+    params: of `MedPatch`.
+    stage1: {modality: params of `Unimodal`}.
+
+  Returns:
+    a new tree.
+
+  Raises:
+    ValueError: a shape differs; names both.
+  """
+  params = dict(params)
+
+  def put(old, new, name):
+    shapes = [jax.tree.map(jnp.shape, dict(t)) for t in (old, new)]
+    if shapes[0] != shapes[1]:
+      raise ValueError(
+        f"{name}: stage 1 has shapes {shapes[1]}, MedPatch takes {shapes[0]}."
+      )
+    return new
+
+  for m, source in stage1.items():
+    name = f"classifier_{m}"
+    if name in params:
+      params[name] = put(params[name], source["classifier"], name)
+    for cluster in ("high", "low"):
+      name = f"project_{m}"
+      if name in params.get(cluster, {}):
+        new = put(params[cluster][name], source["encoder"]["project"], name)
+        params[cluster] = {**params[cluster], name: new}
+  return params
