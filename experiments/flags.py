@@ -1,130 +1,188 @@
 """Command-line flags -> one frozen `Config`; library code never sees flags."""
 
 import dataclasses
+import json
+import logging
 import pathlib
 
 from absl import flags
 
+from data import errors
+from data.errors import InputError
 from medpatch_jax import presets, schema
 from medpatch_jax.train import loop, parallel
+from medpatch_jax.train.log import logger
 
 STAGES = ("unimodal", "confidence", "calibrate", "fuse")
 CALIBRATIONS = ("none", "scalar", "label", "position")
 FUSERS = ("concat", "lstm", "transformer")
 HEADS = ("late", "combined", "reduced")
 LOSS_WEIGHTS = ("learned", "uniform", "uncertainty")
+WITHOUT = ("unimodal", "missingness", "joint")
+
+# Flags that decide what a run computes: a workdir holds one value of each.
+NAMES = (
+  "data_dir",
+  "task",
+  "preset",
+  "modalities",
+  "seed",
+  "batch_size",
+  "learning_rate",
+  "adam_b2",
+  "clip",
+  "epochs",
+  "patience",
+  "calibration",
+  "calibration_steps",
+  "confidence",
+  "threshold",
+  "fuser",
+  "without",
+  "loss_weights",
+  "head",
+  "pairs",
+  "as_released",
+  "bert",
+  "vit",
+)
+# Flags that do not, with the value an evaluation takes.
+SAFE = {"save_minutes": 1.0, "parallel": "pmap"}
 
 
 def define() -> None:
   """Defines the flags of a training run."""
   flags.DEFINE_string("data_dir", None, "Folder that data.build wrote.")
   flags.DEFINE_enum(
-      "task", "phenotyping", tuple(schema.TASKS), "What to predict."
+    "task", "phenotyping", tuple(schema.TASKS), "What to predict."
   )
   flags.DEFINE_string(
-      "workdir", None, "Folder of the run: checkpoints, caches, results."
+    "workdir", None, "Folder of the run: checkpoints, caches, results."
   )
   flags.DEFINE_enum(
-      "preset", "tiny", tuple(presets.PRESETS), "Sizes of the model."
+    "preset", "tiny", tuple(presets.PRESETS), "Sizes of the model."
   )
   flags.DEFINE_enum(
-      "stage",
-      "all",
-      ("all", *STAGES),
-      "The stage to run; earlier ones must be complete.",
+    "stage",
+    "all",
+    ("all", *STAGES),
+    "The stage to run; earlier ones must be complete.",
   )
   flags.DEFINE_list(
-      "modalities",
-      None,
-      "Subset of ehr,cxr,rr,dn to learn from; all of the task by default.",
+    "modalities",
+    None,
+    "Subset of ehr,cxr,rr,dn to learn from; all of the task by default.",
   )
   flags.DEFINE_integer(
-      "seed", 0, "Of initialisation, order and dropout.", lower_bound=0
+    "seed", 0, "Of initialisation, order and dropout.", lower_bound=0
   )
   flags.DEFINE_integer(
-      "batch_size", None, "Rows of an update over all devices.", lower_bound=1
+    "batch_size", None, "Rows of an update over all devices.", lower_bound=1
   )
   flags.DEFINE_float(
-      "learning_rate", None, "Adam's, in every stage.", lower_bound=0.0
+    "learning_rate", None, "Adam's, in every stage.", lower_bound=0.0
   )
   flags.DEFINE_float(
-      "adam_b2", 0.999, "Adam's second decay; released 0.9.", 0.0, 1.0
+    "adam_b2", 0.999, "Adam's second decay; released 0.9.", 0.0, 1.0
   )
   flags.DEFINE_float(
-      "clip", None, "Largest global gradient norm.", lower_bound=0.0
+    "clip", None, "Largest global gradient norm.", lower_bound=0.0
   )
   flags.DEFINE_integer(
-      "epochs", None, "Most epochs of stages 1 to 3.", lower_bound=1
+    "epochs", None, "Most epochs of stages 1 to 3.", lower_bound=1
   )
   flags.DEFINE_integer(
-      "patience",
-      None,
-      "Epochs without a better validation score before stopping.",
-      lower_bound=1,
+    "patience",
+    None,
+    "Epochs without a better validation score before stopping.",
+    lower_bound=1,
   )
   flags.DEFINE_float(
-      "save_minutes", 1.0, "Least time between two saves.", lower_bound=0.0
+    "save_minutes", 1.0, "Least time between two saves.", lower_bound=0.0
   )
   flags.DEFINE_enum(
-      "calibration",
-      "position",
-      CALIBRATIONS,
-      "One temperature per modality (scalar), per label, per token position"
-      " and label, or none.",
+    "calibration",
+    "position",
+    CALIBRATIONS,
+    "One temperature per modality (scalar), per label, per token position"
+    " and label, or none.",
   )
   flags.DEFINE_integer(
-      "calibration_steps",
-      700,
-      "Least updates of stage 2b (at least 5 epochs).",
-      lower_bound=0,
+    "calibration_steps",
+    700,
+    "Least updates of stage 2b (at least 5 epochs).",
+    lower_bound=0,
   )
   flags.DEFINE_enum(
-      "confidence",
-      "confidence",
-      ("confidence", "entropy"),
-      "What tokens are grouped by.",
+    "confidence",
+    "confidence",
+    ("confidence", "entropy"),
+    "What tokens are grouped by.",
   )
   flags.DEFINE_list(
-      "threshold",
-      None,
-      "Threshold of the high cluster: one number, or modality=number pairs."
-      " Default 0.75, or 0.8113 bits for entropy.",
+    "threshold",
+    None,
+    "Threshold of the high cluster: one number, or modality=number pairs."
+    " Default 0.75, or 0.8113 bits for entropy.",
   )
   flags.DEFINE_enum("fuser", "concat", FUSERS, "Of the joint module.")
   flags.DEFINE_list(
-      "without", [], "Modules left out: unimodal, missingness, joint."
+    "without", [], "Modules left out: unimodal, missingness, joint."
   )
   flags.DEFINE_enum(
-      "loss_weights", "learned", LOSS_WEIGHTS, "Of high, low and late."
+    "loss_weights", "learned", LOSS_WEIGHTS, "Of high, low and late."
   )
   flags.DEFINE_enum(
-      "head",
-      "validation",
-      ("validation", *HEADS),
-      "The reported head: fixed, or the best on validation.",
+    "head",
+    "validation",
+    ("validation", *HEADS),
+    "The reported head: fixed, or the best on validation.",
   )
   flags.DEFINE_enum(
-      "pairs",
-      "partial",
-      ("partial", "paired"),
-      "Train on all stays, or only on those with every modality.",
+    "pairs",
+    "partial",
+    ("partial", "paired"),
+    "Train on all stays, or only on those with every modality.",
   )
   flags.DEFINE_list(
-      "as_released",
-      [],
-      "Behaviours of the released code to restore (METHOD.md, bold), or all.",
+    "as_released",
+    [],
+    "Behaviours of the released code to restore (METHOD.md, bold), or all.",
   )
   flags.DEFINE_enum(
-      "parallel", "pmap", parallel.KINDS, "How devices share a batch."
+    "parallel", "pmap", parallel.KINDS, "How devices share a batch."
   )
   flags.DEFINE_string(
-      "bert",
-      None,
-      "Hugging Face folder of a pretrained BERT-type encoder for the notes.",
+    "bert",
+    None,
+    "Hugging Face folder of a pretrained BERT-type encoder for the notes.",
   )
-  flags.DEFINE_string(
-      "vit", None, "timm checkpoint of ViT-S/16 for the films."
-  )
+  flags.DEFINE_string("vit", None, "timm checkpoint of ViT-S/16 for the films.")
+
+
+def run(main) -> None:
+  """Runs `main(argv)` under absl, progress on stderr, errors in one line.
+
+  A `ValueError` is bad input: its message is shown and the exit code is 2.
+  """
+  from absl import logging as absl_logging
+
+  absl_logging.set_verbosity(absl_logging.WARNING)
+  shown = logging.StreamHandler()
+  shown.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+  logger.addHandler(shown)
+  logger.setLevel(logging.INFO)
+  logger.propagate = False
+
+  def guarded(argv):
+    try:
+      main(argv)
+    except InputError:
+      raise
+    except ValueError as error:
+      raise InputError(" ".join(str(error).split())) from error
+
+  errors.run(guarded)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,6 +210,7 @@ class Config:
   parallel: str
   bert: str | None
   vit: str | None
+  given: dict
 
 
 def config(f, **override) -> Config:
@@ -165,54 +224,69 @@ def config(f, **override) -> Config:
     ValueError: a flag is missing, unknown or out of range, or two do not go
       together; the message names the flag and what it takes.
   """
+
   def get(name):
     return override[name] if name in override else getattr(f, name)
 
   for name in ("data_dir", "workdir"):
     if not get(name):
       raise ValueError(f"--{name} is missing: pass a folder.")
+  given = {name: get(name) for name in NAMES}
+  given["data_dir"] = str(pathlib.Path(given["data_dir"]).absolute())
   sizes = presets.PRESETS[get("preset")]
   modalities = _modalities(get("modalities"), get("task"))
   without = _among(get("without"), WITHOUT, "without")
   settings = loop.Settings(
-      learning_rate=get("learning_rate") or sizes.learning_rate,
-      b2=get("adam_b2"),
-      clip=get("clip"),
-      epochs=get("epochs") or sizes.epochs,
-      patience=get("patience") or sizes.patience,
-      seed=get("seed"),
-      save_minutes=get("save_minutes"),
+    learning_rate=get("learning_rate") or sizes.learning_rate,
+    b2=get("adam_b2"),
+    clip=get("clip"),
+    epochs=get("epochs") or sizes.epochs,
+    patience=get("patience") or sizes.patience,
+    seed=get("seed"),
+    save_minutes=get("save_minutes"),
   )
   if set(without) >= {"unimodal", "missingness", "joint"}:
     raise ValueError("--without leaves no prediction: leave one module in.")
   return Config(
-      data_dir=str(get("data_dir")),
-      task=get("task"),
-      workdir=pathlib.Path(get("workdir")),
-      preset=get("preset"),
-      sizes=sizes,
-      modalities=modalities,
-      settings=settings,
-      batch_size=get("batch_size") or sizes.batch_size,
-      calibration=get("calibration"),
-      calibration_steps=get("calibration_steps"),
-      confidence=get("confidence"),
-      thresholds=_thresholds(
-          get("threshold"), modalities, get("confidence")
-      ),
-      fuser=get("fuser"),
-      without=without,
-      loss_weights=get("loss_weights"),
-      head=get("head"),
-      pairs=get("pairs"),
-      as_released=released(get("as_released")),
-      parallel=get("parallel"),
-      bert=get("bert"),
-      vit=get("vit"),
+    data_dir=str(get("data_dir")),
+    task=get("task"),
+    workdir=pathlib.Path(get("workdir")),
+    preset=get("preset"),
+    sizes=sizes,
+    modalities=modalities,
+    settings=settings,
+    batch_size=get("batch_size") or sizes.batch_size,
+    calibration=get("calibration"),
+    calibration_steps=get("calibration_steps"),
+    confidence=get("confidence"),
+    thresholds=_thresholds(get("threshold"), modalities, get("confidence")),
+    fuser=get("fuser"),
+    without=without,
+    loss_weights=get("loss_weights"),
+    head=get("head"),
+    pairs=get("pairs"),
+    as_released=released(get("as_released")),
+    parallel=get("parallel"),
+    bert=get("bert"),
+    vit=get("vit"),
+    given=given,
   )
 
 
-WITHOUT = ("unimodal", "missingness", "joint")
+def load(workdir) -> Config:
+  """The configuration of a run that was trained in `workdir`.
+
+  Raises:
+    ValueError: nothing was trained there.
+  """
+  path = pathlib.Path(workdir or ".") / "config.json"
+  if not workdir or not path.exists():
+    raise ValueError(
+      f"--workdir={workdir}: holds no trained run ({path.name} is missing);"
+      " train first with python -m experiments.train."
+    )
+  given = json.loads(path.read_text("utf-8"))
+  return config(None, **SAFE, **given, workdir=workdir)
 
 
 def released(names) -> tuple[str, ...]:
@@ -226,8 +300,8 @@ def _among(names, valid, flag) -> tuple[str, ...]:
   unknown = [name for name in names if name not in valid]
   if unknown:
     raise ValueError(
-        f"--{flag}={','.join(names)}: {unknown[0]!r} is unknown; wanted some"
-        f" of {', '.join(valid)}."
+      f"--{flag}={','.join(names)}: {unknown[0]!r} is unknown; wanted some"
+      f" of {', '.join(valid)}."
     )
   return tuple(name for name in valid if name in names)
 
@@ -239,7 +313,7 @@ def _modalities(names, task: str) -> tuple[str, ...]:
 
 def _thresholds(values, modalities, confidence) -> dict[str, float]:
   low, high, default = (
-      (0.5, 1.0, 0.75) if confidence == "confidence" else (0.0, 1.0, 0.8113)
+    (0.5, 1.0, 0.75) if confidence == "confidence" else (0.0, 1.0, 0.8113)
   )
   out = dict.fromkeys(modalities, default)
   for value in values or ():
@@ -250,8 +324,8 @@ def _thresholds(values, modalities, confidence) -> dict[str, float]:
       threshold = float("nan")
     if not low <= threshold <= high or (name and name not in modalities):
       raise ValueError(
-          f"--threshold={value}: wanted a number in [{low}, {high}], or"
-          f" modality=number with a modality of {', '.join(modalities)}."
+        f"--threshold={value}: wanted a number in [{low}, {high}], or"
+        f" modality=number with a modality of {', '.join(modalities)}."
       )
     out.update({name: threshold} if name else dict.fromkeys(out, threshold))
   return out

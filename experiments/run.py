@@ -4,11 +4,11 @@ import functools
 
 import jax
 import numpy as np
-from absl import logging
 
 from experiments.flags import Config
 from medpatch_jax import schema
 from medpatch_jax.input import dataset, examples, loader, tokenise
+from medpatch_jax.train.log import logger
 from medpatch_jax.train.parallel import Parallel
 
 # Decoded examples are kept in memory up to this many bytes; past it they are
@@ -41,7 +41,7 @@ class Run:
       return tokenise.Tokeniser.load(self.config.bert)
     folder = self.config.workdir / "tokenizer"
     if not (folder / "tokenizer.json").exists():
-      logging.info("tokenizer: training on the train split's notes")
+      logger.info("tokenizer: training on the train split's notes")
       size = self.config.sizes.vocab_size
       tokenise.Tokeniser.train(self._notes("train"), size).save(folder)
     return tokenise.Tokeniser.load(folder)
@@ -67,7 +67,7 @@ class Run:
       keep = keep & present.all(axis=1)
     return np.flatnonzero(keep)
 
-  @functools.cache
+  @functools.cache  # noqa: B019 a run lives as long as its process
   def label(self, split: str) -> np.ndarray:
     """Labels f32[N C] of a split, in record order."""
     return self.data.labels_of(split)
@@ -99,7 +99,7 @@ class Run:
     source = self._source(split, modality)
     example = {
       "inputs": {modality: self._fields(modality, source[row], rng)},
-      "present": self._present(split)[row],
+      "present": self.present(split)[row],
       "label": self.label(split)[row],
     }
     if rng is None:
@@ -114,12 +114,13 @@ class Run:
       return examples.image(record, self.shapes.image_size, rng)
     return examples.text(record, modality, self.tokeniser, self.shapes)
 
-  @functools.cache
+  @functools.cache  # noqa: B019 a run lives as long as its process
   def _source(self, split, modality):
     return self.data.source(split, (modality,))
 
-  @functools.cache
-  def _present(self, split):
+  @functools.cache  # noqa: B019
+  def present(self, split: str) -> np.ndarray:
+    """Presence bool[N M] of the run's modalities, in record order."""
     return self.data.present(split, self.config.modalities)
 
 

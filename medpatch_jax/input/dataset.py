@@ -4,8 +4,6 @@ Reads what `python -m data.build` wrote (TFDS, ArrayRecord) and nothing else;
 docs/data.md describes every field.
 """
 
-import functools
-import json
 import pathlib
 
 import numpy as np
@@ -44,7 +42,15 @@ class Dataset:
     self.task = task
     self._builder = tfds.builder_from_directory(self.path)
     self.metadata = dict(self._builder.info.metadata)
-    wanted = ("label_names", "columns", "modalities", "mean", "std", "index")
+    wanted = (
+      "label_names",
+      "columns",
+      "modalities",
+      "mean",
+      "std",
+      "index",
+      "digest",
+    )
     missing = [name for name in wanted if name not in self.metadata]
     if missing:
       raise ValueError(
@@ -73,25 +79,14 @@ class Dataset:
     columns = [self.modalities.index(m) for m in modalities]
     return (bits[:, None] >> np.asarray(columns)[None, :]) & 1 == 1
 
-  @functools.cached_property
-  def fingerprint(self) -> str:
-    """Changes when the records change: the checksums TFDS keeps of them."""
-    info = json.loads((self.path / "dataset_info.json").read_text("utf-8"))
-    import hashlib
+  @property
+  def fingerprint(self) -> dict[str, str]:
+    """SHA-256 of the records of each split: changes when they change."""
+    return dict(self.metadata["digest"])
 
-    metadata = (self.path / "metadata.json").read_bytes()
-    text = json.dumps(info.get("splits"), sort_keys=True).encode()
-    return hashlib.sha256(text + metadata).hexdigest()[:16]
-
-  def source(self, split: str, fields):
-    """Random access to records holding only `fields` (the rest undecoded)."""
-    import tensorflow_datasets as tfds
-
-    if self.size(split) == 0:
-      return ()
-    features = self._builder.info.features
-    decoders = tfds.decode.PartialDecoding({f: features[f] for f in fields})
-    return self._builder.as_data_source(split, decoders=decoders)
+  def source(self, split: str, fields) -> "Source":
+    """Random access to records, as dicts holding only `fields`."""
+    return Source(self._builder, split if self.size(split) else None, fields)
 
   def labels_of(self, split: str) -> np.ndarray:
     """Every label of a split, f32[N C] in record order."""
@@ -100,3 +95,29 @@ class Dataset:
     for i in range(len(source)):
       out[i] = source[i]["label"]
     return out
+
+
+class Source:
+  """Records of a split by number; fields not asked for stay undecoded."""
+
+  def __init__(self, builder, split: str | None, fields):
+    """Opens a split, or stands for an empty one if `split` is None."""
+    import tensorflow_datasets as tfds
+
+    features = builder.info.features
+    self._features = tfds.features.FeaturesDict(
+      {f: features[f] for f in fields}
+    )
+    self._records = ()
+    if split:
+      self._records = builder.as_data_source(
+        split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+      )
+
+  def __len__(self) -> int:
+    return len(self._records)
+
+  def __getitem__(self, row: int) -> dict:
+    if not 0 <= row < len(self):
+      raise IndexError(row)
+    return self._features.deserialize_example_np(self._records[row])

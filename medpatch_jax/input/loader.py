@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import grain
 import numpy as np
 
 
@@ -71,6 +70,8 @@ class Loader:
       epoch: chooses the order.
       start: batches to skip, for a resumed run.
     """
+    import grain  # Absent on some GPU images.
+
     order = self.order(epoch)[start:]
     if not len(order):
       return

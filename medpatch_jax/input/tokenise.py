@@ -75,7 +75,7 @@ class Tokeniser:
       special_tokens=list(SPECIALS),
       show_progress=False,
     )
-    tokenizer.train_from_iterable(texts, trainer)
+    tokenizer.train_from_iterator(texts, trainer)
     return cls(tokenizer)
 
   def save(self, folder) -> None:

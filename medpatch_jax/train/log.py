@@ -1,9 +1,14 @@
-"""Numbers of a run: JSON lines, and TensorBoard files beside them."""
+"""What a run says, and its numbers: JSON lines and TensorBoard files."""
 
 import json
+import logging
 import pathlib
 
 import tensorboardX
+
+# Progress goes to this logger; whoever runs the program decides where it
+# shows (experiments/flags.py does). absl's own is full of Orbax.
+logger = logging.getLogger("medpatch_jax")
 
 
 class Log:

@@ -10,11 +10,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import logging
 
 from medpatch_jax.input.loader import Loader
 from medpatch_jax.train import checkpoint, optimizer, state, step
-from medpatch_jax.train.log import Log
+from medpatch_jax.train.log import Log, logger
 from medpatch_jax.train.parallel import Parallel
 
 
@@ -89,12 +88,12 @@ def batches(mapped, parallel: Parallel, params, frozen, loader: Loader):
 
 
 def evaluate(
-    mapped,
-    parallel: Parallel,
-    params,
-    frozen,
-    loader: Loader,
-    allocate=lambda name, shape, dtype: np.zeros(shape, dtype),
+  mapped,
+  parallel: Parallel,
+  params,
+  frozen,
+  loader: Loader,
+  allocate=lambda name, shape, dtype: np.zeros(shape, dtype),
 ):
   """One pass over a loader, each row once; arguments as of `batches`.
 
@@ -108,7 +107,7 @@ def evaluate(
   outputs: dict[str, np.ndarray] = {}
   seen = np.zeros(len(loader.rows), np.int64)
   for positions, loss, n, rows in batches(
-      mapped, parallel, params, frozen, loader
+    mapped, parallel, params, frozen, loader
   ):
     total, count = total + loss, count + n
     seen[positions] += 1
@@ -161,7 +160,7 @@ class _Run:
     restored = self.saves.restore("latest", self.start)
     current, progress = restored or (self.start, _progress())
     if restored:
-      logging.info(
+      logger.info(
         "%s: goes on from step %d", self.stage.name, int(current.step)
       )
       self.saves.drop_after("best", int(current.step))
@@ -274,7 +273,7 @@ def _report(name, epoch, seconds, numbers, progress, stage, settings) -> None:
   stays = len(stage.train.rows) / max(seconds, 1e-9)
   shown = " ".join(f"{k} {v:.4f}" for k, v in numbers.items())
   end = "stops" if progress["stopped"] else f"at most {left:.0f} s left"
-  logging.info(
+  logger.info(
     "%s: epoch %d/%d %s, %.0f stays/s, %s",
     name,
     epoch + 1,

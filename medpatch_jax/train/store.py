@@ -1,9 +1,11 @@
 """Rows of arrays computed once and kept on disk, whole or not at all."""
 
+import hashlib
 import json
 import pathlib
 import shutil
 
+import jax
 import numpy as np
 
 
@@ -33,6 +35,20 @@ class Writer:
     (self._partial / "key.json").write_text(json.dumps(key, sort_keys=True))
     shutil.rmtree(self.folder, ignore_errors=True)
     self._partial.rename(self.folder)
+
+  def drop(self) -> None:
+    """Removes the files; arrays that are still held stay readable."""
+    shutil.rmtree(self._partial)
+
+
+def digest(params) -> str:
+  """A hash of every leaf of a tree and its path."""
+  state = hashlib.sha256()
+  for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+    leaf = np.asarray(leaf)
+    state.update(f"{jax.tree_util.keystr(path)} {leaf.shape}".encode())
+    state.update(leaf.tobytes())
+  return state.hexdigest()
 
 
 def read(folder, key: dict) -> dict[str, np.ndarray] | None:

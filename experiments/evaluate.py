@@ -1,0 +1,109 @@
+"""Scores a trained run on the test split, once.
+
+  python -m experiments.evaluate --workdir=RUN [--truth=RAW/truth.csv]
+
+prints the table and writes it to RUN/results.json and RUN/results.txt; a
+second call prints what the first one found. With the synthetic twin's truth
+file the Bayes-optimal prediction stands beside each number.
+"""
+
+import pathlib
+
+import numpy as np
+from absl import flags
+
+from data import synthetic
+from experiments import flags as experiment_flags
+from experiments.run import Run
+from experiments.stages import Stages
+from medpatch_jax.evaluate import metrics, report, table
+from medpatch_jax.train import checkpoint
+from medpatch_jax.train.log import logger
+
+
+def evaluate(stages: Stages, truth=None) -> str:
+  """Scores the test split and returns the printed table.
+
+  Args:
+    stages: a run whose stages are complete.
+    truth: truth.csv of the synthetic twin, or None.
+
+  Raises:
+    ValueError: the test split is empty.
+  """
+  run_, config = stages.run, stages.config
+  rows = run_.rows("test")
+  if not len(rows):
+    raise ValueError(f"{run_.data.path}: the test split holds no stay.")
+  outputs = stages.predict("test")
+  logits = {
+    name.removeprefix("unimodal/"): values
+    for name, values in outputs.items()
+    if name.startswith("unimodal/") or name not in config.modalities
+  }
+  present = run_.present("test")[rows]
+  result = report.build(
+    logits,
+    run_.label("test")[rows],
+    present,
+    run_.data.subject("test")[rows],
+    label_names=run_.labels,
+    modalities=config.modalities,
+    chosen=choose(stages),
+    bayes=_bayes(run_, rows, present, truth) if truth else None,
+  )
+  text = table.text(result)
+  checkpoint.write_json(config.workdir / "results.json", result)
+  (config.workdir / "results.txt").write_text(text + "\n", "utf-8")
+  return text
+
+
+def choose(stages: Stages) -> str:
+  """The head with the best mean AUROC on validation (METHOD.md section 8)."""
+  rows = stages.run.rows("validation")
+  if len(stages.heads) == 1 or not len(rows):
+    return stages.heads[0]
+  label = stages.run.label("validation")[rows]
+  outputs = stages.predict("validation")
+  values = {
+    head: metrics.mean(metrics.auroc(outputs[head], label))[0] or 0.0
+    for head in stages.heads
+  }
+  return max(values, key=values.get)
+
+
+def _bayes(run_, rows, present, truth) -> dict[str, np.ndarray]:
+  """Best possible logits from everything present, and from each modality."""
+  source = run_.data.source("test", ("stay_id",))
+  stays = np.array([int(source[int(row)]["stay_id"]) for row in rows])
+  modalities = run_.config.modalities
+  columns = [run_.data.modalities.index(m) for m in modalities]
+
+  def logits(keep):
+    whole = np.zeros((len(rows), len(run_.data.modalities)), bool)
+    whole[:, columns] = present & keep[None]
+    return synthetic.bayes.logits(truth, run_.config.task, stays, whole)
+
+  alone = np.eye(len(modalities), dtype=bool)
+  each = {m: logits(alone[i]) for i, m in enumerate(modalities)}
+  return each | {"all": logits(np.ones(len(modalities), bool))}
+
+
+def main(argv) -> None:
+  del argv
+  workdir = flags.FLAGS.workdir
+  config = experiment_flags.load(workdir)
+  done = pathlib.Path(workdir) / "results.txt"
+  if done.exists():
+    logger.info("%s: the test split was scored before", done)
+    print(done.read_text("utf-8"))
+    return
+  stages = Stages(Run(config))
+  stages.complete()
+  print(evaluate(stages, flags.FLAGS.truth))
+
+
+if __name__ == "__main__":
+  flags.DEFINE_string("workdir", None, "Folder of a trained run.")
+  flags.DEFINE_string("truth", None, "truth.csv of the synthetic twin.")
+  experiment_flags.run(main)

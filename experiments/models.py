@@ -1,0 +1,159 @@
+"""Configuration -> modules and their initial parameters."""
+
+import jax
+import numpy as np
+
+from experiments.run import Run
+from medpatch_jax import schema
+from medpatch_jax.confidence import Confidence
+from medpatch_jax.encode import cxr, ehr, notes
+from medpatch_jax.medpatch import MedPatch, init_from_stage1
+from medpatch_jax.unimodal import Unimodal
+
+
+def encoder(run: Run, m: str):
+  """The encoder of one modality at the preset's size."""
+  sizes, released = run.config.sizes, run.config.as_released
+  kind = schema.KINDS[m]
+  if kind == "series":
+    return ehr.LSTM(width=sizes.width, released=released)
+  if kind == "image":
+    return cxr.ViT(
+      image_size=sizes.image_size,
+      joint_width=sizes.width,
+      released=released,
+      **sizes.cxr,
+    )
+  tokeniser = run.tokeniser
+  return notes.Notes(
+    vocab_size=tokeniser.vocab_size,
+    positions=sizes.window,
+    joint_width=sizes.width,
+    pad=tokeniser.pad,
+    cls=tokeniser.cls,
+    sep=tokeniser.sep,
+    released=released,
+    **sizes.text,
+  )
+
+
+def unimodal(run: Run, m: str) -> Unimodal:
+  return Unimodal(
+    encoder=encoder(run, m),
+    num_labels=len(run.labels),
+    modality=m,
+    modalities=run.config.modalities,
+  )
+
+
+def confidence(run: Run) -> Confidence:
+  return Confidence(num_labels=len(run.labels))
+
+
+def medpatch(run: Run) -> MedPatch:
+  config = run.config
+  return MedPatch(
+    modalities=config.modalities,
+    num_labels=len(run.labels),
+    width=config.sizes.width,
+    fuser=config.fuser,
+    without=config.without,
+    released=config.as_released,
+    flag_order=config.modalities,
+  )
+
+
+def start(run: Run, m: str) -> dict:
+  """Initial parameters of `unimodal`."""
+  return _init(unimodal(run, m), example(run, m), run)
+
+
+def start_confidence(run: Run, m: str) -> dict:
+  """Initial parameters of `confidence` on the tokens of one encoder."""
+  tokens = np.zeros((1, 1, token_width(run, m)), np.float32)
+  return _init(confidence(run), tokens, run)
+
+
+def start_medpatch(run: Run, stage1: dict[str, dict]) -> dict:
+  """Initial parameters of `medpatch`, projections taken from stage 1."""
+  blank = blank_pools(run)
+  inputs = {
+    m: schema.Pool(**{k: np.zeros((1, *s), d) for k, (s, d) in v.items()})
+    for m, v in blank.items()
+  }
+  present = np.zeros((1, len(inputs)), bool)
+  label = np.zeros((1, len(run.labels)), np.float32)
+  batch = schema.Pools(inputs, present, label, np.zeros((1,), np.float32))
+  return init_from_stage1(_init(medpatch(run), batch, run), stage1)
+
+
+def frozen(run: Run, m: str):
+  """Which parameters of `unimodal` do not learn: a path -> bool."""
+  text = schema.KINDS[m] == "text" and not run.config.sizes.learn_text
+  return lambda path: text and path[:2] == ("encoder", "bert")
+
+
+def token_width(run: Run, m: str) -> int:
+  """D, width of an encoder's tokens."""
+  sizes = run.config.sizes
+  kind = schema.KINDS[m]
+  widths = {"series": sizes.width, "image": sizes.cxr["width"]}
+  return widths.get(kind, sizes.text["width"])
+
+
+def positions(run: Run, m: str, split: str) -> int:
+  """T, the most tokens a stay of the split can have."""
+  sizes, kind = run.config.sizes, schema.KINDS[m]
+  if kind == "series":
+    return int(run.data.hours(split)[run.rows(split, m)].max(initial=1))
+  if kind == "image":
+    return 1 + (sizes.image_size // sizes.cxr["patch"]) ** 2
+  return sizes.window
+
+
+def example(run: Run, m: str) -> schema.Batch:
+  """A batch of one row of zeros, to initialise from."""
+  shapes, kind = run.shapes, schema.KINDS[m]
+  if kind == "series":
+    hours = shapes.hour_buckets[0]
+    fields = {
+      "x": np.zeros((1, hours, shapes.columns), np.float32),
+      "mask": np.ones((1, hours), bool),
+    }
+  elif kind == "image":
+    size = shapes.image_size
+    fields = {"image": np.zeros((1, size, size), np.uint8)}
+  else:
+    fields = {
+      "piece": np.zeros((1, 1, shapes.window), np.int32),
+      "mask": np.ones((1, 1, shapes.window), bool),
+    }
+  present = np.ones((1, len(run.config.modalities)), bool)
+  label = np.zeros((1, len(run.labels)), np.float32)
+  return schema.Batch({m: fields}, present, label, np.ones((1,), np.float32))
+
+
+def blank_pools(run: Run) -> dict[str, dict[str, tuple]]:
+  """Shape of a row and dtype of each field of `schema.Pool`, per modality."""
+  C, E = len(run.labels), run.config.sizes.width
+  out = {}
+  for m in run.config.modalities:
+    pool = ((C, token_width(run, m)), np.float32)
+    each, flag = ((C,), np.float32), ((C,), bool)
+    out[m] = {
+      "high": pool,
+      "low": pool,
+      "has_high": flag,
+      "has_low": flag,
+      "mean_high": each,
+      "mean_low": each,
+      "summary": ((E,), np.float32),
+    }
+  return out
+
+
+def _init(module, batch, run: Run) -> dict:
+  """Parameters as host arrays, a function of the seed alone."""
+  key = jax.random.key(run.config.settings.seed, impl="threefry2x32")
+  variables = jax.jit(module.init)(key, batch)
+  return jax.device_get(variables["params"])

@@ -1,0 +1,41 @@
+"""Trains MedPatch: encoders, token confidence, calibration, fusion.
+
+  python -m experiments.train --data_dir=OUT --task=TASK --workdir=RUN
+      [--preset=tiny|base] [--stage=all|unimodal|confidence|calibrate|fuse]
+
+A run that was stopped goes on from its last checkpoint when the same command
+is given again; stages that are complete are read back.
+"""
+
+from absl import flags
+
+from experiments import flags as experiment_flags
+from experiments.run import Run
+from experiments.stages import Stages
+from medpatch_jax.train.log import logger
+
+
+def train(config: experiment_flags.Config, stage: str = "all") -> Stages:
+  """Runs the stages up to and with `stage`.
+
+  Raises:
+    ValueError: the configuration does not fit the data or the workdir.
+  """
+  stages = Stages(Run(config))
+  stages.until("fuse" if stage == "all" else stage)
+  return stages
+
+
+def main(argv) -> None:
+  del argv
+  config = experiment_flags.config(flags.FLAGS)
+  train(config, flags.FLAGS.stage)
+  logger.info(
+    "trained; next: python -m experiments.evaluate --workdir=%s",
+    config.workdir,
+  )
+
+
+if __name__ == "__main__":
+  experiment_flags.define()
+  experiment_flags.run(main)

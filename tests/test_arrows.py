@@ -1,0 +1,108 @@
+"""Which room may import which (docs in README.md, `a <- b`: b may import a)."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+METHOD = {
+    "encode",
+    "confidence",
+    "calibrate",
+    "patch",
+    "joint",
+    "missingness",
+    "late",
+    "unimodal",
+}
+# Room -> rooms of medpatch_jax it may import besides its own files.
+ALLOWED = {
+    "schema": set(),
+    "presets": {"input"},
+    **{name: {"schema"} for name in METHOD},
+    # The one file that wires the method.
+    "medpatch": {"schema"} | METHOD,
+    "baselines": {"schema"} | METHOD,
+    "input": {"schema"},
+    "train": {"schema", "input"},
+    "evaluate": {"schema"},
+    "export": {"schema", "medpatch", "presets", "input"} | METHOD,
+}
+HEAVY = {"tensorflow_datasets", "grain", "duckdb", "array_record"}
+
+
+def _imports(path):
+  """(dotted name, is it at module level) of every import in a file."""
+  tree = ast.parse(path.read_text("utf-8"))
+  for node in ast.walk(tree):
+    top = node in tree.body
+    if isinstance(node, ast.Import):
+      for name in node.names:
+        yield name.name, top
+    elif isinstance(node, ast.ImportFrom):
+      assert node.level == 0, f"{path}: imports are absolute"
+      for name in node.names:
+        yield f"{node.module}.{name.name}", top
+
+
+def _files(folder):
+  return sorted((ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize(
+    "path", _files("medpatch_jax"), ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_arrows_of_the_package(path):
+  parts = path.relative_to(ROOT / "medpatch_jax").with_suffix("").parts
+  room = parts[0]
+  for name, _ in _imports(path):
+    head, *rest = name.split(".")
+    assert head not in ("data", "experiments", "tests"), name
+    if head == "medpatch_jax" and rest and room in ALLOWED:
+      assert rest[0] == room or rest[0] in ALLOWED[room], (
+          f"{path.relative_to(ROOT)} imports {name}"
+      )
+
+
+@pytest.mark.parametrize("path", _files("data"), ids=lambda p: p.stem)
+def test_data_imports_only_schema_and_input(path):
+  for name, _ in _imports(path):
+    head, *rest = name.split(".")
+    assert head not in ("experiments", "tests"), name
+    if head == "medpatch_jax" and rest:
+      assert rest[0] in ("schema", "input", "evaluate"), f"{path}: {name}"
+
+
+def test_nothing_that_builds_or_trains_reads_the_truth():
+  """truth.csv is for the Bayes bound alone."""
+  for folder in ("medpatch_jax", "data/mimic", "data/build.py"):
+    path = ROOT / folder
+    for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
+      assert "truth" not in file.read_text("utf-8").lower(), file
+  for name in ("train.py", "stages.py", "run.py", "models.py"):
+    text = (ROOT / "experiments" / name).read_text("utf-8").lower()
+    assert "truth" not in text and "bayes" not in text, name
+
+
+def test_method_and_training_import_without_the_data_stack():
+  """The GPU image has no tensorflow_datasets, grain, duckdb, array_record."""
+  names = [
+      ".".join(p.relative_to(ROOT).with_suffix("").parts)
+      for p in _files("medpatch_jax")
+      if p.name != "__init__.py"
+  ]
+  blocked = "".join(f"sys.modules[{name!r}] = None\n" for name in HEAVY)
+  code = f"import sys, importlib\n{blocked}" + "".join(
+      f"importlib.import_module({name!r})\n" for name in names
+  )
+  done = subprocess.run(
+      [sys.executable, "-c", code],
+      cwd=ROOT,
+      capture_output=True,
+      text=True,
+      check=False,
+  )
+  assert done.returncode == 0, done.stderr.splitlines()[-3:]
