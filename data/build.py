@@ -15,7 +15,6 @@ from absl import flags
 
 from data import errors
 from data.errors import InputError, nearest
-from data.mimic import cohort as cohorts
 from data.mimic import rules as rules_lib
 from data.progress import Progress
 from medpatch_jax import schema

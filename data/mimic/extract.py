@@ -112,12 +112,14 @@ def _read(connection, opened, people, task, rules, quiet):
   """Every remaining table, once. -> names of the note tables there are."""
   if task == cohort.PHENOTYPING:
     cohort.phenotypes(connection, opened["diagnoses_icd"], people, quiet)
-  for name in ("chartevents", "labevents"):
-    found = sources.events(connection, opened[name], rules, quiet)
-    people.facts[f"{name}_rows_of_the_cohort"] = found["rows_of_the_cohort"]
-  people.facts["lab_rows_regained_without_hadm_id"] = found[
-    "rows_without_hadm_id"
-  ]
+  chart = sources.events(connection, opened["chartevents"], rules, quiet)
+  labs = sources.events(connection, opened["labevents"], rules, quiet)
+  people.facts.update(
+    chart_rows_of_the_cohort=chart["rows"],
+    chart_rows_with_the_id_of_another_stay=chart["odd"],
+    lab_rows_of_the_cohort=labs["rows"],
+    lab_rows_regained_without_hadm_id=labs["odd"],
+  )
   if "metadata" in opened:
     sources.films(connection, opened["metadata"], quiet)
   if "radiology" in opened:

@@ -40,7 +40,8 @@ def events(connection, table, rules, quiet=False):
   for what may be carried in.
 
   Returns:
-    Counts: rows of the cohort's stays, and lab rows without hadm_id.
+    Counts: "rows" of the cohort's stays; "odd" ones: of labs without
+    hadm_id, of the chart with another stay's id.
   """
   lab = table.name == "labevents"
   variables = rules.variables
@@ -57,14 +58,16 @@ def events(connection, table, rules, quiet=False):
     f" ({', '.join(map(str, words))}) OR contains(e.value, '/')"
     " THEN e.value END"
   )
-  hadm = "e.hadm_id IS NULL" if lab else "false"
+  # Lab rows without an admission; chart rows that name another stay, which
+  # time contradicts.
+  odd = "e.hadm_id IS NULL" if lab else "e.stay_id != s.stay_id"
   tables.load(
     connection,
     table,
     f"CREATE TABLE {table.name} AS SELECT s.row,"
     f" CAST({_seconds('e.charttime')} AS INTEGER) AS second,"
     f" CAST(e.itemid AS INTEGER) AS item, e.valuenum AS number, {text} AS text,"
-    f" {hadm} AS loose"
+    f" coalesce({odd}, false) AS odd"
     f" FROM {tables.scan(table)} e JOIN stays s"
     f" ON e.subject_id = s.subject_id{admission}"
     f" WHERE e.itemid IN ({in_list})"
@@ -75,11 +78,17 @@ def events(connection, table, rules, quiet=False):
     " ORDER BY s.row",
     quiet=quiet,
   )
-  rows, loose = connection.execute(
-    f"SELECT count(*), count(*) FILTER (loose) FROM {table.name}"
+  rows, odd = connection.execute(
+    f"SELECT count(*), count(*) FILTER (odd) FROM {table.name}"
   ).fetchone()
   _empty(connection, table, rows, _stays(connection))
-  return {"rows_of_the_cohort": rows, "rows_without_hadm_id": loose}
+  if not lab and rows and odd > 0.5 * rows:
+    raise InputError(
+      f"{table.path}: {odd:,} of {rows:,} rows of the cohort's subjects name"
+      " another stay_id than the one they were charted in; is it of the same"
+      " release as icustays?"
+    )
+  return {"rows": rows, "odd": odd}
 
 
 def items_read(rules):

@@ -1,7 +1,8 @@
 """Finds, checks and scans the csv files of MIMIC with DuckDB.
 
 Every file is read once, in a stream, as .csv or .csv.gz. A damaged row is
-left out and its line remembered; more than 1 % of them is an error. Messages
+left out and its line remembered; more than 1 % of them (and more than one)
+is an error. Messages
 name file, column and line, never content.
 """
 
@@ -252,7 +253,8 @@ def load(connection, table, sql, *, title=None, quiet=False):
   table.bad = [line for line, _, _ in rejects[:100]]
   table.bad_count = len(rejects)
   table.rows = rows + len(rejects)
-  if table.bad_count > 0.01 * table.rows or table.bad_count >= MOST_REJECTS:
+  most = max(1, 0.01 * table.rows)
+  if table.bad_count > most or table.bad_count >= MOST_REJECTS:
     line, kind, column = rejects[0]
     where = f", column {column}" if column else ""
     raise InputError(

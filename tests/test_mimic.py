@@ -1,0 +1,307 @@
+"""Hand-worked stays: cohort, series, films, notes and labels."""
+
+import json
+
+import numpy as np
+import pytest
+
+from data import build, splits
+from data.mimic import ccs, cohort, release, rules
+from medpatch_jax.input import variables
+from tests import mimic_raw
+
+
+def read(path):
+  """Every example of a built dataset: subject -> dict."""
+  import tensorflow_datasets as tfds
+
+  builder = tfds.builder_from_directory(path)
+  found = {}
+  for split in splits.SPLITS:
+    if builder.info.splits[split].num_examples:
+      for example in builder.as_data_source(split):
+        found[example["subject_id"]] = example | {"split": split}
+  return found, builder.info.metadata
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+  return mimic_raw.write(tmp_path_factory.mktemp("raw"))
+
+
+@pytest.fixture(scope="module")
+def built(raw, tmp_path_factory):
+  """task -> (subject -> example, metadata, report)."""
+  out = {}
+  for task in ("in_hospital_mortality", "phenotyping"):
+    path = _build(raw, tmp_path_factory.mktemp("out"), task)
+    report = json.loads((path / "report.json").read_text())
+    out[task] = *read(path), report
+  return out
+
+
+def _build(raw, out, task, **options):
+  return build.build(
+    source="mimic",
+    task=task,
+    data_dir=out,
+    quiet=True,
+    threads=2,
+    **mimic_raw.folders(raw) | options,
+  )
+
+
+def _column(metadata, name):
+  return metadata["columns"].index(name)
+
+
+def test_cohort(built):
+  examples, _, report = built["phenotyping"]
+  assert sorted(examples) == [1, 5, 6]
+  # Of 8 stays: one transfer, two of one admission, one minor, one eventless.
+  # The report hides such small counts; the filters' order is what it shows.
+  assert [f["stays_left"] for f in report["filters"]] == ["<11"] * 6
+  examples, _, _ = built["in_hospital_mortality"]
+  assert sorted(examples) == [1, 6]
+
+
+def test_filters_count_stays(raw, tmp_path, monkeypatch):
+  kept = []
+  original = cohort.load
+
+  def load(*args, **options):
+    kept.append(original(*args, **options))
+    return kept[-1]
+
+  monkeypatch.setattr(cohort, "load", load)
+  _build(raw, tmp_path, "phenotyping")
+  counts = [n for _, n in kept[0].filters]
+  assert counts == [8, 7, 5, 5, 4, 3]
+
+
+def test_age_by_anchor_loses_who_turned_eighteen(raw, tmp_path):
+  by_anchor = rules.Rules(age="anchor")
+  path = _build(raw, tmp_path, "phenotyping", rules=by_anchor)
+  assert sorted(read(path)[0]) == [1, 5]
+
+
+def test_labels(built):
+  examples, metadata, _ = built["in_hospital_mortality"]
+  assert examples[1]["label"].tolist() == [1.0]
+  assert examples[6]["label"].tolist() == [0.0]
+  examples, metadata, report = built["phenotyping"]
+  names = {
+    s: [
+      metadata["label_names"][i] for i in np.flatnonzero(examples[s]["label"])
+    ]
+    for s in examples
+  }
+  renal = "Acute and unspecified renal failure"
+  assert names[1] == [renal, "Essential hypertension"]
+  assert names[5] == [renal]
+  assert names[6] == ["Septicemia (except in labor)"]
+  assert report["facts"]["distinct_icd10_codes_without_category"] == "<11"
+
+
+def test_series_worked_by_hand(built):
+  examples, metadata, _ = built["in_hospital_mortality"]
+  ehr = examples[1]["ehr"]
+  assert ehr.shape == (48, 76)
+
+  def series(name):
+    return ehr[:, _column(metadata, name)]
+
+  def hours(name):
+    return np.flatnonzero(series(f"mask->{name}")).tolist()
+
+  first = {
+    "Height": 70 * 2.54,
+    "Weight": 200 * 0.453592,
+    "Systolic blood pressure": 120,
+    "Diastolic blood pressure": 80,
+    "Temperature": 37,
+    "Fraction inspired oxygen": 0.5,
+    "Oxygen saturation": 97,
+    "Heart rate": 88,
+    "Glucose": 128,  # The normal value: nothing measured yet.
+    "pH": 7.4,
+  }
+  for name, value in first.items():
+    assert series(name)[0] == pytest.approx(value), name
+  assert hours("Height") == hours("Weight") == [0]
+  assert hours("Temperature") == [0, 1]
+  assert series("Temperature")[1] == pytest.approx(38)
+  assert hours("Heart rate") == [0, 3, 47]
+  assert series("Heart rate")[[2, 3, 46, 47]].tolist() == [88, 350, 350, 90]
+  assert hours("Respiratory rate") == [3]
+  assert series("Respiratory rate")[3] == 20
+  # The second at 14:20 with, the last at 14:30 without an admission.
+  assert hours("Glucose") == [4]
+  assert series("Glucose")[4:].tolist() == [150] * 44
+  assert hours("Glasgow coma scale total") == [2]
+  assert series("Glasgow coma scale total->15")[:3].tolist() == [1, 1, 0]
+  assert series("Glasgow coma scale total->9")[2:].tolist() == [1] * 46
+  eye = "Glasgow coma scale eye opening"
+  assert hours(eye) == [2]
+  assert series(f"{eye}->4 Spontaneously")[2:].tolist() == [1] * 46
+  assert series(f"{eye}->Spontaneously")[:2].tolist() == [1, 1]
+  assert series("Capillary refill rate->1.0")[[2, 3]].tolist() == [0, 1]
+  values = ehr[:, : -len(variables.VARIABLES)]
+  one_hot = np.delete(values, variables.continuous(), axis=1)
+  assert set(np.unique(one_hot)) == {0.0, 1.0}
+  np.testing.assert_array_equal(one_hot.sum(axis=1), 5)
+
+
+def test_length_is_the_stays_or_48(built):
+  examples, metadata, _ = built["phenotyping"]
+  assert {s: len(e["ehr"]) for s, e in examples.items()} == {
+    1: 60,
+    5: 30,
+    6: 48,
+  }
+  last = examples[1]["ehr"][48, _column(metadata, "Heart rate")]
+  assert last == 99
+  for split, index in metadata["index"].items():
+    mine = [e for e in examples.values() if e["split"] == split]
+    assert index["hours"] == [len(e["ehr"]) for e in mine]
+    assert index["present"] == [
+      int(e["present"] @ np.array([1, 2, 4, 8])) for e in mine
+    ]
+    assert index["subject"] == list(range(len(mine)))
+
+
+def test_last_film_of_the_window_with_both_edges(built):
+  examples, _, _ = built["in_hospital_mortality"]
+  assert examples[1]["present"].tolist() == [True, True, True, False]
+  assert examples[1]["cxr_hour"] == 48
+  assert _grey(examples[1]) == 14
+  assert examples[6]["cxr_hour"] == 0
+  assert _grey(examples[6]) == 61
+  examples, _, _ = built["phenotyping"]
+  assert _grey(examples[1]) == 15  # The stay goes on for 60 hours.
+  assert examples[5]["cxr"] == b""
+  assert not examples[5]["present"][1]
+  assert np.isnan(examples[5]["cxr_hour"])
+
+
+def _grey(example):
+  """The level of the film, which is its study's number; checks its form."""
+  import io
+
+  from PIL import Image
+
+  image = Image.open(io.BytesIO(example["cxr"]))
+  assert image.mode == "L"
+  assert min(image.size) == 512 and image.size == (512, 591)
+  return round(np.asarray(image).mean())
+
+
+def test_reports_in_order_within_the_window(built):
+  examples, _, _ = built["in_hospital_mortality"]
+  assert examples[1]["rr"].decode() == (
+    'Heart "large",\nlungs, clear.\n\nAddendum.\n\nLater report.'
+  )
+  assert examples[1]["rr_hours"].tolist() == [1, 1, 2]
+  assert examples[6]["rr"] == b"At intime."
+  assert examples[1]["dn"] == b""
+  assert not examples[1]["present"][3]
+  examples, _, _ = built["phenotyping"]
+  assert examples[1]["rr"].endswith(b"After 48 hours.")
+  # A report of blanks is no report.
+  assert not examples[5]["present"][2]
+  assert examples[5]["rr"] == b""
+
+
+def test_last_discharge_note_with_its_addendum(built):
+  examples, _, _ = built["phenotyping"]
+  assert examples[1]["dn"] == b"Final.\n\nAnd more."
+  assert examples[1]["dn_hour"] == 62
+  assert examples[1]["present"].tolist() == [True] * 4
+  assert not examples[6]["present"][3]
+
+
+def test_people(built):
+  examples, _, _ = built["phenotyping"]
+  assert {s: e["age"] for s, e in examples.items()} == {1: 60, 5: 70, 6: 18}
+  assert examples[1]["gender"] == b"F"
+  assert examples[1]["ethnicity"] == b"White"
+  assert examples[5]["ethnicity"] == b"Hispanic"
+  assert examples[6]["ethnicity"] == b"other"
+
+
+@pytest.mark.parametrize(
+  "charted, group",
+  [
+    ("WHITE", "White"),
+    ("BLACK/CAPE VERDEAN", "Black"),
+    ("ASIAN - KOREAN", "Asian"),
+    ("HISPANIC/LATINO - CUBAN", "Hispanic"),
+    ("PORTUGUESE", "other"),
+    ("UNABLE TO OBTAIN", "unknown"),
+    ("PATIENT DECLINED TO ANSWER", "unknown"),
+    (None, "unknown"),
+  ],
+)
+def test_ethnic_group(charted, group):
+  assert cohort.ethnic_group(charted) == group
+
+
+def test_normaliser_is_of_the_train_split(built):
+  examples, metadata, _ = built["phenotyping"]
+  train = [e["ehr"] for e in examples.values() if e["split"] == "train"]
+  rows = np.concatenate(train).astype(np.float64)
+  columns = metadata["continuous"]
+  assert columns == variables.continuous().tolist()
+  mean, std = np.array(metadata["mean"]), np.array(metadata["std"])
+  np.testing.assert_allclose(mean[columns], rows[:, columns].mean(axis=0))
+  np.testing.assert_allclose(
+    std[columns],
+    np.maximum(rows[:, columns].std(axis=0, ddof=1), 1e-7),
+    rtol=1e-6,
+  )
+  rest = np.delete(np.arange(76), columns)
+  assert set(mean[rest]) == {0.0} and set(std[rest]) == {1.0}
+
+
+def test_as_published(raw, tmp_path):
+  path = _build(raw, tmp_path, "phenotyping", rules=rules.published())
+  examples, metadata = read(path)
+  ehr = examples[1]["ehr"]
+
+  def series(name):
+    return ehr[:, _column(metadata, name)]
+
+  assert series("mask->Height").sum() == 0
+  assert series("mask->Glasgow coma scale total").sum() == 0
+  assert series("Heart rate")[3] == 500
+  assert series("Respiratory rate")[3] == 25
+  # Labs of the admission only, urine glucose among them.
+  assert series("Glucose")[[4, 5]].tolist() == [140, 1000]
+  assert series("Glasgow coma scale eye opening->4 Spontaneously")[0] == 1
+  # The whole admission's reports.
+  assert examples[1]["rr"].startswith(b"Before.")
+
+
+def test_codes_of_both_versions():
+  assert ccs.category("0389", 9) == ccs.category("A419", 10) == 2
+  assert ccs.category("78552", 9) == ccs.category("R6521", 10) is not None
+  assert ccs.category(" 5849 ", 9) == 157
+  assert ccs.category("nonsense", 9) is None
+  assert ccs.category("5849", 11) is None
+  assert len(ccs.categories(9)) > 15_000
+  assert len(ccs.categories(10)) > 70_000
+
+
+def test_release_by_columns_and_counts():
+  columns = {"admissions": {"race"}, "chartevents": {"caregiver_id"}}
+  assert release.by_layout(False, columns, ["2008 - 2010"]) == "v2.2"
+  assert release.by_layout(False, columns, ["2020 - 2022"]) == "v3.1"
+  assert release.by_layout(True, columns, []) == "v1.0"
+  rows = dict(zip(release.TABLES, release.ROWS["v3.1"]))
+  found, remarks = release.detect("v2.2", rows)
+  assert found == "v3.1" and "all 6" in remarks[0]
+  rows["chartevents"] -= 1
+  found, remarks = release.detect("v2.2", rows)
+  assert found == "v3.1" and "chartevents" in remarks[0]
+  found, remarks = release.detect("v2.2", dict.fromkeys(rows, 7))
+  assert found == "v2.2" and "no release" in remarks[0]
