@@ -1,0 +1,468 @@
+"""Golden numbers of the baselines: our modules with the released parameters.
+
+`RUNNERS` maps the kind of a file, the part of its name before "__", to a
+function of its arrays, its `meta` and the tuple of released switches; it
+returns {tensor: (ours, theirs)}. ../shared/golden/README.md says what the
+files hold. Files of the same kinds with other modalities, labels, presence
+or sizes are understood too.
+"""
+
+import ast
+import re
+
+import einops
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from flax import traverse_util
+
+from medpatch_jax import schema
+from medpatch_jax.baselines import (
+  daft,
+  early,
+  healnet,
+  joint,
+  late,
+  medfuse,
+  metra,
+  mmtm,
+)
+from medpatch_jax.encode import ehr, tokens
+
+
+class Names:
+  """Which of their parameters is which of ours, and how it is laid out.
+
+  A transform takes their array to ours and is undone by `back`.
+  """
+
+  def __init__(self):
+    self.entries = []
+
+  def add(self, theirs, ours, to=lambda a: a, back=lambda a: a):
+    self.entries.append((theirs, tuple(ours.split("/")), to, back))
+
+  def dense(self, theirs, ours, bias=True):
+    self.add(f"{theirs}.weight", f"{ours}/kernel", np.transpose, np.transpose)
+    if bias:
+      self.add(f"{theirs}.bias", f"{ours}/bias")
+
+  def norm(self, theirs, ours):
+    self.add(f"{theirs}.weight", f"{ours}/scale")
+    self.add(f"{theirs}.bias", f"{ours}/bias")
+
+  def classifier(self, theirs, ours):
+    self.norm(f"{theirs}.layernorm", f"{ours}/norm")
+    self.dense(f"{theirs}.fc", f"{ours}/dense")
+
+  def lstm(self, theirs, ours):
+    for part, name in (("ih", "input"), ("hh", "recurrent")):
+      weight = f"{theirs}.weight_{part}_l0"
+      self.add(weight, f"{ours}/kernel_{name}", np.transpose, np.transpose)
+      self.add(f"{theirs}.bias_{part}_l0", f"{ours}/bias_{name}")
+
+  def params(self, arrays):
+    """Their parameters as ours: {path: array}."""
+    return {
+      path: jnp.asarray(to(arrays[f"param/{theirs}"]))
+      for theirs, path, to, _ in self.entries
+    }
+
+  def gradients(self, arrays, grads):
+    """{tensor: (ours, theirs)} of grads {path: array} the file holds.
+
+    An empty one of theirs means there is none: ours must be zero.
+    """
+    pairs = {}
+    for theirs, path, _, back in self.entries:
+      if (key := f"grad/{theirs}") in arrays:
+        got, want = back(np.asarray(grads[path])), arrays[key]
+        pairs[key] = got, (want if want.size else np.zeros_like(got))
+    return pairs
+
+
+def modalities_of(meta):
+  """Modalities in our order, by the file's case: "ehr-cxr-rr_c1_cls"."""
+  named = meta["case"].split("_")[0].split("-")
+  if unknown := set(named) - set(schema.MODALITIES):
+    raise ValueError(f"unknown modalities {sorted(unknown)}.")
+  return tuple(m for m in schema.MODALITIES if m in named)
+
+
+def batch_of(arrays, modalities):
+  """The file's inputs as a `schema.Batch`; stub tokens stand for encoders."""
+  label = np.asarray(arrays["in/y"], np.float32)
+  label = label.reshape(len(label), -1)
+  inputs, present = {}, []
+  for m in modalities:
+    if m == "ehr":
+      x = arrays["in/x"]
+      hour = np.arange(x.shape[1])
+      mask = hour[None] < arrays["in/seq_lengths"][:, None]
+      inputs[m] = {"x": x, "mask": mask}
+      present.append(np.ones(len(x), bool))
+      continue
+    given = arrays[f"in/{m}_tokens"]
+    inputs[m] = {"tokens": given, "mask": np.ones(given.shape[:2], bool)}
+    if f"in/{m}_present" in arrays:
+      present.append(arrays[f"in/{m}_present"])
+    else:
+      present.append(np.array([bool(t.strip()) for t in arrays[f"in/{m}"]]))
+  return schema.Batch(
+    inputs=jax.tree.map(jnp.asarray, inputs),
+    present=jnp.asarray(np.stack(present, axis=1)),
+    label=jnp.asarray(label),
+    weight=jnp.ones(len(label)),
+  )
+
+
+def differentiate(model, names, arrays, loss, more=None):
+  """Applies a model and its loss to a file's parameters.
+
+  Args:
+    model: any module.
+    names: `Names` of its parameters.
+    arrays: the file.
+    loss: (function that applies the model) -> (loss, anything).
+    more: {path: array}, parameters that `names` does not know.
+
+  Returns:
+    (what `loss` returns beside the loss, pairs of loss and gradients,
+    gradients {path: array}).
+
+  Raises:
+    ValueError: the file has a gradient of a parameter that `names` does not
+      know, unless there are `more`.
+  """
+  flat = names.params(arrays) | (more or {})
+
+  def objective(flat):
+    variables = {"params": traverse_util.unflatten_dict(flat)}
+    return loss(lambda *a, **kw: model.apply(variables, *a, **kw))
+
+  value_and_grad = jax.value_and_grad(objective, has_aux=True)
+  (value, found), grads = value_and_grad(flat)
+  pairs = {"loss/loss": (np.asarray(value), arrays["loss/loss"])}
+  pairs |= names.gradients(arrays, grads)
+  there = {k for k, v in arrays.items() if k.startswith("grad/") and v.size}
+  if not more and (left := there - set(pairs)):
+    raise ValueError(f"gradients of unknown parameters: {sorted(left)}.")
+  return found, pairs, grads
+
+
+def bce(logits, label):
+  return optax.sigmoid_binary_cross_entropy(logits, label).mean()
+
+
+def encoders_of(arrays, meta, modalities, names, released):
+  """Encoders for stub tokens and an LSTM, and their names."""
+  how = "first" if meta["case"].endswith("_cls") else "mean"
+  project = {
+    "cxr": "cxr_model.cxr_encoder.projection_layer",
+    "rr": "text_model.fc_rr",
+    "dn": "text_model.fc_dn",
+  }
+  found = {}
+  for m in modalities:
+    if m == "ehr":
+      width = arrays["param/ehr_model.layer0.weight_hh_l0"].shape[1]
+      found[m] = ehr.LSTM(width=width, released=released)
+      names.lstm("ehr_model.layer0", "encoders_ehr/layer_0")
+      continue
+    found[m] = tokens.Tokens(
+      joint_width=arrays[f"param/{project[m]}.weight"].shape[0],
+      summary=how if m == "cxr" else "mean",
+      released=released,
+    )
+    names.dense(project[m], f"encoders_{m}/project")
+  return found
+
+
+def run_fusion(arrays, meta, released):
+  """early, joint and late."""
+  kind, modalities = meta["module"], modalities_of(meta)
+  names = Names()
+  batch = batch_of(arrays, modalities)
+  encoders = encoders_of(arrays, meta, modalities, names, released)
+  if kind != "late" and {"rr", "dn"} <= set(modalities):
+    # The released code encodes both notes and then drops them, leaving zeros
+    # in their place: as if neither was there.
+    for m in ("rr", "dn"):
+      encoders[m] = encoders[m].clone(released=())
+    note = np.isin(modalities, ("rr", "dn"))
+    batch = batch.replace(present=batch.present & ~note[None])
+  common = dict(
+    modalities=modalities, encoders=encoders, num_labels=batch.label.shape[1]
+  )
+  if kind == "late":
+    model = late.LateMean(**common, released=released)
+    for m in modalities:
+      theirs = f"fusion_model.{m}_classifier.classifier"
+      names.classifier(theirs, f"classifier_{m}")
+  else:
+    model = {"early": early.Early, "joint": joint.Joint}[kind](**common)
+    theirs = f"fusion_model.{kind}_classifier.classifier"
+    names.classifier(theirs, "classifier")
+
+  def loss(apply):
+    logits = apply(batch, train=False)[0][kind]
+    return bce(logits, batch.label), logits
+
+  logits, pairs, _ = differentiate(model, names, arrays, loss)
+  return {"out/logits": (logits, arrays["out/logits"])} | pairs
+
+
+def names_in(arrays, start):
+  """Names of the parameters that start so."""
+  return [k for k in arrays if k.startswith(f"param/{start}")]
+
+
+class Variables(nn.Module):
+  """MeTra's EHR tokens: a Dense over the hours of each variable."""
+
+  width: int
+
+  @nn.compact
+  def __call__(self, fields, present, *, train: bool = False):
+    x = nn.Dense(self.width, name="linear")(jnp.swapaxes(fields["x"], 1, 2))
+    mask = jnp.broadcast_to(present[:, None], x.shape[:2])
+    return schema.Encoded(tokens=x, mask=mask, summary=x[:, 0]), {}
+
+
+class Stub(nn.Module):
+  """Tokens as they are given, without a summary."""
+
+  released: tuple[str, ...] = ()
+
+  @nn.compact
+  def __call__(self, fields, present, *, train: bool = False):
+    mask = fields["mask"]
+    if "absent_tokens" not in self.released:
+      mask = mask & present[:, None]
+    x = jnp.where(mask[:, :, None], fields["tokens"], 0.0)
+    return schema.Encoded(tokens=x, mask=mask, summary=x[:, 0]), {}
+
+
+def run_metra(arrays, meta, released):
+  """Their table of positions is one for all, the notes in order DN, RR."""
+  modalities, names = modalities_of(meta), Names()
+  batch = batch_of(arrays, modalities)
+  table = arrays["param/pos_embedding"][0]
+  encoders, rows, at = {}, {"cls": slice(0, 1)}, 1
+  for m in sorted(modalities, key=("ehr", "cxr", "dn", "rr").index):
+    if m == "ehr":
+      encoders[m] = Variables(width=table.shape[-1])
+      names.dense("ehr_model.ehr_encoder.linear", "encoders_ehr/linear")
+      count = arrays["in/x"].shape[2]
+    else:
+      encoders[m] = Stub(released)
+      theirs = "cxr_model.cxr_encoder.projection_layer"
+      names.dense(
+        theirs if m == "cxr" else f"text_model.fc_{m}", f"project_{m}"
+      )
+      count = arrays[f"in/{m}_tokens"].shape[1]
+    rows[m] = slice(at, at + count)
+    at += count
+  names.add("cls_token", "cls", np.ravel, lambda a: a[None, None])
+  depth = sum(k.endswith("to_qkv.weight") for k in names_in(arrays, ""))
+  for i in range(depth):
+    theirs, ours = f"transformer.layers.{i}", f"transformer/block_{i}"
+    names.norm(f"{theirs}.0.norm", f"{ours}/norm_attention")
+    names.dense(f"{theirs}.0.fn.to_qkv", f"{ours}/attention/qkv", bias=False)
+    names.dense(f"{theirs}.0.fn.to_out.0", f"{ours}/attention/out")
+    names.norm(f"{theirs}.1.norm", f"{ours}/norm_mlp")
+    names.dense(f"{theirs}.1.fn.net.0", f"{ours}/mlp_in")
+    names.dense(f"{theirs}.1.fn.net.3", f"{ours}/mlp_out")
+  names.classifier("metra_classifier.classifier", "classifier")
+  model = metra.MeTra(
+    modalities=modalities,
+    encoders=encoders,
+    num_labels=batch.label.shape[1],
+    width=table.shape[-1],
+    depth=depth,
+  )
+  positions = {
+    (f"position_{m}",): jnp.asarray(table[r][0] if m == "cls" else table[r])
+    for m, r in rows.items()
+  }
+
+  def loss(apply):
+    logits = apply(batch, train=False)[0]["metra"]
+    return bce(logits, batch.label), logits
+
+  logits, pairs, grads = differentiate(model, names, arrays, loss, positions)
+  gradient = np.zeros_like(table)
+  for m, r in rows.items():
+    gradient[r] = grads[(f"position_{m}",)]
+  pairs["grad/pos_embedding"] = gradient[None], arrays["grad/pos_embedding"]
+  return {"out/logits": (logits, arrays["out/logits"])} | pairs
+
+
+def run_medfuse(arrays, meta, released):
+  """The MedFuse repository: outputs are probabilities."""
+  if not meta["case"].startswith("lstm"):
+    raise ValueError(f"medfuse: fusion {meta['case']!r} is not LSTM fusion.")
+  names = Names()
+  given = dict(arrays)
+  given["in/cxr_tokens"] = arrays["in/cxr_feats"][:, None]
+  given["in/cxr_present"] = arrays["in/pairs"]
+  batch = batch_of(given, ("ehr", "cxr"))
+  depth = sum(k.endswith("weight_hh_l0") for k in names_in(arrays, "ehr_model"))
+  width = arrays["param/projection.weight"].shape[0]
+  for i in range(depth):
+    names.lstm(f"ehr_model.layer{i}", f"encoders_ehr/layer_{i}")
+  names.dense("projection", "encoders_cxr/project")
+  names.lstm("lstm_fusion_layer", "lstm")
+  names.dense("lstm_fused_cls.0", "dense")
+  model = medfuse.MedFuse(
+    modalities=("ehr", "cxr"),
+    encoders={
+      "ehr": ehr.LSTM(width=width, layers=depth, released=released),
+      "cxr": tokens.Tokens(joint_width=width, released=released),
+    },
+    num_labels=batch.label.shape[1],
+    hidden=arrays["param/lstm_fusion_layer.weight_hh_l0"].shape[1],
+  )
+
+  def loss(apply):
+    outputs, out = apply(batch, train=False)
+    logits = outputs["medfuse"]
+    return bce(logits, batch.label), (logits, out["sequence"])
+
+  (logits, sequence), pairs, _ = differentiate(model, names, arrays, loss)
+  ours = {
+    "out/lstm": jax.nn.sigmoid(logits),
+    "out/ehr_feats": sequence[:, 0],
+    "out/cxr_feats": sequence[:, 1],
+  }
+  return {k: (v, arrays[k]) for k, v in ours.items()} | pairs
+
+
+def run_mmtm_block(arrays, meta, released):
+  names = Names()
+  film = arrays["in/visual"]
+  tokens_film = einops.rearrange(film, "B V Y X -> B (Y X) V")
+  sequence = arrays["in/skeleton"]
+  names.dense("fc_squeeze", "squeeze")
+  names.dense("fc_visual", "film")
+  names.dense("fc_skeleton", "ehr")
+  width = film.shape[1] + sequence.shape[2]
+  ratio = 2 * width // arrays["param/fc_squeeze.bias"].size
+  model = mmtm.Gate(ratio=ratio)
+
+  def loss(apply):
+    masks = [jnp.ones(a.shape[:2], bool) for a in (tokens_film, sequence)]
+    gated, ehr_out = apply(tokens_film, masks[0], sequence, masks[1])
+    film_out = einops.rearrange(
+      gated, "B (Y X) V -> B V Y X", Y=film.shape[2], X=film.shape[3]
+    )
+    value = bce(film_out, arrays["in/yv"]) + bce(ehr_out, arrays["in/ys"])
+    return value, {"out/visual": film_out, "out/skeleton": ehr_out}
+
+  found, pairs, _ = differentiate(model, names, arrays, loss)
+  return {k: (v, arrays[k]) for k, v in found.items()} | pairs
+
+
+def run_daft_block(arrays, meta, released):
+  names = Names()
+  names.dense("aux.aux_base", "base", bias=False)
+  names.dense("aux.aux_out", "out", bias=False)
+  film = einops.rearrange(arrays["in/feature_map"], "B V Y X -> B (Y X) V")
+  sequence = arrays["in/x_aux"]
+  activation = re.search(r"activation=(\w+)", meta["covers"])
+  model = daft.Affine(
+    bottleneck=arrays["param/aux.aux_base.weight"].shape[0],
+    activation=activation[1] if activation else "linear",
+  )
+
+  def loss(apply):
+    masks = [jnp.ones(a.shape[:2], bool) for a in (film, sequence)]
+    out = apply(film, masks[0], sequence, masks[1])
+    return bce(out, arrays["in/y"]), out
+
+  out, pairs, _ = differentiate(model, names, arrays, loss)
+  return {"out/out": (out, arrays["out/out"])} | pairs
+
+
+def run_healnet_core(arrays, meta, released):
+  """Which tokens are there is in `covers`: "present=[1, 1, 1]; depth=2; {}".
+
+  The released code still runs an absent modality's self-attention.
+  """
+  covers = re.fullmatch(
+    r"present=(\[.*?\]); depth=(\d+); (\{.*\})", meta["covers"]
+  )
+  if not covers or ast.literal_eval(covers[3]):
+    raise ValueError(f"healnet: {meta['covers']!r} is not understood.")
+  exists, depth = ast.literal_eval(covers[1]), int(covers[2])
+  names = Names()
+  names.add("latents", "latents")
+  for i in range(depth):
+    slots = len(exists)
+    for m in range(slots):
+      _attention(names, f"layers.{i}.{2 * m}", f"read_{m}_{i}", context=True)
+      _forward(names, f"layers.{i}.{2 * m + 1}", f"read_forward_{m}_{i}")
+    _attention(names, f"layers.{i}.{2 * slots}.0", f"self_{i}")
+    _forward(names, f"layers.{i}.{2 * slots}.1", f"self_forward_{i}")
+  names.norm("to_logits.1", "classifier/norm")
+  names.dense("to_logits.2", "classifier/dense")
+  latents, width = arrays["param/latents"].shape
+  inner = arrays["param/layers.0.0.fn.to_q.weight"].shape[0]
+  heads = HEALNET_HEADS
+  label = jnp.asarray(arrays["in/y"]).reshape(len(arrays["in/y"]), -1)
+  model = healnet.Core(
+    num_labels=label.shape[1],
+    depth=depth,
+    latents=latents,
+    latent_width=width,
+    heads=heads,
+    head_width=inner // heads,
+    idle_turns=True,
+  )
+  B = label.shape[0]
+  given, mask, present = {}, {}, {}
+  for m, here in enumerate(exists):
+    context = arrays[f"param/layers.0.{2 * m}.fn.to_kv.weight"].shape[1]
+    blank = np.zeros((B, 1, context - 2 * model.bands - 1), np.float32)
+    given[str(m)] = jnp.asarray(arrays[f"in/t{m}"] if here else blank)
+    mask[str(m)] = jnp.full(given[str(m)].shape[:2], bool(here))
+    present[str(m)] = jnp.full(B, bool(here))
+
+  def loss(apply):
+    logits, x = apply(given, mask, present)
+    return bce(logits, label), {"out/logits": logits, "out/latents": x}
+
+  found, pairs, _ = differentiate(model, names, arrays, loss)
+  return {k: (v, arrays[k]) for k, v in found.items()} | pairs
+
+
+def _attention(names, theirs, ours, context=False):
+  names.norm(f"{theirs}.norm", f"{ours}/norm")
+  if context:
+    names.norm(f"{theirs}.norm_context", f"{ours}/norm_context")
+  names.dense(f"{theirs}.fn.to_q", f"{ours}/query", bias=False)
+  names.dense(f"{theirs}.fn.to_kv", f"{ours}/key_value", bias=False)
+  names.dense(f"{theirs}.fn.to_out.0", f"{ours}/out")
+
+
+def _forward(names, theirs, ours):
+  names.norm(f"{theirs}.norm", f"{ours}/norm")
+  names.dense(f"{theirs}.fn.net.0", f"{ours}/in")
+  names.dense(f"{theirs}.fn.net.2", f"{ours}/out")
+
+
+# Not to be told from the shapes of the files, which hold heads * head width.
+HEALNET_HEADS = 2
+
+RUNNERS = {
+  "early": run_fusion,
+  "joint": run_fusion,
+  "late": run_fusion,
+  "metra": run_metra,
+  "medfuse": run_medfuse,
+  "mmtm_block": run_mmtm_block,
+  "daft_block": run_daft_block,
+  "healnet_core": run_healnet_core,
+}
