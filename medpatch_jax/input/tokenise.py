@@ -1,5 +1,6 @@
 """Notes -> windows of WordPiece pieces (METHOD.md section 1, RR and DN)."""
 
+import collections
 import json
 import pathlib
 
@@ -43,40 +44,63 @@ class Tokeniser:
   def load(cls, folder) -> "Tokeniser":
     """Reads tokenizer.json or vocab.txt of a Hugging Face folder.
 
-    A vocab.txt is read with the casing of tokenizer_config.json
-    (`do_lower_case`); where that file is silent, a vocabulary that holds
-    upper-case pieces stays cased.
+    What tokenizer_config.json says of casing, accents and Chinese characters
+    holds, as in transformers. Where it is silent, tokenizer.json decides; a
+    vocab.txt that holds upper-case pieces stays cased (transformers would
+    make it uncased, and of most words [UNK]).
 
     Raises:
-      ValueError: neither file is there.
+      ValueError: neither file is there, or it is no WordPiece vocabulary.
     """
     folder = pathlib.Path(folder)
-    if (folder / "tokenizer.json").exists():
-      return cls(tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")))
-    if not (folder / "vocab.txt").exists():
+    settings = _settings(folder / "tokenizer_config.json")
+    file = folder / "tokenizer.json"
+    if file.exists():
+      tokenizer = _from_json(file)
+      if isinstance(tokenizer.normalizer, normalizers.BertNormalizer):
+        tokenizer.normalizer = _normalizer(settings, tokenizer.normalizer)
+      return cls(tokenizer)
+    file = folder / "vocab.txt"
+    if not file.exists():
       raise ValueError(
         f"{folder}: has neither tokenizer.json nor vocab.txt; give a Hugging"
         " Face folder of a BERT-type model."
       )
-    pieces = (folder / "vocab.txt").read_text("utf-8").splitlines()
-    config = folder / "tokenizer_config.json"
-    settings = json.loads(config.read_text("utf-8")) if config.exists() else {}
-    cased = any(p != p.lower() for p in pieces if p not in SPECIALS)
-    lower = settings.get("do_lower_case", not cased)
+    # Not splitlines: U+2028 and its like are pieces of some vocabularies.
+    pieces = file.read_text("utf-8").removesuffix("\n").split("\n")
+    cased = any(p != p.lower() for p in pieces if not p.startswith("["))
+    default = normalizers.BertNormalizer(lowercase=not cased)
     vocab = {piece: i for i, piece in enumerate(pieces)}
-    return cls(_wordpiece(models.WordPiece(vocab, unk_token="[UNK]"), lower))
+    return cls(_wordpiece(vocab, _normalizer(settings, default)))
 
   @classmethod
   def train(cls, texts, vocab_size: int) -> "Tokeniser":
-    """Trains an uncased WordPiece vocabulary on an iterable of texts."""
-    tokenizer = _wordpiece(models.WordPiece(unk_token="[UNK]"), lower=True)
+    """Trains an uncased WordPiece vocabulary on an iterable of texts.
+
+    Same texts and size, same vocabulary, in whatever order the texts come.
+
+    Args:
+      texts: strings; read once.
+      vocab_size: most pieces; all characters are kept even if it is smaller.
+    """
+    normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer = _wordpiece({"[UNK]": 0}, normalizer)
+    words = collections.Counter()
+    for text in texts:
+      text = tokenizer.normalizer.normalize_str(text)
+      pieces = tokenizer.pre_tokenizer.pre_tokenize_str(text)
+      words.update(word for word, _ in pieces)
+    # The trainer numbers characters in the order of a hash table seeded anew
+    # in each process and breaks ties of counts by number; characters that it
+    # is given as special tokens are numbered by us.
     trainer = trainers.WordPieceTrainer(
       vocab_size=vocab_size,
-      special_tokens=list(SPECIALS),
+      special_tokens=[*SPECIALS, *_characters(words)],
       show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
-    return cls(tokenizer)
+    tokenizer.train_from_iterator(_repeat(words), trainer)
+    vocab = json.loads(tokenizer.to_str())["model"]["vocab"]
+    return cls(_wordpiece(vocab, normalizer))
 
   def save(self, folder) -> None:
     """Writes tokenizer.json into `folder`, whole or not at all."""
@@ -97,7 +121,15 @@ class Tokeniser:
     Returns:
       (piece i32[W L] padded with [PAD], mask bool[W L] of the real pieces,
       windows the whole text would take).
+
+    Raises:
+      ValueError: a window of `length` holds no piece.
     """
+    if length < 3:
+      raise ValueError(
+        f"windows of {length} pieces have no room between [CLS] and [SEP];"
+        " give at least 3."
+      )
     if not text:
       return np.zeros((0, length), np.int32), np.zeros((0, length), bool), 0
     ids = self._tokenizer.encode(text, add_special_tokens=False).ids
@@ -115,10 +147,74 @@ class Tokeniser:
     return piece, mask, total
 
 
-def _wordpiece(model, lower: bool) -> tokenizers.Tokenizer:
+def _characters(words) -> list[str]:
+  """First characters of `words`, then later ones with ##, each sorted.
+
+  Only the 1,000 most frequent characters, as the trainer itself keeps.
+  """
+  count = collections.Counter()
+  for word, n in words.items():
+    for character in word:
+      count[character] += n
+  ranked = sorted(count, key=lambda c: (-count[c], c))
+  kept = set(ranked[:1000])
+  first = {word[0] for word in words} & kept
+  later = {c for word in words for c in word[1:]} & kept
+  return sorted(first) + [f"##{c}" for c in sorted(later)]
+
+
+def _repeat(words, chunk: int = 1000):
+  """Every word as often as it was counted, as texts of `chunk` words."""
+  for word, n in sorted(words.items()):
+    for i in range(0, n, chunk):
+      yield " ".join([word] * min(chunk, n - i))
+
+
+def _settings(file: pathlib.Path) -> dict:
+  """tokenizer_config.json, where there is one."""
+  if not file.exists():
+    return {}
+  try:
+    settings = json.loads(file.read_text("utf-8"))
+  except ValueError:
+    settings = None
+  if not isinstance(settings, dict):
+    raise ValueError(f"{file}: is no JSON object; mend or remove it.")
+  return settings
+
+
+def _from_json(file: pathlib.Path) -> tokenizers.Tokenizer:
+  try:
+    tokenizer = tokenizers.Tokenizer.from_file(str(file))
+  except Exception as e:  # The package raises nothing narrower.
+    raise ValueError(f"{file}: unreadable ({e}); save it again.") from None
+  if not isinstance(tokenizer.model, models.WordPiece):
+    raise ValueError(
+      f"{file}: holds a {type(tokenizer.model).__name__} model; a BERT-type"
+      " vocabulary, WordPiece, is wanted."
+    )
+  return tokenizer
+
+
+def _normalizer(settings: dict, default) -> normalizers.BertNormalizer:
+  """`default` with what `settings` say differently."""
+  accents = settings.get("strip_accents")
+  return normalizers.BertNormalizer(
+    clean_text=default.clean_text,
+    handle_chinese_chars=settings.get(
+      "tokenize_chinese_chars", default.handle_chinese_chars
+    ),
+    strip_accents=default.strip_accents if accents is None else accents,
+    lowercase=settings.get("do_lower_case", default.lowercase),
+  )
+
+
+def _wordpiece(vocab: dict[str, int], normalizer) -> tokenizers.Tokenizer:
+  model = models.WordPiece(vocab, unk_token="[UNK]")
   tokenizer = tokenizers.Tokenizer(model)
-  tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lower)
+  tokenizer.normalizer = normalizer
   tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
   tokenizer.decoder = decoders.WordPiece()
-  tokenizer.add_special_tokens(list(SPECIALS[:4]))
+  # Those absent from the vocabulary must not get an id beyond it.
+  tokenizer.add_special_tokens([name for name in SPECIALS if name in vocab])
   return tokenizer

@@ -1,0 +1,218 @@
+"""Windows by hand, casing, determinism; pieces against transformers."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from medpatch_jax.input.tokenise import SPECIALS, Tokeniser
+
+PAD, UNK, CLS, SEP = 0, 1, 2, 3
+WORDS = ("a", "b", "c", "d", "e")  # Pieces 5 to 9.
+
+SENTENCES = (
+  "The patient was admitted with acute respiratory failure.",
+  "Naïve café: résumé of Señor Müller, Ångström; ȘȚ, ﬁne ½.",
+  "双肺纹理增多 - 心影不大。テスト 한국어",
+  "SpO2 97% on 2L/min (BP 120/80), T=38.5°C... [**2154-3-1**] ___ y/o",
+  "pneumonoultramicroscopicsilicovolcanoconiosis " + "x" * 99 + " " + "y" * 101,
+  "tab\there\nnew line\r\nnull\x00 zero\u200bwidth\ufeff soft\xadhyphen \ufffd",
+  "emoji 😀, don't, U.S.A., e-mail@host.org, $5.00, «quoted», it’s",
+  "[CLS] literal [SEP] specials [MASK] in [UNK] text [PAD]",
+  "İstanbul ẞ ß Σίσυφος ΑΣ DŽ ﬀ é e\u0301",
+  "   ",
+  "",
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """Writes vocab.txt of the specials and `pieces` and returns its folder."""
+
+  def write(*pieces, config=None):
+    text = "\n".join((*SPECIALS, *pieces)) + "\n"
+    (tmp_path / "vocab.txt").write_text(text, "utf-8")
+    if config is not None:
+      (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    return tmp_path
+
+  return write
+
+
+def test_windows_by_hand(folder):
+  tokeniser = Tokeniser.load(folder(*WORDS))
+  piece, mask, total = tokeniser.windows("a b c d e", length=4, cap=9)
+  np.testing.assert_array_equal(
+    piece, [[CLS, 5, 6, SEP], [CLS, 7, 8, SEP], [CLS, 9, SEP, PAD]]
+  )
+  np.testing.assert_array_equal(
+    mask, [[1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 0]]
+  )
+  assert total == 3
+  assert (piece.dtype, mask.dtype) == (np.int32, bool)
+
+
+def test_windows_of_510_pieces_do_not_overlap(folder):
+  tokeniser = Tokeniser.load(folder(*WORDS))
+  words = ["a", "b", "c", "d", "e", "unheard"] * 250  # 1500 = 2 * 510 + 480
+  piece, mask, total = tokeniser.windows(" ".join(words), length=512, cap=16)
+  assert piece.shape == (3, 512) and total == 3
+  np.testing.assert_array_equal(mask.sum(1), [512, 512, 482])
+  ids = [*range(5, 10), UNK] * 250
+  body = [*piece[0, 1:511], *piece[1, 1:511], *piece[2, 1:481]]
+  np.testing.assert_array_equal(body, ids)
+  np.testing.assert_array_equal(piece[:, 0], [CLS] * 3)
+  np.testing.assert_array_equal(piece[[0, 1, 2], [511, 511, 481]], [SEP] * 3)
+  assert (piece[2, 482:] == PAD).all()
+
+
+def test_exactly_full_windows_make_no_empty_one(folder):
+  tokeniser = Tokeniser.load(folder(*WORDS))
+  piece, _, total = tokeniser.windows("a b c d", length=4, cap=9)
+  assert piece.shape == (2, 4) and total == 2
+
+
+def test_cap_keeps_the_earliest_and_reports_all(folder):
+  tokeniser = Tokeniser.load(folder(*WORDS))
+  piece, mask, total = tokeniser.windows("a b c d e", length=3, cap=2)
+  np.testing.assert_array_equal(piece, [[CLS, 5, SEP], [CLS, 6, SEP]])
+  assert mask.all() and total == 5
+
+
+def test_empty_text_has_no_window_and_blank_text_an_empty_one(folder):
+  tokeniser = Tokeniser.load(folder(*WORDS))
+  piece, mask, total = tokeniser.windows("", length=4, cap=9)
+  assert piece.shape == mask.shape == (0, 4) and total == 0
+  piece, mask, total = tokeniser.windows(" \n", length=4, cap=9)
+  np.testing.assert_array_equal(piece, [[CLS, SEP, PAD, PAD]])
+  np.testing.assert_array_equal(mask, [[1, 1, 0, 0]])
+  assert total == 1
+
+
+def test_window_without_room_is_refused(folder):
+  with pytest.raises(ValueError, match="2 pieces.*at least 3"):
+    Tokeniser.load(folder(*WORDS)).windows("a", length=2, cap=1)
+
+
+def _ids(tokeniser, text):
+  piece, mask, _ = tokeniser.windows(text, length=64, cap=1)
+  return piece[mask][1:-1].tolist()
+
+
+def test_cased_vocabulary_stays_cased(folder):
+  tokeniser = Tokeniser.load(folder("Lung", "lung", "É", "E"))
+  assert _ids(tokeniser, "Lung lung LUNG É") == [5, 6, UNK, 7]
+
+
+def test_uncased_vocabulary_lowers_and_strips_accents(folder):
+  tokeniser = Tokeniser.load(folder("lung", "e"))
+  assert _ids(tokeniser, "Lung lung LUNG É") == [5, 5, 5, 6]
+
+
+def test_tokenizer_config_decides_the_casing(folder):
+  path = folder("lung", "Lung", config={"do_lower_case": True})
+  assert _ids(Tokeniser.load(path), "Lung") == [5]
+  path = folder("lung", config={"do_lower_case": False})
+  assert _ids(Tokeniser.load(path), "Lung lung") == [UNK, 5]
+
+
+def test_tokenizer_config_overrides_tokenizer_json(folder):
+  path = folder("lung", "Lung")
+  Tokeniser.load(path).save(path)
+  assert _ids(Tokeniser.load(path), "Lung") == [6]
+  folder("lung", "Lung", config={"do_lower_case": True})
+  assert _ids(Tokeniser.load(path), "Lung") == [5]
+
+
+def test_line_separators_are_pieces(folder):
+  tokeniser = Tokeniser.load(folder("\u2028", "\x85", "a"))
+  assert tokeniser.vocab_size == 8 and _ids(tokeniser, "a") == [7]
+
+
+def test_bad_vocabularies_are_refused(tmp_path):
+  with pytest.raises(ValueError, match="neither tokenizer.json nor vocab.txt"):
+    Tokeniser.load(tmp_path)
+  (tmp_path / "vocab.txt").write_text("[UNK]\n[CLS]\na\n")
+  with pytest.raises(ValueError, match=r"lacks \[PAD\], \[SEP\]"):
+    Tokeniser.load(tmp_path)
+  (tmp_path / "tokenizer_config.json").write_text("[1]")
+  with pytest.raises(ValueError, match="tokenizer_config.json: is no JSON"):
+    Tokeniser.load(tmp_path)
+  (tmp_path / "tokenizer_config.json").unlink()
+  (tmp_path / "tokenizer.json").write_text("{}")
+  with pytest.raises(ValueError, match="tokenizer.json: unreadable"):
+    Tokeniser.load(tmp_path)
+  import tokenizers
+
+  bpe = tokenizers.Tokenizer(tokenizers.models.BPE())
+  bpe.add_special_tokens(list(SPECIALS))
+  bpe.save(str(tmp_path / "tokenizer.json"))
+  with pytest.raises(ValueError, match="holds a BPE model"):
+    Tokeniser.load(tmp_path)
+
+
+TRAIN = """
+import random, sys
+from medpatch_jax.input.tokenise import Tokeniser
+draw = random.Random(0)
+def word():
+  return "".join(draw.choices("abcdefghijklmnopqrstuvwxyzé", k=draw.randint(1, 9)))
+words = [word() for _ in range(300)]
+texts = [" ".join(draw.choices(words, k=30)) for _ in range(100)]
+if sys.argv[2] == "reversed":
+  texts = texts[::-1]
+Tokeniser.train(iter(texts), 400).save(sys.argv[1])
+"""
+
+
+def test_training_is_deterministic_across_processes(tmp_path, repository):
+  written = []
+  for name in ("once", "again", "reversed"):
+    command = [sys.executable, "-c", TRAIN, str(tmp_path / name), name]
+    subprocess.run(command, cwd=repository, check=True)
+    written.append((tmp_path / name / "tokenizer.json").read_bytes())
+  assert written[0] == written[1] == written[2]
+  assert Tokeniser.load(tmp_path / "once").vocab_size == 400
+
+
+def test_training_keeps_words_and_characters(tmp_path):
+  trained = Tokeniser.train(["Lung lung lung lung clear"] * 9, 40)
+  trained.save(tmp_path)
+  loaded = Tokeniser.load(tmp_path)
+  assert (loaded.pad, loaded.cls, loaded.sep) == (PAD, CLS, SEP)
+  assert len(_ids(loaded, "LUNG")) == 1
+  assert UNK not in _ids(loaded, "clear gun") and _ids(loaded, "x") == [UNK]
+  for text in SENTENCES:
+    assert _ids(trained, text) == _ids(loaded, text)
+
+
+def _vocabulary(cased):
+  """Characters and some words of SENTENCES, of one casing."""
+  text = " ".join(SENTENCES)
+  text = text if cased else text.lower()
+  seen = sorted({c for c in text if c.isprintable() and not c.isspace()})
+  words = (
+    ["The", "Müller", "SpO", "patient"] if cased else ["patient", "muller"]
+  )
+  return [*seen, *(f"##{c}" for c in seen), *words]
+
+
+@pytest.mark.parametrize("cased", [False, True], ids=["uncased", "cased"])
+@pytest.mark.parametrize("kind", ["vocab.txt", "tokenizer.json"])
+def test_pieces_equal_those_of_transformers(folder, cased, kind):
+  transformers = pytest.importorskip(
+    "transformers", reason="needs the extra torch: pip install -e '.[torch]'"
+  )
+  path = folder(*_vocabulary(cased), config={"do_lower_case": not cased})
+  if kind == "tokenizer.json":
+    saved = transformers.BertTokenizer.from_pretrained(path)
+    (path / "vocab.txt").unlink()
+    saved.save_pretrained(path)
+    assert (path / "tokenizer.json").exists()
+  theirs = transformers.BertTokenizer.from_pretrained(path)
+  ours = Tokeniser.load(path)
+  for text in SENTENCES[:-1]:
+    piece, mask, _ = ours.windows(text, length=512, cap=1)
+    assert piece[mask].tolist() == theirs(text)["input_ids"], text
