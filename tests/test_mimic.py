@@ -11,17 +11,21 @@ from medpatch_jax.input import variables
 from tests import mimic_raw
 
 
-def read(path):
-  """Every example of a built dataset: subject -> dict."""
+def examples(path):
+  """Every example of a built dataset, with its split."""
   import tensorflow_datasets as tfds
 
   builder = tfds.builder_from_directory(path)
-  found = {}
   for split in splits.SPLITS:
     if builder.info.splits[split].num_examples:
       for example in builder.as_data_source(split):
-        found[example["subject_id"]] = example | {"split": split}
-  return found, builder.info.metadata
+        yield example | {"split": split}
+
+
+def read(path):
+  """-> (subject -> example, metadata) of a dataset of one stay a subject."""
+  found = {e["subject_id"]: e for e in examples(path)}
+  return found, json.loads((path / "metadata.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +60,13 @@ def _column(metadata, name):
 
 
 def test_cohort(built):
-  examples, _, report = built["phenotyping"]
-  assert sorted(examples) == [1, 5, 6]
+  stays, _, report = built["phenotyping"]
+  assert sorted(stays) == [1, 5, 6]
   # Of 8 stays: one transfer, two of one admission, one minor, one eventless.
   # The report hides such small counts; the filters' order is what it shows.
   assert [f["stays_left"] for f in report["filters"]] == ["<11"] * 6
-  examples, _, _ = built["in_hospital_mortality"]
-  assert sorted(examples) == [1, 6]
+  stays, _, _ = built["in_hospital_mortality"]
+  assert sorted(stays) == [1, 6]
 
 
 def test_filters_count_stays(raw, tmp_path, monkeypatch):
@@ -86,15 +90,13 @@ def test_age_by_anchor_loses_who_turned_eighteen(raw, tmp_path):
 
 
 def test_labels(built):
-  examples, metadata, _ = built["in_hospital_mortality"]
-  assert examples[1]["label"].tolist() == [1.0]
-  assert examples[6]["label"].tolist() == [0.0]
-  examples, metadata, report = built["phenotyping"]
+  stays, metadata, _ = built["in_hospital_mortality"]
+  assert stays[1]["label"].tolist() == [1.0]
+  assert stays[6]["label"].tolist() == [0.0]
+  stays, metadata, report = built["phenotyping"]
   names = {
-    s: [
-      metadata["label_names"][i] for i in np.flatnonzero(examples[s]["label"])
-    ]
-    for s in examples
+    s: [metadata["label_names"][i] for i in np.flatnonzero(stays[s]["label"])]
+    for s in stays
   }
   renal = "Acute and unspecified renal failure"
   assert names[1] == [renal, "Essential hypertension"]
@@ -104,8 +106,8 @@ def test_labels(built):
 
 
 def test_series_worked_by_hand(built):
-  examples, metadata, _ = built["in_hospital_mortality"]
-  ehr = examples[1]["ehr"]
+  stays, metadata, _ = built["in_hospital_mortality"]
+  ehr = stays[1]["ehr"]
   assert ehr.shape == (48, 76)
 
   def series(name):
@@ -153,16 +155,16 @@ def test_series_worked_by_hand(built):
 
 
 def test_length_is_the_stays_or_48(built):
-  examples, metadata, _ = built["phenotyping"]
-  assert {s: len(e["ehr"]) for s, e in examples.items()} == {
+  stays, metadata, _ = built["phenotyping"]
+  assert {s: len(e["ehr"]) for s, e in stays.items()} == {
     1: 60,
     5: 30,
     6: 48,
   }
-  last = examples[1]["ehr"][48, _column(metadata, "Heart rate")]
+  last = stays[1]["ehr"][48, _column(metadata, "Heart rate")]
   assert last == 99
   for split, index in metadata["index"].items():
-    mine = [e for e in examples.values() if e["split"] == split]
+    mine = [e for e in stays.values() if e["split"] == split]
     assert index["hours"] == [len(e["ehr"]) for e in mine]
     assert index["present"] == [
       int(e["present"] @ np.array([1, 2, 4, 8])) for e in mine
@@ -171,17 +173,17 @@ def test_length_is_the_stays_or_48(built):
 
 
 def test_last_film_of_the_window_with_both_edges(built):
-  examples, _, _ = built["in_hospital_mortality"]
-  assert examples[1]["present"].tolist() == [True, True, True, False]
-  assert examples[1]["cxr_hour"] == 48
-  assert _grey(examples[1]) == 14
-  assert examples[6]["cxr_hour"] == 0
-  assert _grey(examples[6]) == 61
-  examples, _, _ = built["phenotyping"]
-  assert _grey(examples[1]) == 15  # The stay goes on for 60 hours.
-  assert examples[5]["cxr"] == b""
-  assert not examples[5]["present"][1]
-  assert np.isnan(examples[5]["cxr_hour"])
+  stays, _, _ = built["in_hospital_mortality"]
+  assert stays[1]["present"].tolist() == [True, True, True, False]
+  assert stays[1]["cxr_hour"] == 48
+  assert _grey(stays[1]) == 14
+  assert stays[6]["cxr_hour"] == 0
+  assert _grey(stays[6]) == 61
+  stays, _, _ = built["phenotyping"]
+  assert _grey(stays[1]) == 15  # The stay goes on for 60 hours.
+  assert stays[5]["cxr"] == b""
+  assert not stays[5]["present"][1]
+  assert np.isnan(stays[5]["cxr_hour"])
 
 
 def _grey(example):
@@ -197,36 +199,36 @@ def _grey(example):
 
 
 def test_reports_in_order_within_the_window(built):
-  examples, _, _ = built["in_hospital_mortality"]
-  assert examples[1]["rr"].decode() == (
+  stays, _, _ = built["in_hospital_mortality"]
+  assert stays[1]["rr"].decode() == (
     'Heart "large",\nlungs, clear.\n\nAddendum.\n\nLater report.'
   )
-  assert examples[1]["rr_hours"].tolist() == [1, 1, 2]
-  assert examples[6]["rr"] == b"At intime."
-  assert examples[1]["dn"] == b""
-  assert not examples[1]["present"][3]
-  examples, _, _ = built["phenotyping"]
-  assert examples[1]["rr"].endswith(b"After 48 hours.")
+  assert stays[1]["rr_hours"].tolist() == [1, 1, 2]
+  assert stays[6]["rr"] == b"At intime."
+  assert stays[1]["dn"] == b""
+  assert not stays[1]["present"][3]
+  stays, _, _ = built["phenotyping"]
+  assert stays[1]["rr"].endswith(b"After 48 hours.")
   # A report of blanks is no report.
-  assert not examples[5]["present"][2]
-  assert examples[5]["rr"] == b""
+  assert not stays[5]["present"][2]
+  assert stays[5]["rr"] == b""
 
 
 def test_last_discharge_note_with_its_addendum(built):
-  examples, _, _ = built["phenotyping"]
-  assert examples[1]["dn"] == b"Final.\n\nAnd more."
-  assert examples[1]["dn_hour"] == 62
-  assert examples[1]["present"].tolist() == [True] * 4
-  assert not examples[6]["present"][3]
+  stays, _, _ = built["phenotyping"]
+  assert stays[1]["dn"] == b"Final.\n\nAnd more."
+  assert stays[1]["dn_hour"] == 62
+  assert stays[1]["present"].tolist() == [True] * 4
+  assert not stays[6]["present"][3]
 
 
 def test_people(built):
-  examples, _, _ = built["phenotyping"]
-  assert {s: e["age"] for s, e in examples.items()} == {1: 60, 5: 70, 6: 18}
-  assert examples[1]["gender"] == b"F"
-  assert examples[1]["ethnicity"] == b"White"
-  assert examples[5]["ethnicity"] == b"Hispanic"
-  assert examples[6]["ethnicity"] == b"other"
+  stays, _, _ = built["phenotyping"]
+  assert {s: e["age"] for s, e in stays.items()} == {1: 60, 5: 70, 6: 18}
+  assert stays[1]["gender"] == b"F"
+  assert stays[1]["ethnicity"] == b"White"
+  assert stays[5]["ethnicity"] == b"Hispanic"
+  assert stays[6]["ethnicity"] == b"other"
 
 
 @pytest.mark.parametrize(
@@ -247,8 +249,8 @@ def test_ethnic_group(charted, group):
 
 
 def test_normaliser_is_of_the_train_split(built):
-  examples, metadata, _ = built["phenotyping"]
-  train = [e["ehr"] for e in examples.values() if e["split"] == "train"]
+  stays, metadata, _ = built["phenotyping"]
+  train = [e["ehr"] for e in stays.values() if e["split"] == "train"]
   rows = np.concatenate(train).astype(np.float64)
   columns = metadata["continuous"]
   assert columns == variables.continuous().tolist()
@@ -265,8 +267,8 @@ def test_normaliser_is_of_the_train_split(built):
 
 def test_as_published(raw, tmp_path):
   path = _build(raw, tmp_path, "phenotyping", rules=rules.published())
-  examples, metadata = read(path)
-  ehr = examples[1]["ehr"]
+  stays, metadata = read(path)
+  ehr = stays[1]["ehr"]
 
   def series(name):
     return ehr[:, _column(metadata, name)]
@@ -279,7 +281,7 @@ def test_as_published(raw, tmp_path):
   assert series("Glucose")[[4, 5]].tolist() == [140, 1000]
   assert series("Glasgow coma scale eye opening->4 Spontaneously")[0] == 1
   # The whole admission's reports.
-  assert examples[1]["rr"].startswith(b"Before.")
+  assert stays[1]["rr"].startswith(b"Before.")
 
 
 def test_codes_of_both_versions():

@@ -118,7 +118,7 @@ def _variables(tally):
 
 
 def text(report):
-  """The report as plain text, 100 columns at most."""
+  """The report as plain text."""
   lines = [f"Build report: {report['task']}", ""]
   lines += [f"Source: MIMIC-IV {report['release']}."]
   lines += [f"  {r}" for r in report["remarks"]]

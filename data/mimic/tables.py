@@ -195,8 +195,8 @@ def scan(table):
   return (
     f"(SELECT {chosen} FROM read_csv({_quote(str(table.path))}, header=true,"
     f" auto_detect=false, delim=',', quote='\"', escape='\"',"
-    f" columns={{{spec}}}, parallel={parallel}, max_line_size=16000000,"
-    f" store_rejects=true, rejects_table='bad_{table.name}',"
+    f" columns={{{spec}}}, parallel={parallel}, store_rejects=true,"
+    f" rejects_table='bad_{table.name}',"
     f" rejects_scan='scan_{table.name}', rejects_limit={MOST_REJECTS}))"
   )
 
@@ -258,7 +258,7 @@ def load(connection, table, sql, *, title=None, quiet=False):
     line, kind, column = rejects[0]
     where = f", column {column}" if column else ""
     raise InputError(
-      f"{table.path}: {_share(table)} of the rows cannot be read, at most 1 %"
+      f"{table.path}: {_share(table)} rows cannot be read, at most 1 %"
       f" may; the first is line {line}{where}: {_kind(kind, table, column)}."
     )
   return table
@@ -283,7 +283,7 @@ def _kind(kind, table, column):
     "TOO MANY COLUMNS": "too many columns",
     "UNQUOTED VALUE": "a quote that does not close",
     "INVALID ENCODING": "no UTF-8 text",
-    "LINE SIZE OVER MAXIMUM": "a line over 16 MB",
+    "LINE SIZE OVER MAXIMUM": "a line over 2 MB",
   }.get(kind, str(kind).lower())
 
 
