@@ -69,7 +69,7 @@ def bin_sums(probability, label, mask, bins: int = 10):
   """
   sure = jnp.maximum(probability, 1.0 - probability)
   right = (probability >= 0.5) == (label > 0.5)
-  edge = jnp.linspace(0.0, 1.0, bins + 1, dtype=jnp.float32)
+  edge = _edges(bins)
 
   def one(lo, hi):
     inside = (sure > lo) & (sure <= hi) & mask[:, None]
@@ -82,6 +82,14 @@ def bin_sums(probability, label, mask, bins: int = 10):
     )
 
   return jnp.stack([one(edge[k], edge[k + 1]) for k in range(bins)], axis=1)
+
+
+def _edges(bins: int) -> np.ndarray:
+  """Edges f32[K + 1], rounded as torch.linspace does: from both ends."""
+  step = float(np.float32(1) / np.float32(bins))
+  k = np.arange(bins + 1)
+  half = (bins + 1) // 2
+  return np.where(k < half, step * k, 1 - step * (bins - k)).astype(np.float32)
 
 
 def error(sums) -> np.ndarray:

@@ -21,15 +21,16 @@ METHOD = {
 # Room -> rooms of medpatch_jax it may import besides its own files.
 ALLOWED = {
     "schema": set(),
+    "layers": set(),
     "presets": {"input"},
-    **{name: {"schema"} for name in METHOD},
+    **{name: {"schema", "layers"} for name in METHOD},
     # The one file that wires the method.
-    "medpatch": {"schema"} | METHOD,
-    "baselines": {"schema"} | METHOD,
+    "medpatch": {"schema", "layers"} | METHOD,
+    "baselines": {"schema", "layers"} | METHOD,
     "input": {"schema"},
     "train": {"schema", "input"},
     "evaluate": {"schema"},
-    "export": {"schema", "medpatch", "presets", "input"} | METHOD,
+    "export": {"schema", "layers", "medpatch", "presets", "input"} | METHOD,
 }
 HEAVY = {"tensorflow_datasets", "grain", "duckdb", "array_record"}
 

@@ -62,7 +62,10 @@ def combine(losses, scalars, kind: str):
     ValueError: an unknown kind.
   """
   if kind == "learned":
-    return (jax.nn.softmax(scalars) * losses).sum()
+    # Relative to their mean, or the scalars' gradient, b (loss - mean loss),
+    # is lost in rounding where the losses are alike.
+    base = jax.lax.stop_gradient(losses.mean())
+    return base + (jax.nn.softmax(scalars) * (losses - base)).sum()
   if kind == "uniform":
     return losses.mean()
   if kind == "uncertainty":
