@@ -4,6 +4,7 @@ From MIMIC's own files, or from a synthetic twin in their format, to sharded
 records with presence flags, their metadata and a report.
 """
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -24,9 +25,9 @@ _LAYOUTS = ("v1.0", "v2.2", "v3.1")
 
 def build(
   *,
-  source,
   task,
   data_dir,
+  source="mimic",
   mimic_iv=None,
   mimic_cxr=None,
   mimic_note=None,
@@ -46,9 +47,10 @@ def build(
   """Builds `data_dir/<task>/1.0.0`, whole or not at all.
 
   Args:
-    source: "mimic" or "synthetic".
     task: a name of `schema.TASKS`.
     data_dir: where datasets lie; created.
+    source: "mimic", or "synthetic": write a twin's raw files, or take those
+      of `raw_dir`, and build from them.
     mimic_iv, mimic_cxr, mimic_note: folders as downloaded. Without the second
       no stay has a film, without the third none has notes.
     raw_dir: where the synthetic twin's raw files are, or are to be written;
@@ -207,8 +209,6 @@ def _rules(values):
     if not hours:
       raise InputError(f"--carry_in={values.carry_in}: wanted hours, as 24h.")
     given["carry_in"] = float(hours.group(1))
-  import dataclasses
-
   given = {n: v for n, v in given.items() if v is not None}
   return dataclasses.replace(base, **given)
 

@@ -7,9 +7,13 @@ others each show one rule.
 import csv
 import gzip
 import io
+import re
 
 import numpy as np
 from PIL import Image
+
+from data import build as build_lib
+from data import errors
 
 HEADERS = {
   "mimiciv/hosp/patients": "subject_id,gender,anchor_age,anchor_year,"
@@ -206,3 +210,40 @@ def folders(root):
     "mimic_cxr": root / "mimic-cxr-jpg",
     "mimic_note": root / "mimic-iv-note",
   }
+
+
+# Stands in damaged rows for what must never appear in a message.
+SECRET = "31415926"
+
+
+def build(root, out, task="phenotyping", **options):
+  """Builds from the folders below `root`; two threads unless told."""
+  return build_lib.build(
+    task=task,
+    data_dir=out,
+    quiet=True,
+    **{"threads": 2} | folders(root) | options,
+  )
+
+
+def assert_refused(root, out, wanted, **options):
+  """A build that must end with one line matching `wanted`, leaving nothing."""
+  try:
+    build(root, out, **options)
+  except errors.InputError as error:
+    message = str(error)
+  else:
+    raise AssertionError("the build did not fail")
+  assert re.search(wanted, message), message
+  assert "\n" not in message and SECRET not in message
+  assert not out.exists(), "something was left behind"
+
+
+def cell(table, row, column, value):
+  """Damage: one value of one table replaced."""
+
+  def damage(tables):
+    index = HEADERS[table].split(",").index(column)
+    tables[table][row][index] = value
+
+  return damage

@@ -1,11 +1,9 @@
 """The build as a command: damage, determinism, readers elsewhere, the twin."""
 
 import csv
-import gzip
 import hashlib
 import json
 import os
-import re
 import subprocess
 import sys
 
@@ -20,227 +18,32 @@ from tests.test_mimic import examples, read
 
 CHART = "mimiciv/icu/chartevents"
 META = "mimic-cxr-jpg/mimic-cxr-2.0.0-metadata"
-# What must never appear in a message: something of the damaged row.
-SECRET = "31415926"
-
-
-def _build(root, out, task="phenotyping", **options):
-  return build.build(
-    source="mimic",
-    task=task,
-    data_dir=out,
-    quiet=True,
-    **{"threads": 2} | mimic_raw.folders(root) | options,
-  )
-
-
-def _cell(table, row, column, value):
-  """Damage: one value of one table replaced."""
-
-  def damage(tables):
-    index = mimic_raw.HEADERS[table].split(",").index(column)
-    tables[table][row][index] = value
-
-  return damage
-
-
-def _several(table, column, value, count=3):
-  def damage(tables):
-    for row in range(count):
-      _cell(table, row, column, value)(tables)
-
-  return damage
-
-
-def _file(name, change):
-  """Damage to a file of the written folders."""
-
-  def damage(root):
-    path = root / f"{name}.csv.gz"
-    change(path)
-
-  return damage
-
-
-def _rename(old, new):
-  def change(path):
-    text = gzip.decompress(path.read_bytes()).decode()
-    path.write_bytes(gzip.compress(text.replace(old, new, 1).encode()))
-
-  return change
 
 
 def _cut(path):
   path.write_bytes(path.read_bytes()[:-12])
 
 
-def _cut_in_header(path):
-  path.write_bytes(path.read_bytes()[:15])
-
-
-def _latin(path):
-  text = gzip.decompress(path.read_bytes())
-  lines = text.split(b"\n")
-  for i in (1, 2, 3):
-    cells = lines[i].split(b",")
-    cells[7] = b"caf\xe9\xff"
-    lines[i] = b",".join(cells)
-  path.write_bytes(gzip.compress(b"\n".join(lines)))
-
-
-ROWS = {
-  "time": (
-    _several(CHART, "charttime", f"2150-01-{SECRET}"),
-    r"chartevents.csv.gz: 3 of 28 rows .* line 2, column charttime: no time",
-  ),
-  "number": (
-    _several(CHART, "valuenum", f"x{SECRET}"),
-    r"chartevents.csv.gz: .* line 2, column valuenum: no number",
-  ),
-  "stay_id": (
-    _cell("mimiciv/icu/icustays", 4, "stay_id", 1010),
-    r"icustays.csv.gz: row 5 has a stay_id that an earlier row has",
-  ),
-  "patient": (
-    _cell("mimiciv/hosp/patients", 3, "subject_id", 1),
-    r"patients.csv.gz: row 4 has a subject_id that an earlier row has",
-  ),
-  "admission": (
-    _several("mimiciv/hosp/admissions", "hadm_id", "", 0),
-    None,
-  ),
-  "unknown admission": (
-    _several("mimiciv/icu/icustays", "hadm_id", SECRET),
-    r"icustays.csv.gz: 3 of 8 rows name a hadm_id that is not in .*"
-    r"admissions.csv.gz; the first is row 1",
-  ),
-  "outcomes of nobody": (
-    _several("mimiciv/hosp/diagnoses_icd", "hadm_id", SECRET, 6),
-    r"diagnoses_icd.csv.gz: none of its 6 rows names an admission",
-  ),
-  "events of nobody": (
-    _several(CHART, "subject_id", SECRET, 28),
-    r"chartevents.csv.gz: none of its 28 rows is of a subject of the cohort",
-  ),
-  "films of nobody": (
-    _several(META, "subject_id", SECRET, 8),
-    r"metadata.csv.gz: none of its 8 rows is of a subject of the cohort",
-  ),
-  "stays of another release": (
-    _several(CHART, "stay_id", SECRET, 28),
-    r"chartevents.csv.gz: .* rows of the cohort's subjects name another stay_id",
-  ),
-  "study time": (
-    _several(META, "StudyTime", f"{SECRET}:0"),
-    r"metadata.csv.gz: 3 of 8 rows .* line 2: column StudyDate and StudyTime",
-  ),
-  "path outside": (
-    _several(META, "dicom_id", "../../secret"),
-    r"metadata.csv.gz: 3 of 8 rows .* line 2: column .* an id",
-  ),
-}
-FILES = {
-  "renamed column": (
-    _file(CHART, _rename("charttime", "chart_time")),
-    r"chartevents.csv.gz: column charttime is missing; found 11 columns."
-    r" Did you mean 'chart_time'\?",
-  ),
-  "missing column": (
-    _file(META, _rename(",ViewPosition", ",")),
-    r"metadata.csv.gz: column ViewPosition is missing",
-  ),
-  "cut gzip": (
-    _file(CHART, _cut),
-    r"chartevents.csv.gz: the gzip stream ends early or is damaged",
-  ),
-  "cut in the header": (
-    _file("mimic-iv-note/note/radiology", _cut_in_header),
-    r"radiology.csv.gz: cannot be read .* cut off, or not gzip",
-  ),
-  "no gzip": (
-    _file(CHART, lambda p: p.write_bytes(b"subject_id," * 9)),
-    r"chartevents.csv.gz: cannot be read .* not gzip",
-  ),
-  "empty": (
-    _file(CHART, lambda p: p.write_bytes(gzip.compress(b""))),
-    r"chartevents.csv.gz: is empty",
-  ),
-  "encoding": (
-    _file(CHART, _latin),
-    r"chartevents.csv.gz: 3 of .* line 2.* no UTF-8 text",
-  ),
-  "missing table": (
-    _file(CHART, lambda p: p.unlink()),
-    r"table chartevents is missing; wanted .*chartevents.csv\[.gz\]",
-  ),
-  "missing notes": (
-    _file("mimic-iv-note/note/discharge", lambda p: p.unlink()),
-    r"table discharge is missing",
-  ),
-}
-
-
-def _assert_refused(root, out, wanted, **options):
-  with pytest.raises(errors.InputError) as caught:
-    _build(root, out, **options)
-  message = str(caught.value)
-  assert re.search(wanted, message), message
-  assert "\n" not in message and SECRET not in message
-  assert not out.exists(), "something was left behind"
-
-
-@pytest.mark.parametrize("name", ROWS)
-def test_damaged_rows(name, tmp_path):
-  damage, wanted = ROWS[name]
-  rows = mimic_raw.rows()
-  damage(rows)
-  root = mimic_raw.write(tmp_path / "raw", rows)
-  if wanted is None:
-    _build(root, tmp_path / "out")
-  else:
-    _assert_refused(root, tmp_path / "out", wanted)
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_damaged_files(name, tmp_path):
-  damage, wanted = FILES[name]
-  root = mimic_raw.write(tmp_path / "raw")
-  damage(root)
-  _assert_refused(root, tmp_path / "out", wanted)
-
-
-def test_missing_folders(tmp_path):
-  root = mimic_raw.write(tmp_path / "raw")
-  out = tmp_path / "out"
-  _assert_refused(
-    root, out, "--mimic_iv=.*nothing, wanted", mimic_iv=root / "no"
-  )
-  _assert_refused(root, out, "--mimic_cxr=.*a file, wanted", mimic_cxr=__file__)
-  _assert_refused(root, out, "table patients is missing", mimic_iv=root)
-  _assert_refused(
-    root, out, "--task=phenotypin: .* Did you mean", task="phenotypin"
-  )
-  _assert_refused(root, out, "--memory=lots: wanted", memory="lots")
-
-
 def test_one_odd_row_is_counted_and_listed(tmp_path):
   rows = mimic_raw.rows()
-  _cell(CHART, 9, "charttime", SECRET)(rows)
-  _cell(META, 0, "StudyDate", SECRET)(rows)
-  path = _build(mimic_raw.write(tmp_path / "raw", rows), tmp_path / "out")
+  mimic_raw.cell(CHART, 9, "charttime", mimic_raw.SECRET)(rows)
+  mimic_raw.cell(META, 0, "StudyDate", mimic_raw.SECRET)(rows)
+  path = mimic_raw.build(
+    mimic_raw.write(tmp_path / "raw", rows), tmp_path / "out"
+  )
   found = json.loads((path / "report.json").read_text())["tables"]
   assert found["chartevents"]["rows"] == 28
   assert found["chartevents"]["rows_left_out"] == 1
   assert found["chartevents"]["their_lines"] == [11]
   assert found["metadata"]["their_lines"] == [2]
   text = (path / "report.txt").read_text()
-  assert "lines 11" in text and SECRET not in text
+  assert "lines 11" in text and mimic_raw.SECRET not in text
 
 
 def test_unreadable_films(tmp_path):
   root = mimic_raw.write(tmp_path / "raw")
   mimic_raw.film(root, 6, 61).write_bytes(b"no image")
-  path = _build(root, tmp_path / "out")
+  path = mimic_raw.build(root, tmp_path / "out")
   found = json.loads((path / "report.json").read_text())["films"]
   assert found["unreadable"] == 1
   assert found["their_lines_in_the_metadata"] == [8]
@@ -250,23 +53,23 @@ def test_unreadable_films(tmp_path):
   # A second one is too many: a file cut off in the middle.
   film = mimic_raw.film(root, 1, 15)
   film.write_bytes(film.read_bytes()[:700])
-  _assert_refused(
+  mimic_raw.assert_refused(
     root, tmp_path / "new", "2 or more of 2 linked films .* line 6 of"
   )
 
 
 def test_existing_dataset_is_kept_unless_told(tmp_path):
   root, out = mimic_raw.write(tmp_path / "raw"), tmp_path / "out"
-  path = _build(root, out)
+  path = mimic_raw.build(root, out)
   before = _digest(path)
   with pytest.raises(errors.InputError, match="already there.*--overwrite"):
-    _build(root, out)
+    mimic_raw.build(root, out)
   (root / f"{CHART}.csv.gz").unlink()
   with pytest.raises(errors.InputError, match="missing"):
-    _build(root, out, overwrite=True)
+    mimic_raw.build(root, out, overwrite=True)
   assert _digest(path) == before
   mimic_raw.write(root)
-  assert _build(root, out, overwrite=True) == path
+  assert mimic_raw.build(root, out, overwrite=True) == path
   assert _digest(path) == before
   assert os.listdir(path.parent) == ["1.0.0"]
 
@@ -281,7 +84,9 @@ def _digest(folder):
 
 def test_without_films_and_notes_these_are_absent(tmp_path):
   root = mimic_raw.write(tmp_path / "raw")
-  path = _build(root, tmp_path / "out", mimic_cxr=None, mimic_note=None)
+  path = mimic_raw.build(
+    root, tmp_path / "out", mimic_cxr=None, mimic_note=None
+  )
   stays, _ = read(path)
   for example in stays.values():
     assert example["present"].tolist() == [True, False, False, False]
@@ -292,7 +97,7 @@ def test_plain_csv_gives_the_same_records(tmp_path):
   paths = []
   for zipped in (True, False):
     root = mimic_raw.write(tmp_path / f"raw{zipped}", zipped=zipped)
-    paths.append(_build(root, tmp_path / f"out{zipped}"))
+    paths.append(mimic_raw.build(root, tmp_path / f"out{zipped}"))
   digests = [
     json.loads((p / "metadata.json").read_text())["digest"] for p in paths
   ]
@@ -307,7 +112,7 @@ def test_published_lists_make_the_splits(tmp_path):
     "test_list": tmp_path / "test.csv",
     "validation_list": tmp_path / "val.csv",
   }
-  path = _build(root, tmp_path / "out", **lists)
+  path = mimic_raw.build(root, tmp_path / "out", **lists)
   stays, _ = read(path)
   assert {s: e["split"] for s, e in stays.items()} == {
     1: "train",
@@ -320,7 +125,7 @@ def test_published_lists_make_the_splits(tmp_path):
     ("99,1\n", "names no subject of the cohort"),
   ):
     (tmp_path / "val.csv").write_text(text)
-    _assert_refused(root, tmp_path / "new", wanted, **lists)
+    mimic_raw.assert_refused(root, tmp_path / "new", wanted, **lists)
 
 
 def test_hash_is_stable_and_gives_the_shares():
@@ -337,7 +142,9 @@ def test_empty_splits_are_written_and_read(tmp_path):
 
   root = mimic_raw.write(tmp_path / "raw")
   (tmp_path / "test.csv").write_text("6,1\n")
-  path = _build(root, tmp_path / "out", test_list=tmp_path / "test.csv")
+  path = mimic_raw.build(
+    root, tmp_path / "out", test_list=tmp_path / "test.csv"
+  )
   info = tfds.builder_from_directory(path).info
   counts = {s: info.splits[s].num_examples for s in splits.SPLITS}
   assert counts == {"train": 2, "validation": 0, "test": 1}
@@ -394,7 +201,7 @@ print(len(source), sorted(example))
 
 def test_readable_without_this_repository(tmp_path):
   root = mimic_raw.write(tmp_path / "raw")
-  path = _build(root, tmp_path / "out")
+  path = mimic_raw.build(root, tmp_path / "out")
   done = subprocess.run(
     [sys.executable, "-I", "-c", _READ, str(path)],
     cwd=tmp_path,
