@@ -85,11 +85,14 @@ class Tokeniser:
     """
     normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer = _wordpiece({"[UNK]": 0}, normalizer)
-    words = collections.Counter()
+    spaced = collections.Counter()
     for text in texts:
-      text = tokenizer.normalizer.normalize_str(text)
-      pieces = tokenizer.pre_tokenizer.pre_tokenize_str(text)
-      words.update(word for word, _ in pieces)
+      spaced.update(text.split())
+    words = collections.Counter()
+    for word, n in spaced.items():  # Each distinct one is normalised once.
+      plain = tokenizer.normalizer.normalize_str(word)
+      for part, _ in tokenizer.pre_tokenizer.pre_tokenize_str(plain):
+        words[part] += n
     # The trainer numbers characters in the order of a hash table seeded anew
     # in each process and breaks ties of counts by number; characters that it
     # is given as special tokens are numbered by us.
