@@ -7,6 +7,7 @@ the storages `<root>/data/<key>`, raw little-endian bytes.
 
 import collections
 import io
+import math
 import pickle
 import struct
 import zipfile
@@ -132,7 +133,8 @@ def _tensor(storage, offset, shape, stride, *_):
   last = offset + sum((n - 1) * s for n, s in zip(shape, stride))
   if 0 in shape:
     return np.zeros(shape, storage.dtype)
-  if last >= len(storage):
+  # An expanded tensor (stride 0) could be of any size.
+  if max(last + 1, math.prod(shape)) > len(storage):
     raise ValueError("a tensor larger than its storage")
   bytes_ = tuple(s * storage.itemsize for s in stride)
   view = np.lib.stride_tricks.as_strided(storage[offset:], shape, bytes_)
