@@ -16,13 +16,10 @@ import sys
 import numpy as np
 
 from medpatch_jax.schema import RELEASED
+from tests.golden_file import NotUnderstood
 
 LIMIT = 1e-5
 GROUPS = {"out": "outputs", "loss": "losses", "grad": "gradients"}
-
-
-class NotUnderstood(ValueError):
-  """A file holds something that no runner knows."""
 
 
 def runners() -> dict:

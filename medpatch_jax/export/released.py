@@ -178,6 +178,10 @@ def ignored(name: str, form: Form) -> bool:
       for m in schema.MODALITIES
       if m not in form.modalities
     )
+  if "ehr" not in form.modalities and name.startswith(
+    ("ehr_confidence_predictor.", "ehr_temperature")
+  ):
+    return True  # Built over there without EHR, too.
   # An older transformer on top of the ViT, built and never called.
   head = "cxr_model.cxr_encoder."
   return name.startswith(

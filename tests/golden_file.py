@@ -1,0 +1,126 @@
+"""A golden file and what its runners share."""
+
+import dataclasses
+
+import numpy as np
+
+from medpatch_jax import schema
+from medpatch_jax.encode import ehr, tokens
+from medpatch_jax.export import names
+
+# Inputs of the files that hold one whole model.
+INPUTS = {"x", "y", "seq_lengths", "rr", "dn"} | {
+  f"{m}_{f}" for m in schema.MODALITIES for f in ("tokens", "present")
+}
+
+
+class NotUnderstood(ValueError):
+  """A file holds something that no runner knows."""
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+  """A golden file.
+
+  Attributes:
+    tensors: {key: array}.
+    meta: its JSON, and the kind of the file.
+  """
+
+  tensors: dict[str, np.ndarray]
+  meta: dict
+
+  @property
+  def kind(self) -> str:
+    return self.meta["kind"]
+
+  @property
+  def args(self) -> dict:
+    return self.meta.get("args") or {}
+
+  def group(self, prefix: str) -> dict[str, np.ndarray]:
+    """{name: array} of the keys `prefix/name`."""
+    start = f"{prefix}/"
+    return {
+      k.removeprefix(start): v
+      for k, v in self.tensors.items()
+      if k.startswith(start)
+    }
+
+  @property
+  def inputs(self) -> dict[str, np.ndarray]:
+    return self.group("in")
+
+  @property
+  def params(self) -> dict[str, np.ndarray]:
+    return self.group("param")
+
+
+def labels(file):
+  """in/y -> f32[B C]."""
+  y = file.inputs["y"].astype(np.float32)
+  return y[:, None] if y.ndim == 1 else y
+
+
+def order(text):
+  """`EHR-CXR` -> ("ehr", "cxr")."""
+  return tuple(m.lower() for m in text.split("-"))
+
+
+def modalities(file):
+  """(modalities in our order, in the order of their flag)."""
+  flag = order(file.args["modalities"])
+  unknown = set(flag) - set(schema.MODALITIES)
+  if unknown:
+    raise NotUnderstood(f"modalities {sorted(unknown)}")
+  return tuple(m for m in schema.MODALITIES if m in flag), flag
+
+
+def known(file, inputs):
+  """Refuses inputs that the runner would not use."""
+  unknown = set(file.inputs) - set(inputs)
+  if unknown:
+    raise NotUnderstood(f"inputs {names.listed(unknown)}")
+
+
+def present(file, modality, B):
+  """Presence bool[B] of a modality."""
+  given = file.inputs
+  if f"{modality}_present" in given:
+    return given[f"{modality}_present"]
+  if modality in ("rr", "dn") and modality in given:
+    return np.array([bool(note.strip()) for note in given[modality]])
+  return np.ones(B, bool)
+
+
+def fields(file, modality):
+  """Inputs of a modality's encoder."""
+  given = file.inputs
+  if modality == "ehr":
+    hours = np.arange(given["x"].shape[1])
+    mask = hours[None] < given["seq_lengths"][:, None]
+    # As wide as the longest stay, whatever the width of the array.
+    longest = int(given["seq_lengths"].max())
+    return {"x": given["x"][:, :longest], "mask": mask[:, :longest]}
+  x = given[f"{modality}_tokens"]
+  return {"tokens": x, "mask": np.ones(x.shape[:2], bool)}
+
+
+def encoder(modality, width, released, summary="first"):
+  """The encoder that reads `fields`."""
+  if modality == "ehr":
+    return ehr.LSTM(width, released=released)
+  how = summary if modality == "cxr" else "mean"
+  return tokens.Tokens(width, how, released)
+
+
+def batch(file, modalities):
+  """Everything of a file, as raw input."""
+  label = labels(file)
+  B = len(label)
+  return schema.Batch(
+    inputs={m: fields(file, m) for m in modalities},
+    present=np.stack([present(file, m, B) for m in modalities], axis=1),
+    label=label,
+    weight=np.ones(B, np.float32),
+  )
