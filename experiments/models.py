@@ -1,5 +1,7 @@
 """Configuration -> modules and their initial parameters."""
 
+import functools
+
 import jax
 import numpy as np
 
@@ -7,6 +9,7 @@ from experiments.run import Run
 from medpatch_jax import schema
 from medpatch_jax.confidence import Confidence
 from medpatch_jax.encode import cxr, ehr, notes
+from medpatch_jax.export import pretrained
 from medpatch_jax.medpatch import MedPatch, init_from_stage1
 from medpatch_jax.unimodal import Unimodal
 
@@ -26,15 +29,36 @@ def encoder(run: Run, m: str):
     )
   tokeniser = run.tokeniser
   return notes.Notes(
-    vocab_size=tokeniser.vocab_size,
-    positions=sizes.window,
     joint_width=sizes.width,
     pad=tokeniser.pad,
     cls=tokeniser.cls,
     sep=tokeniser.sep,
     released=released,
-    **sizes.text,
+    **text_sizes(run),
   )
+
+
+@functools.cache
+def text_sizes(run: Run) -> dict[str, int]:
+  """Sizes of the text encoder: those of --bert, else the preset's.
+
+  Raises:
+    ValueError: the pretrained encoder's windows are shorter than the preset's.
+  """
+  sizes = run.config.sizes
+  if not run.config.bert:
+    return sizes.text | {
+      "vocab_size": run.tokeniser.vocab_size,
+      "positions": sizes.window,
+    }
+  found = pretrained.bert_sizes(run.config.bert)
+  if found["positions"] < sizes.window:
+    raise ValueError(
+      f"--bert={run.config.bert}: config.json has max_position_embeddings"
+      f" {found['positions']}, --preset={run.config.preset} reads windows of"
+      f" {sizes.window} pieces; give another model or preset."
+    )
+  return found
 
 
 def unimodal(run: Run, m: str) -> Unimodal:
@@ -64,8 +88,17 @@ def medpatch(run: Run) -> MedPatch:
 
 
 def start(run: Run, m: str) -> dict:
-  """Initial parameters of `unimodal`."""
-  return _init(unimodal(run, m), example(run, m), run)
+  """Initial parameters of `unimodal`, pretrained where --bert or --vit is."""
+  params = _init(unimodal(run, m), example(run, m), run)
+  encoder_params = params["encoder"]
+  kind, config = schema.KINDS[m], run.config
+  if kind == "text" and config.bert:
+    like = encoder_params["bert"]
+    encoder_params["bert"] = pretrained.bert(config.bert, like)
+  if kind == "image" and config.vit:
+    like = encoder_params["backbone"]
+    encoder_params["backbone"] = pretrained.vit(config.vit, like)
+  return params
 
 
 def start_confidence(run: Run, m: str) -> dict:
@@ -89,16 +122,18 @@ def start_medpatch(run: Run, stage1: dict[str, dict]) -> dict:
 
 def frozen(run: Run, m: str):
   """Which parameters of `unimodal` do not learn: a path -> bool."""
-  text = schema.KINDS[m] == "text" and not run.config.sizes.learn_text
-  return lambda path: text and path[:2] == ("encoder", "bert")
+  config = run.config
+  learn = config.sizes.learn_text and not config.bert
+  still = schema.KINDS[m] == "text" and not learn
+  return lambda path: still and path[:2] == ("encoder", "bert")
 
 
 def token_width(run: Run, m: str) -> int:
   """D, width of an encoder's tokens."""
-  sizes = run.config.sizes
-  kind = schema.KINDS[m]
-  widths = {"series": sizes.width, "image": sizes.cxr["width"]}
-  return widths.get(kind, sizes.text["width"])
+  sizes, kind = run.config.sizes, schema.KINDS[m]
+  if kind == "text":
+    return text_sizes(run)["width"]
+  return sizes.width if kind == "series" else sizes.cxr["width"]
 
 
 def positions(run: Run, m: str, split: str) -> int:

@@ -12,7 +12,7 @@ import time
 
 from absl import flags
 
-from data import build, synthetic
+from data import build
 from experiments import evaluate, train
 from experiments import flags as experiment_flags
 from medpatch_jax.train import checkpoint
@@ -33,22 +33,15 @@ def main(argv) -> None:
     "density": FLAGS.density,
   }
   checkpoint.claim(root, twin | {"task": FLAGS.task})
-  if not (raw / "truth.csv").exists():
-    _say(1, "raw files in MIMIC's layout", began)
-    synthetic.write(raw, **twin)
   if not (records / FLAGS.task).exists():
-    _say(2, "cohort and records", began)
+    _say(1, "raw files in MIMIC's layout, cohort, records", began)
     build.build(
-      task=FLAGS.task,
-      data_dir=records,
-      mimic_iv=raw / "mimiciv",
-      mimic_cxr=raw / "mimic-cxr-jpg",
-      mimic_note=raw / "mimic-iv-note",
+      source="synthetic", task=FLAGS.task, data_dir=records, raw_dir=raw, **twin
     )
-  _say(3, "encoders, token confidence, calibration, fusion", began)
+  _say(2, "encoders, token confidence, calibration, fusion", began)
   config = experiment_flags.config(FLAGS, data_dir=records, workdir=trained)
   opened = train.train(config)
-  _say(4, "evaluation", began)
+  _say(3, "evaluation", began)
   print(evaluate.evaluate(opened, truth=raw / "truth.csv"))
   print(f"""
 raw files      {raw}
@@ -60,7 +53,7 @@ results        {trained / "results.json"}
 
 
 def _say(part: int, what: str, began: float) -> None:
-  logger.info("[%d/4, %.0f s] %s", part, time.monotonic() - began, what)
+  logger.info("[%d/3, %.0f s] %s", part, time.monotonic() - began, what)
 
 
 if __name__ == "__main__":

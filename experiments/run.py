@@ -75,6 +75,7 @@ class Run:
   def loader(self, split: str, modality: str, learn: bool) -> loader.Loader:
     """Batches of one modality's raw input, of the stays that have it."""
     rows = self.rows(split, modality)
+    lengths = self.data.lengths(split, modality)
     kind = schema.KINDS[modality]
     augment = learn and kind == "image" and self.config.sizes.augment
     return loader.Loader(
@@ -88,7 +89,7 @@ class Run:
         shapes=self.shapes,
       ),
       seed=self.config.settings.seed if learn else None,
-      lengths=self.data.hours(split)[rows] if kind == "series" else None,
+      lengths=None if lengths is None else lengths[rows],
       augment=augment,
     )
 

@@ -22,6 +22,9 @@ from medpatch_jax.train import checkpoint, freeze, loop, losses, store
 from medpatch_jax.train import step as steps
 from medpatch_jax.train.log import logger
 
+# Stages that go through the loop, once for each modality.
+ENCODER_STAGES = ("unimodal", "confidence")
+
 
 class Stages:
   """The stages of one run; each result is computed or read back once."""
@@ -38,6 +41,20 @@ class Stages:
     checkpoint.claim(
       self.workdir / "records", {"fingerprint": run.data.fingerprint}
     )
+
+  def check_complete(self) -> None:
+    """Refuses a run whose stages did not all end.
+
+    Raises:
+      ValueError: names the first that did not.
+    """
+    names = [f"{s}/{m}" for m in self.config.modalities for s in ENCODER_STAGES]
+    for name in (*names, "fuse"):
+      if not loop.complete(self.workdir / name):
+        raise ValueError(
+          f"{self.workdir}: stage {name} is not complete; run python -m"
+          " experiments.train with the same flags first."
+        )
 
   def until(self, last: str) -> None:
     """Runs the stages up to and with `last`, each for every modality."""
@@ -73,7 +90,7 @@ class Stages:
       validation=run.loader("validation", m, learn=False),
       score=self._auroc(run.rows("validation", m), (m,)),
     )
-    return freeze.join(self._fit(stage), still)
+    return freeze.join(self._fit(stage, m), still)
 
   @functools.cache  # noqa: B019
   def confidence(self, m: str) -> dict:
@@ -98,7 +115,7 @@ class Stages:
       validation=run.loader("validation", m, learn=False),
       score=lambda loss, outputs: (-loss, {}),
     )
-    return self._fit(stage, epochs=self.config.sizes.confidence_epochs)
+    return self._fit(stage, m, epochs=self.config.sizes.confidence_epochs)
 
   @functools.cache  # noqa: B019
   def temperature(self, m: str) -> calibrate.Temperature:
@@ -239,7 +256,7 @@ class Stages:
       validation=self.pool_loader("validation", learn=False),
       score=self._auroc(run.rows("validation"), self.heads),
     )
-    return self._fit(stage)
+    return self._fit(stage, "fuse")
 
   @property
   def heads(self) -> tuple[str, ...]:
@@ -319,8 +336,12 @@ class Stages:
       seed=self.config.settings.seed if learn else None,
     )
 
-  def _fit(self, stage, **changes) -> dict:
-    settings = dataclasses.replace(self.config.settings, **changes)
+  def _fit(self, stage, rate: str, **changes) -> dict:
+    settings = dataclasses.replace(
+      self.config.settings,
+      learning_rate=self.config.learning_rates[rate],
+      **changes,
+    )
     if not len(stage.train.rows):
       raise ValueError(
         f"{self.run.data.path}: no stay of the train split can train"

@@ -24,7 +24,7 @@ class Preset:
     batch_size: rows of an update.
     epochs, patience: of stages 1 and 3.
     confidence_epochs: of stage 2.
-    learning_rate: of stages 1, 2 and 3.
+    learning_rate: Adam's, of each modality's stages 1 and 2 and of "fuse".
   """
 
   width: int
@@ -41,55 +41,55 @@ class Preset:
   epochs: int
   patience: int
   confidence_epochs: int
-  learning_rate: float
+  learning_rate: dict[str, float]
 
   def shapes(self, columns: int) -> Shapes:
     """Static sizes of a batch of series with `columns` columns."""
     return Shapes(
-        columns=columns,
-        hour_buckets=self.hour_buckets,
-        image_size=self.image_size,
-        window=self.window,
-        max_windows=self.max_windows,
+      columns=columns,
+      hour_buckets=self.hour_buckets,
+      image_size=self.image_size,
+      window=self.window,
+      max_windows=self.max_windows,
     )
 
 
 PRESETS = {
-    # Paper 4.4 and METHOD.md section 1.
-    "base": Preset(
-        width=512,
-        image_size=384,
-        cxr=dict(patch=16, width=384, depth=12, heads=6, mlp=1536),
-        text=dict(width=768, depth=12, heads=12, mlp=3072),
-        window=512,
-        max_windows=16,
-        vocab_size=30_000,
-        hour_buckets=(48, 64, 96, 128, 192, 256, 384, 512, 768, 1024),
-        learn_text=False,
-        augment=True,
-        batch_size=16,
-        epochs=100,
-        patience=15,
-        confidence_epochs=100,
-        learning_rate=1e-3,
-    ),
-    # Trains in minutes on two cores from random weights. No augmentation:
-    # the synthetic twin's films are all taken from the same place.
-    "tiny": Preset(
-        width=64,
-        image_size=64,
-        cxr=dict(patch=8, width=64, depth=1, heads=2, mlp=128),
-        text=dict(width=64, depth=1, heads=2, mlp=128),
-        window=128,
-        max_windows=4,
-        vocab_size=2_000,
-        hour_buckets=(48, 128, 512),
-        learn_text=True,
-        augment=False,
-        batch_size=32,
-        epochs=20,
-        patience=6,
-        confidence_epochs=5,
-        learning_rate=3e-3,
-    ),
+  # Paper 4.4 and METHOD.md section 1.
+  "base": Preset(
+    width=512,
+    image_size=384,
+    cxr=dict(patch=16, width=384, depth=12, heads=6, mlp=1536),
+    text=dict(width=768, depth=12, heads=12, mlp=3072),
+    window=512,
+    max_windows=16,
+    vocab_size=30_000,
+    hour_buckets=(48, 64, 96, 128, 192, 256, 384, 512, 768, 1024),
+    learn_text=False,
+    augment=True,
+    batch_size=16,
+    epochs=100,
+    patience=15,
+    confidence_epochs=100,
+    learning_rate=dict(ehr=1e-3, cxr=1e-3, rr=1e-3, dn=1e-3, fuse=1e-3),
+  ),
+  # Trains in minutes on two cores from random weights. No augmentation:
+  # the synthetic twin's films are all taken from the same place.
+  "tiny": Preset(
+    width=64,
+    image_size=64,
+    cxr=dict(patch=8, width=64, depth=1, heads=2, mlp=128),
+    text=dict(width=64, depth=1, heads=2, mlp=64),
+    window=128,
+    max_windows=4,
+    vocab_size=2_000,
+    hour_buckets=(48, 128, 512),
+    learn_text=True,
+    augment=False,
+    batch_size=16,
+    epochs=14,
+    patience=4,
+    confidence_epochs=4,
+    learning_rate=dict(ehr=1e-3, cxr=1e-3, rr=5e-4, dn=5e-4, fuse=1e-3),
+  ),
 }

@@ -12,6 +12,8 @@ from medpatch_jax import schema
 from medpatch_jax.input import discretise
 from medpatch_jax.input import variables as table
 
+TEXTS = tuple(m for m in schema.MODALITIES if schema.KINDS[m] == "text")
+
 
 class Tally:
   """What the metadata and the report need, added up while writing.
@@ -28,6 +30,7 @@ class Tally:
     self.hours = {s: [] for s in SPLITS}
     self.bits = {s: [] for s in SPLITS}
     self.subjects = {s: [] for s in SPLITS}
+    self.characters = {s: {m: [] for m in TEXTS} for s in SPLITS}
     self.label = {s: np.zeros(labels, np.int64) for s in SPLITS}
     self.words = {s: collections.Counter() for s in SPLITS}
     self.ages = {s: discretise.Moments() for s in SPLITS}
@@ -50,6 +53,8 @@ class Tally:
     self.hours[split].append(len(grid))
     bits = sum(int(p) << i for i, p in enumerate(example["present"]))
     self.bits[split].append(bits)
+    for m in TEXTS:
+      self.characters[split][m].append(len(example[m]))
     group = self._groups[split]
     subject = example["subject_id"]
     self.subjects[split].append(group.setdefault(subject, len(group)))
@@ -68,12 +73,13 @@ class Tally:
     return np.array(classes)[chosen]
 
   def index(self):
-    """Of each split: hours, presence bits and subject group per record."""
+    """Of each split: hours, presence, subject group, text lengths per record."""
     return {
       s: {
         "hours": self.hours[s],
         "present": self.bits[s],
         "subject": self.subjects[s],
+        "characters": self.characters[s],
       }
       for s in SPLITS
     }

@@ -65,6 +65,14 @@ class Dataset:
   def size(self, split: str) -> int:
     return len(self.metadata["index"][split]["hours"])
 
+  def lengths(self, split: str, modality: str) -> np.ndarray | None:
+    """What rows of like cost share: hours or characters, i64[N], or None."""
+    kind = schema.KINDS[modality]
+    if kind == "text":
+      found = self.metadata["index"][split]["characters"][modality]
+      return np.asarray(found, np.int64)
+    return self.hours(split) if kind == "series" else None
+
   def hours(self, split: str) -> np.ndarray:
     """Length of each stay's series in hours, i64[N] in record order."""
     return np.asarray(self.metadata["index"][split]["hours"], np.int64)

@@ -138,7 +138,14 @@ def fit(stage: Stage, settings: Settings, workdir, parallel: Parallel):
     FloatingPointError: the loss is not finite.
   """
   parallel.check(stage.train.batch_size)
+  if complete(workdir):
+    logger.info("%s: complete, read back", stage.name)
   return _Run(stage, settings, pathlib.Path(workdir), parallel).run()
+
+
+def complete(workdir) -> bool:
+  """Whether the stage in this folder ran to its end."""
+  return (pathlib.Path(workdir) / "done.json").exists()
 
 
 class _Run:
@@ -159,7 +166,7 @@ class _Run:
   def run(self):
     restored = self.saves.restore("latest", self.start)
     current, progress = restored or (self.start, _progress())
-    if restored:
+    if restored and not complete(self.workdir):
       logger.info(
         "%s: goes on from step %d", self.stage.name, int(current.step)
       )
@@ -180,6 +187,7 @@ class _Run:
     best, _ = self.best(host)
     self.saves.close()
     log.close()
+    checkpoint.write_json(self.workdir / "done.json", progress)
     return best.params, progress
 
   def epoch(self, epoch, current, progress, log):
