@@ -7,7 +7,7 @@ feed-forward; the last two are shared by the modalities of a layer. Attention
 logits are doubled (temperature 0.5), a LeakyReLU follows the attention's
 output projection, feed-forwards are 8d wide and gated by SELU. METHOD.md
 section 9. On encoder tokens this is the MedPatch paper's hybrid (C.6); with
-`raw.Series` and `raw.Image` for encoders it reads raw input.
+the modules of raw.py for encoders it reads raw input.
 
 An absent modality is skipped altogether. (Released, MedPatch's copy: the
 self-attention of its turn still runs; `idle_turns`.) Positions run from -1
@@ -29,7 +29,7 @@ from flax import linen as nn
 from medpatch_jax import layers
 from medpatch_jax.baselines import encoding
 
-# Fourier features: frequencies linspace(1, MAX_FREQUENCY / 2, bands) * pi.
+# Of the Fourier features: frequencies linspace(1, MAX_FREQUENCY / 2, bands) * pi.
 MAX_FREQUENCY = 10.0
 
 
