@@ -21,9 +21,13 @@ def layer_norm(eps: float = 1e-5, dtype: Any = jnp.float32, name=None):
 class Classifier(nn.Module):
   """LayerNorm (eps 1e-5), Dense: the head of every prediction.
 
+  The norm's scale and bias are applied to the Dense's kernel instead of the
+  input: the same function, but the input of the joint module is 51,200 wide
+  with 16 rows, and sums down its columns miss the cache at every step.
+
   Attributes:
     num_labels: C.
-    dtype: of the computation; parameters and logits stay float32.
+    dtype: of the matrix product; parameters and logits stay float32.
   """
 
   num_labels: int
@@ -32,9 +36,24 @@ class Classifier(nn.Module):
   @nn.compact
   def __call__(self, x):
     """x f32[B D] -> logits f32[B C]."""
-    x = layer_norm(dtype=self.dtype, name="norm")(x)
-    x = nn.Dense(self.num_labels, dtype=self.dtype, name="dense")(x)
-    return x.astype(jnp.float32)
+    D = x.shape[-1]
+    norm = self.param(
+      "norm", lambda _: {"scale": jnp.ones((D,)), "bias": jnp.zeros((D,))}
+    )
+    dense = self.param("dense", self._dense, D)
+    x = x.astype(jnp.float32)
+    x = x - x.mean(axis=1, keepdims=True)
+    x = x * jax.lax.rsqrt((x * x).mean(axis=1, keepdims=True) + 1e-5)
+    # Computed once, rather than anew inside every product that reads it.
+    x = jax.lax.optimization_barrier(x).astype(self.dtype)
+    kernel = norm["scale"][:, None] * dense["kernel"]
+    bias = norm["bias"] @ dense["kernel"] + dense["bias"]
+    y = x @ kernel.astype(self.dtype)
+    return y.astype(jnp.float32) + bias[None]
+
+  def _dense(self, key, width):
+    kernel = nn.initializers.lecun_normal()(key, (width, self.num_labels))
+    return {"kernel": kernel, "bias": jnp.zeros((self.num_labels,))}
 
 
 class Lstm(nn.Module):

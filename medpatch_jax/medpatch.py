@@ -81,6 +81,7 @@ class MedPatch(nn.Module):
     released: names of METHOD.md; late_norm and presence_order count.
     flag_order: the modalities as the released code's flag names them; matters
       with presence_order only. The order of `modalities` by default.
+    unprojected: modalities whose pools are E wide as they are.
     dtype: of the matrix products.
   """
 
@@ -91,6 +92,7 @@ class MedPatch(nn.Module):
   without: tuple[str, ...] = ()
   released: tuple[str, ...] = ()
   flag_order: tuple[str, ...] | None = None
+  unprojected: tuple[str, ...] = ("ehr",)
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -177,6 +179,7 @@ class MedPatch(nn.Module):
         num_labels=self.num_labels,
         width=self.width,
         fuser=self.fuser,
+        unprojected=self.unprojected,
         dtype=self.dtype,
         name=cluster,
       )(*fields)

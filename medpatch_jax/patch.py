@@ -10,11 +10,11 @@ def pool(tokens, mask, high, confidence):
   Pooling comes before projection: both are linear, so this is the released
   code's project-then-pool without its [B T C E] tensor.
 
-  Dims: B stays, T tokens, D token width, C labels.
+  Dims: B stays, T tokens, D token width, C labels, K = 2 C clusters.
 
   Args:
-    tokens: f32[B T D].
-    mask: bool[B T], real tokens; the others are never read.
+    tokens: f32[B T D], finite where masked, as encoders leave them.
+    mask: bool[B T], real tokens; the others count for nothing.
     high: bool[B T C], which cluster a token is in for a label.
     confidence: f32[B T C].
 
@@ -24,17 +24,21 @@ def pool(tokens, mask, high, confidence):
     f32[B C], the mean confidence. Zeros where a cluster is empty.
   """
   C = high.shape[-1]
-  real = mask[:, :, None]
-  tokens = jnp.where(real, tokens, 0.0)
+  high, confidence = (jnp.swapaxes(x, 1, 2) for x in (high, confidence))
+  real = mask[:, None, :]
+  weight = jnp.concatenate([real & high, real & ~high], axis=1)
+  weight = weight.astype(tokens.dtype)
   confidence = jnp.where(real, confidence, 0.0)
-  member = jnp.concatenate([real & high, real & ~high], axis=2)
-  weight = jax.lax.stop_gradient(member.astype(tokens.dtype))
-  # One pass over the tokens for both clusters.
-  total = jnp.einsum("BTK,BTD->BKD", weight, tokens)
-  confidence = jnp.concatenate([confidence, confidence], axis=2)
-  confidence = jnp.where(member, confidence, 0.0).sum(axis=1)
-  count = member.sum(axis=1)
-  divisor = jnp.maximum(count, 1)
+  # Computed once, rather than anew inside each of the three sums.
+  weight, confidence = jax.lax.optimization_barrier(
+    jax.lax.stop_gradient((weight, confidence))
+  )
+  # One pass over the tokens for both clusters: "B K T, B T D -> B K D".
+  total = weight @ tokens
+  count = weight.sum(axis=2)
+  confidence = jnp.concatenate([confidence, confidence], axis=1)
+  confidence = (weight * confidence).sum(axis=2)
+  divisor = jnp.maximum(count, 1.0)
   mean, confidence = total / divisor[:, :, None], confidence / divisor
   has = count > 0
   return {

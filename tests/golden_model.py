@@ -163,10 +163,8 @@ def _loss(spec, params, batch):
   return total / count, (heads, terms)
 
 
-@_jit
-def _gradients(spec, params, batch):
-  grad = jax.value_and_grad(_loss, argnums=1, has_aux=True)
-  return grad(spec, params, batch)
+_grad = jax.value_and_grad(_loss, argnums=1, has_aux=True)
+_gradients = _jit(_grad)
 
 
 def _prepare(file, released_names):
@@ -196,7 +194,7 @@ def run(file, released_names):
 
 @_jit
 def _step(spec, params, state, batch):
-  (loss, (_, terms)), grads = _gradients(spec, params, batch)
+  (loss, (_, terms)), grads = _grad(spec, params, batch)
   updates, state = _rule().update(grads, state, params)
   row = jnp.stack([loss, *(terms[k] for k in ("high", "low", "late"))])
   return optax.apply_updates(params, updates), state, row

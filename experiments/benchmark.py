@@ -1,0 +1,234 @@
+"""Times and memory of parts of the model, ours beside a direct translation.
+
+  python -m experiments.benchmark --what=joint
+
+joint: one step of stage 3 (forward, backward, Adam) at the published size from
+the encoders' tokens: confidence, calibration, patching, joint, missingness and
+late modules. `translation` projects every token and pools a [B T C E] tensor,
+as the released code does; both give the same gradients.
+"""
+
+import functools
+import os
+import resource
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+
+from medpatch_jax import calibrate, medpatch, schema
+from medpatch_jax.confidence import Confidence
+from medpatch_jax.train import losses, optimizer
+
+# Modality -> (tokens, width) at the published size.
+TOKENS = {
+  "ehr": (48, 512),
+  "cxr": (577, 384),
+  "rr": (512, 768),
+  "dn": (512, 768),
+}
+THRESHOLD = 0.75
+
+
+def define() -> None:
+  flags.DEFINE_enum("what", "joint", tuple(BENCHMARKS), "Part to measure.")
+  flags.DEFINE_integer("batch_size", 16, "Stays.", lower_bound=1)
+  flags.DEFINE_integer("labels", 25, "Labels.", lower_bound=1)
+  flags.DEFINE_integer("steps", 5, "Timed steps; the median counts.", 1)
+  flags.DEFINE_enum(
+    "only", None, tuple(STEPS), "Run one way only, in this process."
+  )
+
+
+def data(B: int, C: int, E: int = 512, seed: int = 0):
+  """Random tokens in place of the encoders' -> (tree of frozen, batch)."""
+  rng = np.random.default_rng(seed)
+
+  def normal(*shape):
+    return rng.standard_normal(shape, np.float32)
+
+  encoded = {
+    m: schema.Encoded(
+      tokens=normal(B, T, D),
+      mask=np.ones((B, T), bool),
+      summary=normal(B, E),
+    )
+    for m, (T, D) in TOKENS.items()
+  }
+  heads = {
+    m: {
+      "dense": {
+        "kernel": normal(D, C) / np.float32(np.sqrt(D)),
+        "bias": np.zeros(C, np.float32),
+      }
+    }
+    for m, (_, D) in TOKENS.items()
+  }
+  label = (rng.random((B, C)) < 0.2).astype(np.float32)
+  batch = schema.Pools(
+    inputs=encoded,
+    present=np.ones((B, len(TOKENS)), bool),
+    label=label,
+    weight=np.ones(B, np.float32),
+  )
+  return heads, batch
+
+
+def _model(C: int) -> medpatch.MedPatch:
+  return medpatch.MedPatch(modalities=tuple(TOKENS), num_labels=C)
+
+
+def pooled(heads, batch) -> schema.Pools:
+  """Tokens -> pools, our way."""
+  C = batch.label.shape[1]
+  inputs = {}
+  for m, encoded in batch.inputs.items():
+    inputs[m] = medpatch.pools(
+      encoded,
+      Confidence(C).apply({"params": heads[m]}, encoded.tokens),
+      calibrate.Temperature.ones(C),
+      threshold=THRESHOLD,
+      modality=m,
+    )
+  return batch.replace(inputs=inputs)
+
+
+def _loss(model, params, pools):
+  outputs, out = model.apply({"params": params}, pools)
+  total, count, _ = losses.fused(outputs, out, pools.label, pools.weight)
+  return total / count
+
+
+def ours(params, heads, batch):
+  """Loss, pooling before projecting."""
+  return _loss(_model(batch.label.shape[1]), params, pooled(heads, batch))
+
+
+def translation(params, heads, batch):
+  """Loss, projecting every token before pooling, as the released code does.
+
+  The projected pools go into the same model, whose own projections are the
+  identity here: the high and low ones differ, so it runs on both.
+  """
+  C = batch.label.shape[1]
+  model = _model(C)
+  inputs, params = {}, {**params, "high": dict(params["high"])}
+  params["low"] = dict(params["low"])
+  for m, encoded in batch.inputs.items():
+    logits = Confidence(C).apply({"params": heads[m]}, encoded.tokens)
+    confidence = calibrate.confidence(logits)
+    clusters = {}
+    for name, member in (
+      ("high", confidence >= THRESHOLD),
+      ("low", confidence < THRESHOLD),
+    ):
+      tokens, key = encoded.tokens, f"project_{m}"
+      if key in params[name]:
+        project = params[name].pop(key)
+        tokens = tokens @ project["kernel"] + project["bias"][None, None]
+      weight = member.astype(jnp.float32)
+      count = weight.sum(axis=1)
+      # [B T 1 E] by [B T C 1]: the tensor that our contraction avoids.
+      total = (tokens[:, :, None, :] * weight[..., None]).sum(axis=1)
+      divisor = jnp.maximum(count, 1e-9)
+      clusters |= {
+        name: total / divisor[..., None],
+        f"has_{name}": count > 0,
+        f"mean_{name}": (confidence * weight).sum(axis=1) / divisor,
+      }
+    inputs[m] = schema.Pool(**clusters, summary=encoded.summary)
+  return _loss(
+    model.clone(unprojected=tuple(TOKENS)),
+    params,
+    batch.replace(inputs=inputs),
+  )
+
+
+def cached(params, heads, pools):
+  """Loss from pools computed before, as stage 3 does with frozen encoders."""
+  del heads
+  return _loss(_model(pools.label.shape[1]), params, pools)
+
+
+STEPS = {"translation": translation, "ours": ours, "cached": cached}
+
+
+def step_of(loss):
+  """loss -> jitted step(params, state, heads, batch) -> params, state."""
+  rule = optimizer.adam(1e-3)
+
+  @functools.partial(jax.jit, donate_argnums=(0, 1))
+  def step(params, state, heads, batch):
+    grads = jax.grad(loss)(params, heads, batch)
+    updates, state = rule.update(grads, state, params)
+    return jax.tree.map(jnp.add, params, updates), state
+
+  return rule, step
+
+
+def measure(name: str, B: int, C: int, steps: int):
+  """(median seconds of a step, GiB above what was in use before it)."""
+  heads, batch = data(B, C)
+  pools = jax.jit(pooled)(heads, batch)
+  rule, step = step_of(STEPS[name])
+  params = _model(C).init(jax.random.key(0), pools)["params"]
+  batch = jax.device_put(pools if name == "cached" else batch)
+  heads = jax.device_put(heads)
+  state = rule.init(params)
+  compiled = step.lower(params, state, heads, batch).compile()
+  jax.block_until_ready((params, state, heads, batch))
+  before, seconds = _peak(), []
+  for _ in range(steps + 1):
+    start = time.perf_counter()
+    params, state = jax.block_until_ready(compiled(params, state, heads, batch))
+    seconds.append(time.perf_counter() - start)
+  # The first step touches its memory for the first time.
+  return float(np.median(seconds[1:])), (_peak() - before) / 2**30
+
+
+def _peak() -> int:
+  """Largest resident size so far, bytes."""
+  unit = 1 if sys.platform == "darwin" else 1024
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def joint(B: int, C: int, steps: int) -> None:
+  """Each way in a process of its own, since a peak never falls."""
+  print(f"{B} stays, {C} labels, {os.cpu_count()} cores, {jax.devices()[0]}")
+  seconds = {}
+  for name in STEPS:
+    command = [sys.executable, "-m", "experiments.benchmark", "--what=joint"]
+    command += [f"--only={name}", f"--batch_size={B}", f"--labels={C}"]
+    command += [f"--steps={steps}"]
+    text = subprocess.run(
+      command, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+    seconds[name], memory = map(float, text.split())
+    ratio = seconds["translation"] / seconds[name]
+    print(
+      f"{name:12} {1e3 * seconds[name]:9.1f} ms  {memory:6.3f} GiB"
+      f"  {ratio:6.1f} x",
+      flush=True,
+    )
+
+
+BENCHMARKS = {"joint": joint}
+
+
+def main(argv) -> None:
+  del argv
+  values = flags.FLAGS
+  sizes = values.batch_size, values.labels, values.steps
+  if values.only:
+    print(*measure(values.only, *sizes))
+  else:
+    BENCHMARKS[values.what](*sizes)
+
+
+if __name__ == "__main__":
+  define()
+  app.run(main)
