@@ -72,9 +72,25 @@ class Run:
     """Labels f32[N C] of a split, in record order."""
     return self.data.labels_of(split)
 
-  def loader(self, split: str, modality: str, learn: bool) -> loader.Loader:
-    """Batches of one modality's raw input, of the stays that have it."""
-    rows = self.rows(split, modality)
+  def pooled_rows(self, split: str, modality: str) -> np.ndarray:
+    """Rows that get pools of `modality`: those that have it.
+
+    With --as_released=absent_tokens the others too, from blank input.
+    """
+    blank = "absent_tokens" in self.config.as_released
+    return self.rows(split, None if blank else modality)
+
+  def loader(
+    self, split: str, modality: str, learn: bool, rows=None
+  ) -> loader.Loader:
+    """Batches of one modality's raw input, of the stays that have it.
+
+    Args:
+      split, modality: names.
+      learn: shuffled, and augmented where the preset says so.
+      rows: others than the stays that have it; blank for those that do not.
+    """
+    rows = self.rows(split, modality) if rows is None else rows
     lengths = self.data.lengths(split, modality)
     kind = schema.KINDS[modality]
     augment = learn and kind == "image" and self.config.sizes.augment
@@ -97,10 +113,14 @@ class Run:
     key = (split, modality, row)
     if rng is None and key in self._memory:
       return self._memory[key]
-    source = self._source(split, modality)
+    present = self.present(split)[row]
+    fields = None
+    if present[self.config.modalities.index(modality)]:
+      record = self._source(split, modality)[row]
+      fields = self._fields(modality, record, rng)
     example = {
-      "inputs": {modality: self._fields(modality, source[row], rng)},
-      "present": self.present(split)[row],
+      "inputs": {modality: fields},
+      "present": present,
       "label": self.label(split)[row],
     }
     if rng is None:
@@ -112,7 +132,8 @@ class Run:
     if kind == "series":
       return examples.series(record, self.data.mean, self.data.std)
     if kind == "image":
-      return examples.image(record, self.shapes.image_size, rng)
+      mirror = "mirror" in self.config.as_released
+      return examples.image(record, self.shapes.image_size, rng, mirror)
     return examples.text(record, modality, self.tokeniser, self.shapes)
 
   @functools.cache  # noqa: B019 a run lives as long as its process

@@ -189,7 +189,7 @@ class Stages:
 
     Returns:
       The fields of `schema.Pool` and `logits` of stage 1, rows in the order
-      of `run.rows(split, m)`, memory-mapped from the workdir.
+      of `run.pooled_rows(split, m)`, memory-mapped from the workdir.
     """
     run, config = self.run, self.config
     folder = self.workdir / "pools" / f"{m}-{split}"
@@ -218,7 +218,8 @@ class Stages:
       )
       return 0.0, 1.0, vars(pool) | {"logits": outputs[m]}
 
-    batches = run.loader(split, m, learn=False)
+    rows = run.pooled_rows(split, m)
+    batches = run.loader(split, m, learn=False, rows=rows)
     logger.info("pools/%s: %d stays of %s", m, len(batches.rows), split)
     writer = store.Writer(folder)
     if len(batches.rows):
@@ -288,7 +289,7 @@ class Stages:
     )
     for m in self.config.modalities:
       logits = np.zeros((len(batches.rows), len(run.labels)), np.float32)
-      at = np.searchsorted(batches.rows, run.rows(split, m))
+      at = np.searchsorted(batches.rows, run.pooled_rows(split, m))
       logits[at] = self.pools(m, split)["logits"]
       outputs[f"unimodal/{m}"] = logits
     return outputs
@@ -301,8 +302,9 @@ class Stages:
     cached = {m: self.pools(m, split) for m in modalities}
     place = {}
     for m in modalities:
+      pooled = run.pooled_rows(split, m)
       place[m] = np.full(len(present), -1)
-      place[m][run.rows(split, m)] = np.arange(len(run.rows(split, m)))
+      place[m][pooled] = np.arange(len(pooled))
     fields = [f.name for f in dataclasses.fields(schema.Pool)]
     blank = models.blank_pools(run)
 

@@ -49,16 +49,21 @@ def series(record, mean, std) -> dict[str, np.ndarray]:
   return {"x": (record["ehr"] - mean[None]) / std[None]}
 
 
-def image(record, size: int, rng=None) -> dict[str, np.ndarray]:
+def image(
+  record, size: int, rng=None, mirror: bool = False
+) -> dict[str, np.ndarray]:
   """`cxr` bytes -> grey image u8[S S], augmented where `rng` is given.
 
   Augmentation (METHOD.md section 1): one affine map, up to 45 degrees, shift
-  0.15 of the side, scale 0.85 to 1.15.
+  0.15 of the side, scale 0.85 to 1.15; `mirror` also swaps left and right in
+  half of the draws, as the released code does, which moves the heart.
   """
   film = Image.open(io.BytesIO(record["cxr"])).convert("L")
   film = film.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0)
   if rng is not None:
     film = affine(film, rng)
+    if mirror and rng.random() < 0.5:
+      film = film.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
   return {"image": np.asarray(film, np.uint8)}
 
 
@@ -89,7 +94,7 @@ def string(value) -> str:
 def text(record, field, tokeniser: tokenise.Tokeniser, shapes: Shapes):
   """A note -> piece i32[W L], mask bool[W L] of real pieces."""
   piece, mask, _ = tokeniser.windows(
-      string(record[field]), shapes.window, shapes.max_windows
+    string(record[field]), shapes.window, shapes.max_windows
   )
   return {"piece": piece, "mask": mask}
 
