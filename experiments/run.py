@@ -33,6 +33,7 @@ class Run:
     self.parallel = Parallel(config.parallel)
     self.parallel.check(config.batch_size)
     self._memory = Memory(MEMORY)
+    self._cut: set[tuple] = set()
 
   @functools.cached_property
   def tokeniser(self) -> tokenise.Tokeniser:
@@ -109,6 +110,10 @@ class Run:
       augment=augment,
     )
 
+  def cut(self, split: str, modality: str) -> int:
+    """How many of the texts read so far were longer than the windows kept."""
+    return sum(key[:2] == (split, modality) for key in self._cut)
+
   def _example(self, split, modality, row, rng):
     key = (split, modality, row)
     if rng is None and key in self._memory:
@@ -118,6 +123,8 @@ class Run:
     if present[self.config.modalities.index(modality)]:
       record = self._source(split, modality)[row]
       fields = self._fields(modality, record, rng)
+      if fields.pop("windows", 0) > self.shapes.max_windows:
+        self._cut.add(key)
     example = {
       "inputs": {modality: fields},
       "present": present,

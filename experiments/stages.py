@@ -188,8 +188,8 @@ class Stages:
     """All that stage 3 needs of one modality, computed once per stay.
 
     Returns:
-      The fields of `schema.Pool` and `logits` of stage 1, rows in the order
-      of `run.pooled_rows(split, m)`, memory-mapped from the workdir.
+      The fields of `schema.Pool` and `logits` of stage 1, and `cut` i64[1],
+      the number of texts cut at the most windows kept. Rows in the order of `run.pooled_rows(split, m)`, memory-mapped from the workdir.
     """
     run, config = self.run, self.config
     folder = self.workdir / "pools" / f"{m}-{split}"
@@ -230,6 +230,16 @@ class Stages:
         {},
         batches,
         writer.allocate,
+      )
+    cut = run.cut(split, m)
+    writer.allocate("cut", (1,), np.int64)[0] = cut
+    if cut:
+      logger.info(
+        "pools/%s: %d texts of %s longer than %d windows, the rest unread",
+        m,
+        cut,
+        split,
+        run.shapes.max_windows,
       )
     writer.finish(key)
     return store.read(folder, key)
@@ -350,6 +360,7 @@ class Stages:
         f" {stage.name}; leave the modality out with --modalities, or build"
         " from more data."
       )
+    stage = dataclasses.replace(stage, config=self.config.given)
     best, _ = loop.fit(
       stage, settings, self.workdir / stage.name, self.run.parallel
     )

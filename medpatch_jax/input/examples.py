@@ -92,11 +92,11 @@ def string(value) -> str:
 
 
 def text(record, field, tokeniser: tokenise.Tokeniser, shapes: Shapes):
-  """A note -> piece i32[W L], mask bool[W L] of real pieces."""
-  piece, mask, _ = tokeniser.windows(
+  """A note -> piece i32[W L], mask bool[W L], windows it takes uncapped."""
+  piece, mask, total = tokeniser.windows(
     string(record[field]), shapes.window, shapes.max_windows
   )
-  return {"piece": piece, "mask": mask}
+  return {"piece": piece, "mask": mask, "windows": total}
 
 
 def collate(examples, size: int, modalities, labels: int, shapes: Shapes):

@@ -53,7 +53,7 @@ class Stage:
     validation: batches to choose by; may be empty.
     score: (validation loss, outputs of all rows) -> (value, the higher the
       better, and a dict of numbers to log).
-    score_start: the parameters as given compete as epoch 0.
+    config: what the run was started with, kept in every checkpoint.
   """
 
   name: str
@@ -63,7 +63,7 @@ class Stage:
   train: Loader
   validation: Loader
   score: Callable[[float, dict], tuple[float, dict]]
-  score_start: bool = False
+  config: dict = dataclasses.field(default_factory=dict)
 
 
 def batches(mapped, parallel: Parallel, params, frozen, loader: Loader):
@@ -165,19 +165,22 @@ class _Run:
 
   def run(self):
     restored = self.saves.restore("latest", self.start)
-    current, progress = restored or (self.start, _progress())
+    current, progress = restored or (self.start, _progress(self.stage.config))
+    changed = checkpoint.difference(
+      progress["config"], json.loads(json.dumps(self.stage.config))
+    )
+    if changed:
+      raise ValueError(
+        f"{self.workdir}: its checkpoints were made with another configuration"
+        f" ({'; '.join(changed)}); pass its flags, or another --workdir."
+      )
     if restored and not complete(self.workdir):
       logger.info(
         "%s: goes on from step %d", self.stage.name, int(current.step)
       )
       self.saves.drop_after("best", int(current.step))
-    log = Log(self.workdir, progress["epoch"] if restored else -1)
+    log = Log(self.workdir, progress["epoch"])
     current = self.parallel.replicate(current)
-    if self.stage.score_start and progress["best"] is None:
-      loss, value, numbers = self.validate(current, 0.0)
-      progress = progress | {"best": value}
-      self.saves.save("best", self.parallel.one(current), progress)
-      log.write(-1, 0, {"loss": loss} | numbers)
     for epoch in range(progress["epoch"], self.settings.epochs):
       if progress["stopped"]:
         break
@@ -252,8 +255,9 @@ class _Run:
     return True
 
 
-def _progress() -> dict:
+def _progress(config: dict) -> dict:
   return {
+    "config": json.loads(json.dumps(config)),
     "epoch": 0,  # The next epoch,
     "batch": 0,  # and its next batch.
     "best": None,
@@ -266,7 +270,7 @@ def _advance(progress: dict, epoch: int, value: float, patience: int) -> dict:
   """Progress after an epoch that scored `value`."""
   better = progress["best"] is None or value > progress["best"]
   best_epoch = epoch if better else progress["best_epoch"]
-  return {
+  return progress | {
     "epoch": epoch + 1,
     "batch": 0,
     "best": value if better else progress["best"],
@@ -290,9 +294,3 @@ def _report(name, epoch, seconds, numbers, progress, stage, settings) -> None:
     stays,
     end,
   )
-
-
-def steps_of(workdir) -> list[dict]:
-  """Reads metrics.jsonl of a stage, a dict per epoch."""
-  path = pathlib.Path(workdir) / "metrics.jsonl"
-  return [json.loads(line) for line in path.read_text().splitlines()]
