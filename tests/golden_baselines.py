@@ -1,4 +1,4 @@
-"""Golden numbers of the baselines: our modules with the released parameters.
+"""Golden numbers of baselines and metrics, with the released parameters.
 
 `RUNNERS` maps the kind of a file, the part of its name before "__", to a
 function of its arrays, its `meta` and the tuple of released switches; it
@@ -28,6 +28,7 @@ from medpatch_jax.baselines import (
   mmtm,
 )
 from medpatch_jax.encode import ehr, tokens
+from medpatch_jax.evaluate import bootstrap, metrics
 from tests.golden_names import Names, bce, differentiate, names_in
 
 
@@ -358,6 +359,34 @@ def _forward(names, theirs, ours):
   names.dense(f"{theirs}.fn.net.2", f"{ours}/out")
 
 
+def run_metrics(arrays, meta, released):
+  """AUROC and AUPRC, resampled as they resampled: rows, label by label."""
+  label, logits = arrays["in/y"], arrays["in/pred"]
+  auroc, auprc = metrics.scores(logits, label)
+  found = {
+    "out/auc_scores": auroc,
+    "out/auprc_scores": auprc,
+    "out/auroc_mean": np.array(metrics.mean(auroc)[0]),
+    "out/auprc_mean": np.array(metrics.mean(auprc)[0]),
+  }
+  under = []
+  for c, index in enumerate(arrays["in/bootstrap_idx"]):
+    counts = [np.bincount(rows, minlength=len(label)) for rows in index]
+    under.append(
+      bootstrap.resample(
+        logits[:, [c]], label[:, [c]], np.stack(counts).astype(np.uint16)
+      )
+    )
+  for name in ("auroc", "auprc"):
+    bounds = [bootstrap.interval(getattr(one, name)) for one in under]
+    found[f"out/ci_{name}"] = np.array(bounds)[:, :, 0]
+  for c, one in enumerate(under):
+    found[f"out/first50_boot_auprc_auroc_class{c}"] = np.concatenate(
+      [one.auprc[:50], one.auroc[:50]], axis=1
+    )
+  return {k: (v, arrays[k]) for k, v in found.items() if k in arrays}
+
+
 # Not to be told from the shapes of the files, which hold heads * head width.
 HEALNET_HEADS = 2
 
@@ -370,4 +399,5 @@ RUNNERS = {
   "mmtm_block": run_mmtm_block,
   "daft_block": run_daft_block,
   "healnet_core": run_healnet_core,
+  "metrics": run_metrics,
 }

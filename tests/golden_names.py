@@ -99,8 +99,11 @@ def differentiate(model, names, arrays, loss, more=None):
   (value, found), grads = compiled(flat)
   pairs = {"loss/loss": (np.asarray(value), arrays["loss/loss"])}
   pairs |= names.gradients(arrays, grads)
-  there = {k for k, v in arrays.items() if k.startswith("grad/") and v.size}
-  if not more and (left := there - set(pairs)):
+  there = {k: v for k, v in arrays.items() if k.startswith("grad/")}
+  left = {k: v for k, v in there.items() if k not in pairs}
+  # Parameters of theirs that are not used have an empty gradient.
+  pairs |= {k: (v, v) for k, v in left.items() if not v.size}
+  if not more and (left := set(there) - set(pairs)):
     raise ValueError(f"gradients of unknown parameters: {sorted(left)}.")
   return found, pairs, grads
 

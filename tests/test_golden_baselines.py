@@ -1,4 +1,4 @@
-"""Baselines against the released code, by the files in tests/golden."""
+"""Baselines and metrics against the released code, by the files in tests/golden."""
 
 import json
 import pathlib
@@ -43,4 +43,5 @@ def test_there_are_files():
     "mmtm_block",
     "daft_block",
     "healnet_core",
+    "metrics",
   }
