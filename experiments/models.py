@@ -117,7 +117,13 @@ def start_medpatch(run: Run, stage1: dict[str, dict]) -> dict:
   present = np.zeros((1, len(inputs)), bool)
   label = np.zeros((1, len(run.labels)), np.float32)
   batch = schema.Pools(inputs, present, label, np.zeros((1,), np.float32))
-  return init_from_stage1(_init(medpatch(run), batch, run), stage1)
+  params = init_from_stage1(_init(medpatch(run), batch, run), stage1)
+  # New predictions start silent, so that late starts as the mean of the
+  # trained ones instead of that mean plus noise.
+  for name in {"missingness", "low", "high"} & params.keys():
+    dense = params[name]["classifier"]["dense"]
+    params[name]["classifier"]["dense"] = jax.tree.map(np.zeros_like, dense)
+  return params
 
 
 def frozen(run: Run, m: str):
