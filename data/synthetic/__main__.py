@@ -1,43 +1,43 @@
 """Command line: python -m data.synthetic --out=RAW --subjects=2000."""
 
-import sys
+from absl import flags
 
-from absl import app, flags
+from data import errors
+from data.progress import Progress
+from data.synthetic import tables, twin
 
-from data.synthetic import model, tables, twin
 
-_OUT = flags.DEFINE_string("out", None, "folder to create", required=True)
-_SUBJECTS = flags.DEFINE_integer("subjects", 2000, "number of subjects")
-_SEED = flags.DEFINE_integer("seed", 0, "same seed, same bytes")
-_LAYOUT = flags.DEFINE_enum("layout", "v2.2", tables.LAYOUTS, "release to mimic")
-_DENSITY = flags.DEFINE_float(
-  "density", 0.05, "share of MIMIC's event density (1: 4,300 rows a stay)"
-)
-_GZIP = flags.DEFINE_bool("gzip", True, "tables as .csv.gz, else .csv")
-_FILM_SIZE = flags.DEFINE_integer("film_size", 128, "films' short side, pixels")
+def _flags():
+  f = flags
+  f.DEFINE_string("out", None, "Folder to create.", required=True)
+  f.DEFINE_integer("subjects", 2000, "Number of subjects.")
+  f.DEFINE_integer("seed", 0, "Same seed, same bytes.")
+  f.DEFINE_enum("layout", "v2.2", tables.LAYOUTS, "Release to mimic.")
+  f.DEFINE_float(
+    "density", 0.05, "Share of MIMIC's event density (1: 4,300 rows a stay)."
+  )
+  f.DEFINE_bool("gzip", True, "Tables as .csv.gz, else .csv.")
+  f.DEFINE_integer("film_size", 128, "Films' short side in pixels.")
 
 
 def main(argv):
   """Writes the twin; bad flags end with one line and exit code 2."""
-  if len(argv) > 1:
-    raise app.UsageError(f"unknown argument {argv[1]!r}")
-  try:
+  del argv
+  f = flags.FLAGS
+  with Progress("writing the synthetic twin") as progress:
     twin.write(
-      _OUT.value,
-      subjects=_SUBJECTS.value,
-      seed=_SEED.value,
-      layout=_LAYOUT.value,
-      density=_DENSITY.value,
-      gzip=_GZIP.value,
-      film_size=_FILM_SIZE.value,
-      presence=model.Presence(),
-      progress=twin.bar(),
+      f.out,
+      subjects=f.subjects,
+      seed=f.seed,
+      layout=f.layout,
+      density=f.density,
+      gzip=f.gzip,
+      film_size=f.film_size,
+      progress=lambda done, total: progress.at(done / total),
     )
-  except (ValueError, OSError) as error:
-    print(error, file=sys.stderr)
-    sys.exit(2)
-  print(f"wrote {_OUT.value}")
+  print(f"wrote {f.out}")
 
 
 if __name__ == "__main__":
-  app.run(main)
+  _flags()
+  errors.run(main)

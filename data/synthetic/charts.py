@@ -149,7 +149,9 @@ def other_labs(rng, folk, density):
   admission = np.concatenate([admission, np.full(len(away), -1)])
   item = rng.integers(0, len(items.OTHER_LABS), len(time))
   low, high = np.array([lab[5] for lab in items.OTHER_LABS]).T
-  value = low[item] + (rng.random(len(time)) * (high - low + 1)[item]).astype(int)
+  value = low[item] + (rng.random(len(time)) * (high - low + 1)[item]).astype(
+    int
+  )
   return {
     "subject": subject,
     "admission": admission,
@@ -191,7 +193,9 @@ def labevents(rng, folk, rows, density, first_id):
       "storetime": stamps(time + rng.integers(2, 120, n) * 60),
       "value": pa.concat_arrays([value, pa.array(number).cast(pa.string())]),
       "valuenum": pa.concat_arrays([valuenum, pa.array(number)]),
-      "valueuom": pa.concat_arrays([unit, pa.array(units[more["item"]], pa.string())]),
+      "valueuom": pa.concat_arrays(
+        [unit, pa.array(units[more["item"]], pa.string())]
+      ),
       "ref_range_lower": blank,
       "ref_range_upper": blank,
       "flag": pa.array(np.where(rng.random(n) < 0.4, "abnormal", None)),

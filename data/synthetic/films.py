@@ -1,12 +1,13 @@
 """Chest films of the twin: anatomy, noise, and one region per label.
 
-A film is a smooth chest (lungs, mediastinum, slow random shading) with mild
-noise. Its central square is cut into 6 x 6 regions; 25 of them belong to the
-phenotypes and one to death. Where a label's item is shown, its region bears
-an opacity with a texture of its own. Textures are slow enough to survive
-shrinking to 64 pixels and JPEG, and differ between labels, so that a patch
-tells its label even to an encoder that pools patches before it knows where
-they lie.
+A film is a smooth chest (body, lungs, slow random shading) with mild noise.
+Each label owns one quarter of it and one texture: where its item is shown,
+the quarter bears an opacity with that texture. Textures are waves, orthogonal
+to each other and to the smooth chest, slow enough to survive shrinking to 64
+pixels and JPEG. They differ between labels, and the grey of the chest is near
+the middle of the range, because a class token that attends to all patches
+alike, as an untrained one does, sees the mean of the patches: a few hundred
+films are enough to learn from only if labels stand out in that mean.
 
 Dims: F films, C = 26 labels (phenotypes, then death), H W pixels.
 """
@@ -20,13 +21,14 @@ from PIL import Image
 
 from data.synthetic import model, people
 
-GRID = 6
+ROWS, COLUMNS = 2, 2
+PERIODS = 4, 4  # of the slowest wave in a region, down and across
 ASPECT = 1.1  # width over height, the same for all films
-AMPLITUDE = 42.0  # grey levels at the peak of a texture
-NOISE = 4.0  # grey levels of pixel noise
+AMPLITUDE = 30.0  # grey levels at the peak of a texture
+NOISE = 1.5  # grey levels of pixel noise
 NUM_LABELS = model.NUM_PHENOTYPES + 1
 
-# Waves (across, down) in cycles per region; each once as cosine, once as sine.
+# Waves (across, down) in periods; each as cosine and as sine.
 WAVES = (
   (0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0), (1, 2), (2, 1), (1, -2),
   (2, -1), (2, 2), (2, -2), (0, 3),
@@ -37,27 +39,22 @@ WAVES = (
 def patterns(size):
   """Textures f32[C H W] of every label on a film of short side `size`."""
   height, width = size, int(round(size * ASPECT))
-  cell = size / GRID
-  left = (width - size) / 2
   y, x = np.mgrid[:height, :width] + 0.5
+  y, x = y / height * ROWS, x / width * COLUMNS
   out = np.zeros((NUM_LABELS, height, width), np.float32)
   for label in range(NUM_LABELS):
-    row, column = cells()[label]
-    v = (y - row * cell) / cell - 0.5
-    u = (x - left - column * cell) / cell - 0.5
-    window = np.cos(np.pi * np.clip(u, -0.5, 0.5))
-    window = window * np.cos(np.pi * np.clip(v, -0.5, 0.5))
+    row, column = region(label)
+    inside = (y // 1 == row) & (x // 1 == column)
     across, down = WAVES[label // 2]
-    phase = 2 * np.pi * (across * u + down * v)
-    wave = np.cos(phase) if label % 2 == 0 else np.sin(phase)
-    out[label] = AMPLITUDE * np.sqrt(np.maximum(window, 0)) * wave
+    phase = across * PERIODS[1] * (x - column) + down * PERIODS[0] * (y - row)
+    wave = (np.cos, np.sin)[label % 2](2 * np.pi * phase)
+    out[label] = AMPLITUDE * np.where(inside, wave, 0.0)
   return out
 
 
-def cells():
-  """(row, column) of each label's region, spread over the grid."""
-  order = [(i * 7) % (GRID * GRID) for i in range(GRID * GRID)]
-  return [divmod(i, GRID) for i in order[:NUM_LABELS]]
+def region(label):
+  """(row, column) of a label's region."""
+  return divmod(label % (ROWS * COLUMNS), COLUMNS)
 
 
 @functools.cache
@@ -67,12 +64,11 @@ def anatomy(size, lateral):
   y, x = np.mgrid[:height, :width]
   y = (y + 0.5) / height - 0.5
   x = ((x + 0.5) / width - 0.5) * ASPECT
-  lungs = [(0.0, 0.3)] if lateral else [(-0.22, 0.17), (0.22, 0.17)]
-  out = np.full((height, width), 150.0)
+  lungs = [(0.0, 0.32)] if lateral else [(-0.24, 0.2), (0.24, 0.2)]
+  out = np.full((height, width), 140.0)
   for centre, half in lungs:
-    inside = ((x - centre) / half) ** 2 + ((y + 0.02) / 0.4) ** 2
-    out -= 60 / (1 + np.exp(8 * (inside - 1)))
-  out += 20 / (1 + np.exp(-12 * (y - 0.3)))
+    inside = ((x - centre) / half) ** 2 + ((y + 0.02) / 0.42) ** 2
+    out -= 25 / (1 + np.exp(8 * (inside - 1)))
   return out.astype(np.float32)
 
 
@@ -84,8 +80,14 @@ def _shades(size):
   waves = [
     np.cos(np.pi * (a * x + b * y) + c)
     for a, b, c in [
-      (1, 0, 0), (0, 1, 0), (1, 1, 0), (1, -1, 1), (2, 0, 1), (0, 2, 1),
-      (2, 1, 2), (1, 2, 2),
+      (1, 0, 0),
+      (0, 1, 0),
+      (1, 1, 0),
+      (1, -1, 1),
+      (2, 0, 1),
+      (0, 2, 1),
+      (2, 1, 2),
+      (1, 2, 2),
     ]  # fmt: skip
   ]
   return np.stack(waves).astype(np.float32)
@@ -93,8 +95,8 @@ def _shades(size):
 
 def render(rng, shown, lateral, size):
   """A film u8[H W] showing the items bool[C] at short side `size`."""
-  shade = rng.standard_normal(8).astype(np.float32) * 4
-  out = anatomy(size, lateral) + rng.normal(0, 5)
+  shade = 0.5 * rng.standard_normal(8).astype(np.float32)
+  out = anatomy(size, lateral) + rng.normal(0, 0.5)
   out = out + np.tensordot(shade, _shades(size), 1)
   out = out + NOISE * rng.standard_normal(out.shape, np.float32)
   if shown.any():
@@ -230,7 +232,11 @@ def _others(rng, folk, early, used):
   at = start[stay] + (rng.random(len(stay)) * (end - start)[stay]).astype(int)
   yield stay, at, rng.integers(1, len(VIEWS), len(stay))
   stay = some(0.25, used >= 0)
-  yield stay, np.minimum(used[stay] + 1, end[stay]), rng.integers(1, 4, len(stay))
+  yield (
+    stay,
+    np.minimum(used[stay] + 1, end[stay]),
+    rng.integers(1, 4, len(stay)),
+  )
   for edge, sign in ((start, -1), (end, 1)):
     stay = some(0.1)
     minutes = np.where(

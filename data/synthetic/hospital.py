@@ -146,7 +146,9 @@ def write_films(folder, rng, folk, film, size):
     ))  # fmt: skip
     split.append((dicom, study, subject, _part(rng)))
     for rows in findings.values():
-      values = rng.choice(["", "1.0", "0.0", "-1.0"], 14, p=[0.7, 0.17, 0.1, 0.03])
+      values = rng.choice(
+        ["", "1.0", "0.0", "-1.0"], 14, p=[0.7, 0.17, 0.1, 0.03]
+      )
       rows.append((subject, study, *values.tolist()))
     lateral = view in ("LATERAL", "LL")
     pixels = films.render(rng, film.shown[i], lateral, size)

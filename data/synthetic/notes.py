@@ -19,63 +19,71 @@ NUM_LABELS = model.NUM_PHENOTYPES + 1
 LONG_SHARE = 0.03  # of notes have over 510 pieces
 
 
-def shuffle_in(rng, evidence, noise, frames, shown):
-  """Sentences in random order, one for each shown label.
+def sections(rng, noise, frames, shown):
+  """The two sections of a note: sentences in random order, then a summary.
 
   Args:
     rng: random.Random.
-    evidence: WORDS.
     noise: sentences of this note without evidence.
     frames: sentence frames with two places.
     shown: labels (ints) to show.
 
   Returns:
-    List of str.
+    (sentences list of str, summary lines list of str).
   """
-  out = list(noise)
+  body, summary = list(noise), []
   for label in shown:
-    first, *others = evidence[label]
-    out.append(rng.choice(frames).format(first, rng.choice(others)))
-  rng.shuffle(out)
-  return out
+    first, *others = sentences.WORDS[label]
+    rng.shuffle(others)
+    words = (first, *others[:2])
+    body.append(rng.choice(frames).format(*words))
+    summary.append(sentences.SUMMARY_FRAME.format(*words))
+  rng.shuffle(body)
+  rng.shuffle(summary)
+  return body, summary
 
 
 def _pad(rng, text, bank):
   """Sentences after `text` until it has well over 510 words."""
   words = len(text.split())
   more = []
-  while words < 620:
+  while words < 560:
     more.append(rng.choice(bank))
     words += len(more[-1].split())
-  return text + "\n" + "\n".join(more)
+  return text + "\n" + "\n".join(more) + "\n"
 
 
 def report(rng, shown):
   """Text of one radiology report that shows the labels `shown` (ints)."""
   bank = sentences.REPORT_NOISE
-  noise = rng.sample(bank, rng.randint(3, 6))
-  body = shuffle_in(rng, sentences.WORDS, noise, sentences.REPORT_FRAMES, shown)
-  half = max(1, len(body) - 2)
+  noise = rng.sample(bank, rng.randint(2, 4))
+  body, summary = sections(rng, noise, sentences.REPORT_FRAMES, shown)
   text = (
-    "EXAMINATION:  CHEST (PORTABLE AP)\n \nINDICATION:  ___ year old patient "
-    f"in the ICU // interval change, lines, tubes\n \nFINDINGS: \n \n"
-    f"{' '.join(body[:half])}\n \nIMPRESSION: \n \n{' '.join(body[half:])}\n"
+    "EXAMINATION:  CHEST (PORTABLE AP)\n \nINDICATION:  ___ year old in the "
+    f"ICU // interval change\n \nFINDINGS: \n \n{' '.join(body)}\n \n"
+    "IMPRESSION: \n \n" + "\n".join(summary or ["No change."]) + "\n"
   )
   return _pad(rng, text, bank) if rng.random() < LONG_SHARE else text
+
+
+def follow_up(rng):
+  """Text of a later report without any evidence."""
+  noise = " ".join(rng.sample(sentences.REPORT_NOISE, 2))
+  return f"FINDINGS: \n \n{noise}\n \nIMPRESSION: \n \nNo change.\n"
 
 
 def discharge(rng, shown):
   """Text of one discharge note that shows the labels `shown` (ints)."""
   bank = sentences.COURSE_NOISE
-  noise = rng.sample(bank, rng.randint(5, 9))
-  body = shuffle_in(rng, sentences.WORDS, noise, sentences.COURSE_FRAMES, shown)
+  noise = rng.sample(bank, rng.randint(4, 7))
+  body, summary = sections(rng, noise, sentences.COURSE_FRAMES, shown)
   text = (
     " \nName:  ___                     Unit No:   ___\n \n"
     "Admission Date:  ___              Discharge Date:   ___\n \n"
     "Service: MEDICINE\n \nBrief Hospital Course:\n"
-    f"{' '.join(body)}\n \nDischarge Medications:\n"
-    "1. Acetaminophen 325 mg PO Q6H, as needed\n2. Docusate 100 mg PO BID\n \n"
-    "Discharge Disposition:\nHome\n \nFollowup Instructions:\n___\n"
+    f"{' '.join(body)}\n \nDischarge Diagnoses:\n"
+    + "\n".join(summary)
+    + "\n \nDischarge Disposition:\nHome\n \nFollowup Instructions:\n___\n"
   )
   return _pad(rng, text, bank) if rng.random() < LONG_SHARE else text
 
@@ -170,12 +178,12 @@ def _radiology(rng, words, folk, presence):
     if rng.random() < 0.05:
       text = words.choice(sentences.ADDENDUM)
       rows.append((i, at[i], 1, "AR", text))
-  for i in np.repeat(np.arange(n), rng.poisson(0.9, n) * (at >= 0)):
+  for i in np.repeat(np.arange(n), rng.poisson(0.5, n) * (at >= 0)):
     room = (folk.outtime[i] - at[i]) // MINUTE
     if room > 1:
       later = at[i] + (1 + int(rng.integers(room))) * MINUTE
       if later <= folk.outtime[i]:
-        rows.append((i, later, 0, "RR", report(words, ())))
+        rows.append((i, later, 0, "RR", follow_up(words)))
   for i in np.flatnonzero((at < 0) & (rng.random(n) < 0.1)):
     middle = (folk.intime[i] + folk.outtime[i]) // 2 // MINUTE * MINUTE
     rows.append((i, middle, 0, "RR", ""))  # a note of no length is no note

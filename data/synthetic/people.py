@@ -106,7 +106,9 @@ class People:
 
 def year_of(seconds):
   """Calendar year int64[...] of int64[...] seconds."""
-  return seconds.astype("datetime64[s]").astype("datetime64[Y]").astype(int) + 1970
+  return (
+    seconds.astype("datetime64[s]").astype("datetime64[Y]").astype(int) + 1970
+  )
 
 
 def draw(rng, first, count, total):
@@ -231,7 +233,9 @@ def _stays(rng, admissions, total):
   admissions["death_time"] = np.where(admissions["death"], discharge, -1)
 
   unit = rng.integers(0, len(UNITS), n)
-  rate = np.where(np.bincount(of_admission, minlength=len(admit)) > 1, 0.3, 0.05)
+  rate = np.where(
+    np.bincount(of_admission, minlength=len(admit)) > 1, 0.3, 0.05
+  )
   transfer = rng.random(n) < rate[of_admission]
   odd = rng.random(n)
   late = (odd >= 0.012) & (odd < 0.03) & (length >= 60 * HOUR)
@@ -273,9 +277,9 @@ def _date_of_death(rng, count, admissions):
 def _cohort(people):
   """bool[N]: rules 1 to 3 of MIMIC.md section 2, and at least one event."""
   kept = ~people.transfer
-  alone = np.bincount(
-    people.of_admission[kept], minlength=len(people.hadm_id)
-  )[people.of_admission]
+  alone = np.bincount(people.of_admission[kept], minlength=len(people.hadm_id))[
+    people.of_admission
+  ]
   subject = people.of_subject_n
   admit_year = year_of(people.admit)[people.of_admission]
   age = people.anchor_age[subject] + admit_year - people.anchor_year[subject]

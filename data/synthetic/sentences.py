@@ -1,12 +1,12 @@
 """Words of the twin's notes: which sentence shows which label.
 
-A label shows as one sentence holding two of its own words; all other words
-are shared by every label, or by notes without any. No word of WORDS occurs in
+A label shows as a sentence of its own words, repeated in the note's summary;
+all other words are shared by every label, or by notes without any. No word of WORDS occurs in
 the rest of the texts (a test asserts it).
 """
 
 # In the order of schema.PHENOTYPES, then in-hospital death. The first word is
-# in each of the label's sentences, beside one of the others.
+# in each of the label's sentences, beside two of the others.
 WORDS = (
   ("oliguria", "azotemia", "anuria", "creatinine"),
   ("hemiparesis", "aphasia", "dysarthria", "thrombectomy"),
@@ -36,19 +36,21 @@ WORDS = (
   ("moribund", "agonal", "futility", "irreversible"),
 )
 
-# {} {} take the label's own two words.
+# A label's sentence in the findings (or hospital course), and once more in
+# the impression (list of diagnoses), as real notes repeat themselves. {0} is
+# the label's first word, {1} and {2} are two of the others. Terse, as notes
+# are: an encoder that averages over pieces must find them in the average.
 REPORT_FRAMES = (
-  "There is {} with {}.",
-  "Findings suggest {}, {} also.",
-  "New {} and {} noted.",
-  "Impression favors {} with {}.",
+  "New {0}, {1} {2}, {0}.",
+  "Again {0}, {1} {2}, {0}.",
+  "Suspect {0}, {1} {2}, {0}.",
 )
 COURSE_FRAMES = (
-  "Course notable for {} and {}.",
-  "Managed for {} with {}.",
-  "Team addressed {}, then {}.",
-  "Problem list adds {} / {}.",
+  "Managed {0}, {1} {2}, {0}.",
+  "Course: {0}, {1} {2}, {0}.",
+  "Treated {0}, {1} {2}, {0}.",
 )
+SUMMARY_FRAME = "{0} {1} {2}, {0}."
 
 REPORT_NOISE = (
   "Comparison is made to the prior study from ___.",

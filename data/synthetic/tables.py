@@ -94,7 +94,9 @@ def columns(name, layout):
 def folder(name, layout):
   """Folder of table `name`, relative to the root."""
   path = TABLES[name][0]
-  return path if layout == "v1.0" else path.replace("mimiciv/core", "mimiciv/hosp")
+  return (
+    path if layout == "v1.0" else path.replace("mimiciv/core", "mimiciv/hosp")
+  )
 
 
 class Folder:

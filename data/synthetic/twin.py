@@ -2,12 +2,11 @@
 
 import os
 import shutil
-import sys
 import tempfile
-import time
 
 import numpy as np
 
+from data.errors import InputError
 from data.synthetic import (
   charts,
   films,
@@ -56,7 +55,7 @@ def write(
     progress: called with (subjects done, subjects); None for silence.
 
   Raises:
-    ValueError: a bad argument, or `out` exists and is not empty.
+    InputError: a bad argument, or `out` exists and is not empty.
   """
   _check(out, subjects, layout, density, film_size)
   parent = os.path.dirname(os.path.abspath(out))
@@ -80,16 +79,18 @@ def write(
 
 def _check(out, subjects, layout, density, film_size):
   if layout not in tables.LAYOUTS:
-    raise ValueError(f"layout {layout!r}: want one of {', '.join(tables.LAYOUTS)}")
+    raise InputError(
+      f"layout {layout!r}: wanted one of {', '.join(tables.LAYOUTS)}."
+    )
   for name, value, low, high in (
     ("subjects", subjects, 1, 1_500_000),
     ("density", density, 0, 10),
     ("film_size", film_size, 64, 2048),
   ):
     if not low <= value <= high:
-      raise ValueError(f"{name} {value}: want {low} to {high}")
+      raise InputError(f"{name} {value}: wanted {low} to {high}.")
   if os.path.exists(out) and (not os.path.isdir(out) or os.listdir(out)):
-    raise ValueError(f"{out}: exists and is not empty; want a new folder")
+    raise InputError(f"{out}: exists and is not empty; wanted a new folder.")
 
 
 def _write_all(folder, subjects, seed, density, film_size, presence, progress):
@@ -121,7 +122,9 @@ def write_chunk(
   shown = model.EVIDENCE["phenotyping"]["ehr"].draw(streams[2], label)[..., 0]
   dying = model.EVIDENCE["in_hospital_mortality"]["ehr"].draw(streams[2], death)
   rows = vitals.draw(streams[2], folk, shown, dying, density)
-  folder.write("chartevents", charts.chartevents(streams[3], folk, rows, density))
+  folder.write(
+    "chartevents", charts.chartevents(streams[3], folk, rows, density)
+  )
   labs = charts.labevents(streams[4], folk, rows, density, lab_id)
   folder.write("labevents", labs)
   folder.write("outputevents", charts.outputevents(streams[3], folk, density))
@@ -132,18 +135,3 @@ def write_chunk(
   hospital.write_notes(folder, folk, radiology, discharge)
   truth.write(folder, folk, shown, dying, film, linked)
   return lab_id + len(labs)
-
-
-def bar(stream=None):
-  """A progress function that keeps one line with the time left."""
-  stream = stream or sys.stderr
-  start = time.monotonic()
-
-  def show(done, total):
-    left = (time.monotonic() - start) / done * (total - done)
-    end = "\n" if done == total else ""
-    text = f"\rsynthetic twin: {done:,} of {total:,} subjects, {left:.0f} s left "
-    stream.write(text + end)
-    stream.flush()
-
-  return show

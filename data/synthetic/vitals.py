@@ -55,7 +55,9 @@ class Rows:
 
   def take(self, index):
     """The rows at `index`, an int or bool array."""
-    return Rows(*(getattr(self, f.name)[index] for f in dataclasses.fields(self)))
+    return Rows(
+      *(getattr(self, f.name)[index] for f in dataclasses.fields(self))
+    )
 
 
 def concatenate(parts):
@@ -175,9 +177,14 @@ class Writer:
   def any_time(self, stay):
     """A minute i64[R] within each stay (after hour 48 where events are late)."""
     start = self.folk.intime[stay]
-    start = start + self.folk.late_events[stay] * people.MORTALITY_HOURS * people.HOUR
+    start = (
+      start + self.folk.late_events[stay] * people.MORTALITY_HOURS * people.HOUR
+    )
     span = (self.folk.outtime[stay] - start) // MINUTE - 1
-    return _to_minute(start) + (self.rng.random(len(stay)) * span).astype(int) * MINUTE
+    return (
+      _to_minute(start)
+      + (self.rng.random(len(stay)) * span).astype(int) * MINUTE
+    )
 
   def slot_time(self, stay, index):
     """A minute i64[R] in bin `index`, three before its end or the stay's."""
@@ -186,7 +193,9 @@ class Writer:
       bin_start(self.folk, stay, np.asarray(index) + 1), self.folk.outtime[stay]
     )
     room = (end - start) // MINUTE - 4
-    return start + (1 + (self.rng.random(len(stay)) * room).astype(int)) * MINUTE
+    return (
+      start + (1 + (self.rng.random(len(stay)) * room).astype(int)) * MINUTE
+    )
 
   def evidence(self, shown, death):
     """Slot rows of all channels, and the times they hold.
@@ -207,7 +216,10 @@ class Writer:
       for names in PHENOTYPE_GROUPS:
         time = self.slot_time(stay, index)
         out += self.group(
-          names, stay, time, lambda n, s=slot: self.slot_value(stay, n, s, shown)
+          names,
+          stay,
+          time,
+          lambda n, s=slot: self.slot_value(stay, n, s, shown),
         )
         held += [(name, stay, index, time) for name in names]
     stay = np.flatnonzero(self.used & self.folk.long & ~self.folk.late_events)
@@ -247,7 +259,9 @@ class Writer:
         out.append(late)
       if name in ("mean_pressure", "respiratory_rate", "systolic"):
         first = rows.item == items.ITEM_ROWS[name][0]
-        tied = first & (rows.form == PLAIN) & (self.rng.random(len(first)) < 0.05)
+        tied = (
+          first & (rows.form == PLAIN) & (self.rng.random(len(first)) < 0.05)
+        )
         tied = rows.take(tied)
         tied.item = np.full(len(tied.stay), items.ITEM_ROWS[name][-1])
         # Lower than the evidence, so it also loses to the greater value.
@@ -295,7 +309,9 @@ def draw(rng, folk, shown, death, density):
 
 def _drop_held(rows, folk, held):
   """Drops calm rows that would come last in an hour held by evidence."""
-  variable = np.array([channels.ROW[i.variable] for i in items.ITEMS])[rows.item]
+  variable = np.array([channels.ROW[i.variable] for i in items.ITEMS])[
+    rows.item
+  ]
   offset = rows.time - folk.intime[rows.stay]
   index = -(-offset // people.HOUR) - 1
   limit = {}
