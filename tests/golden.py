@@ -16,7 +16,7 @@ import sys
 import numpy as np
 
 from medpatch_jax.schema import RELEASED
-from tests.golden_file import NotUnderstood
+from tests.golden_file import NotUnderstood, difference
 
 LIMIT = 1e-5
 GROUPS = {"out": "outputs", "loss": "losses", "grad": "gradients"}
@@ -53,19 +53,6 @@ def read(path) -> tuple[dict[str, np.ndarray], dict, str]:
     raise NotUnderstood(f"no golden file: {e}") from None
   kind = meta.get("module") or pathlib.Path(path).name.split("__")[0]
   return arrays, {**meta, "kind": kind}, kind
-
-
-def difference(ours, theirs) -> float:
-  """max|ours - theirs| / max(max|theirs|, 0.01); inf if shapes differ."""
-  if theirs.size == 0:  # No gradient.
-    return 0.0 if ours is None or not np.any(ours) else float("inf")
-  if ours is None:
-    ours = np.zeros_like(theirs)
-  ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
-  if ours.shape != theirs.shape:
-    return float("inf")
-  gap = np.abs(ours - theirs).max()
-  return float(gap / max(np.abs(theirs).max(), 0.01))
 
 
 def compare(path, released=()) -> dict[str, tuple[float, str]]:

@@ -1,8 +1,11 @@
 """A golden file and what its runners share."""
 
 import dataclasses
+import functools
 
+import jax
 import numpy as np
+import optax
 
 from medpatch_jax import schema
 from medpatch_jax.encode import ehr, tokens
@@ -12,6 +15,12 @@ from medpatch_jax.export import names
 INPUTS = {"x", "y", "seq_lengths", "rr", "dn"} | {
   f"{m}_{f}" for m in schema.MODALITIES for f in ("tokens", "present")
 }
+
+
+# Compiling takes most of the time of a comparison, running hardly any.
+jit = functools.partial(
+  jax.jit, compiler_options={"xla_backend_optimization_level": 0}
+)
 
 
 class NotUnderstood(ValueError):
@@ -124,3 +133,39 @@ def batch(file, modalities):
     label=label,
     weight=np.ones(B, np.float32),
   )
+
+
+def difference(ours, theirs) -> float:
+  """max|ours - theirs| / max(max|theirs|, 0.01); inf if shapes differ."""
+  if theirs.size == 0:  # No gradient.
+    return 0.0 if ours is None or not np.any(ours) else float("inf")
+  if ours is None:
+    ours = np.zeros_like(theirs)
+  ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+  if ours.shape != theirs.shape:
+    return float("inf")
+  gap = np.abs(ours - theirs).max()
+  return float(gap / max(np.abs(theirs).max(), 0.01))
+
+
+def load_params(file, entries, drop=()):
+  """The file's parameters, less those named `drop`..., as our tree."""
+  params = {k: v for k, v in file.params.items() if not k.startswith(drop)}
+  try:
+    return names.load(params, entries)
+  except ValueError as e:
+    raise NotUnderstood(str(e)) from None
+
+
+def finish(file, loss, tree, entries):
+  """Our numbers, from loss(tree) -> (value, {name of an output: array})."""
+  run = jit(jax.value_and_grad(loss, has_aux=True))
+  (value, outputs), grads = run(tree)
+  ours = {f"out/{k}": v for k, v in outputs.items()}
+  ours["loss/loss"] = value
+  return ours | {f"grad/{k}": v for k, v in names.dump(grads, entries).items()}
+
+
+def probe(*pairs):
+  """Files of one module end in a cross-entropy of its features."""
+  return sum(optax.sigmoid_binary_cross_entropy(a, y).mean() for a, y in pairs)

@@ -17,10 +17,7 @@ from medpatch_jax.confidence import Confidence
 from medpatch_jax.export import names, released
 from medpatch_jax.train import losses, optimizer
 from tests import golden_file
-from tests.golden_file import NotUnderstood
-
-# Compiling takes most of the time of a comparison, running hardly any.
-FAST = {"xla_backend_optimization_level": 0}
+from tests.golden_file import NotUnderstood, jit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +111,6 @@ def theirs(spec: Spec, tree) -> dict[str, np.ndarray]:
   return names.dump(tree, released.medpatch(spec.form, spec.width, ()))
 
 
-jit = functools.partial(jax.jit, compiler_options=FAST)
 _jit = functools.partial(jit, static_argnums=0)
 
 

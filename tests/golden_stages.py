@@ -10,8 +10,7 @@ from medpatch_jax.export import names, released
 from medpatch_jax.train import losses
 from medpatch_jax.unimodal import Unimodal
 from tests import golden_file
-from tests.golden_file import NotUnderstood, known, labels
-from tests.golden_model import jit
+from tests.golden_file import NotUnderstood, jit, known, labels
 
 
 def _stage(file):
