@@ -69,7 +69,7 @@ def unused(rng, folk, density):
   share = 1 - vitals.USED_SHARE
   rate = density * vitals.ROWS_PER_STAY * share * folk.hours / vitals.MEAN_HOURS
   stay = np.repeat(np.arange(len(rate)), rng.poisson(rate * writer.used))
-  texts, start, count, low, high = [], [], [], [], []
+  texts, start, count, low = [], [], [], []
   for _, _, _, charted in items.UNUSED:
     numeric = isinstance(charted[0], int)
     start.append(len(texts))

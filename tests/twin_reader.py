@@ -1,0 +1,216 @@
+"""Reads a twin's raw files the slow way and finds what evidence they show.
+
+Independent of data/mimic and of the writer: csv rows, dictionaries and loops,
+by the rules of MIMIC.md sections 2 to 4.
+"""
+
+import csv
+import datetime
+import gzip
+import io
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+from data.synthetic import channels, films, sentences
+
+# Variable -> (items in tie order, valid range, scale of an item).
+VARIABLES = {
+  "diastolic": ((220051, 225310, 220180, 224643, 227242), (0, 375)),
+  "fio2": ((223835,), (0.2, 1.1)),
+  "gcs_eye": ((220739,), (1, 4)),
+  "gcs_motor": ((223901,), (1, 6)),
+  "gcs_verbal": ((223900,), (1, 5)),
+  "glucose": ((225664, 220621, 226537, 50931, 50809), (0, 2200)),
+  "heart_rate": ((220045,), (0, 390)),
+  "mean_pressure": ((220052, 225312, 224322, 220181), (0, 375)),
+  "saturation": ((220277, 220227, 50817), (0, 150)),
+  "respiratory_rate": ((220210, 224690), (0, 330)),
+  "systolic": ((220050, 225309, 220179, 224167, 227243), (0, 375)),
+  "temperature": ((223762, 223761), (14.2, 47)),
+  "weight": ((226512, 224639, 226531), (0, 250)),
+  "ph": ((223830, 220274, 50820), (6.3, 10)),
+  "capillary_refill": ((223951, 224308), (0, 1)),
+}
+RANK = {
+  item: (name, rank)
+  for name, (items, _) in VARIABLES.items()
+  for rank, item in enumerate(items)
+}
+
+
+def rows(root, folder, name):
+  """Rows of a table as dicts, .csv or .csv.gz."""
+  path = pathlib.Path(root) / folder / f"{name}.csv"
+  if path.exists():
+    return list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))
+  raw = gzip.decompress(pathlib.Path(f"{path}.gz").read_bytes())
+  return list(csv.DictReader(io.StringIO(raw.decode("utf-8"))))
+
+
+def when(text):
+  return datetime.datetime.strptime(text, "%Y-%m-%d %H:%M:%S")
+
+
+def value_of(row, name):
+  """A row's number in the variable's unit, None if it is missing."""
+  text, number = row["value"], row["valuenum"]
+  if name == "capillary_refill":
+    return 0.0 if "Normal" in text or text == "Brisk" else 1.0
+  if "/" in text:
+    number = text.split("/")[name == "diastolic"]
+  if number == "":
+    return None
+  value, item = float(number), int(row["itemid"])
+  if name == "fio2" and value > 1:
+    value /= 100
+  if name == "saturation" and value <= 1:
+    value *= 100
+  if name == "temperature" and (item == 223761 or value >= 79):
+    value = (value - 32) / 1.8
+  if item == 226531:
+    value *= 0.453592
+  low, high = VARIABLES[name][1]
+  return value if low <= value <= high else None
+
+
+class Twin:
+  """The raw files of one twin, indexed."""
+
+  def __init__(self, root, hosp="mimiciv/hosp", core="mimiciv/hosp"):
+    self.root = root
+    self.stays = rows(root, "mimiciv/icu", "icustays")
+    self.admissions = {r["hadm_id"]: r for r in rows(root, core, "admissions")}
+    self.patients = {r["subject_id"]: r for r in rows(root, core, "patients")}
+    self.chart = rows(root, "mimiciv/icu", "chartevents")
+    self.labs = rows(root, hosp, "labevents")
+    self.films = rows(root, "mimic-cxr-jpg", "mimic-cxr-2.0.0-metadata")
+    self.radiology = rows(root, "mimic-iv-note/note", "radiology")
+    self.discharge = rows(root, "mimic-iv-note/note", "discharge")
+    self._by_subject = {}
+    for table in ("chart", "labs", "films", "radiology"):
+      found = {}
+      for row in getattr(self, table):
+        found.setdefault(row["subject_id"], []).append(row)
+      self._by_subject[table] = found
+
+  def of(self, table, subject):
+    return self._by_subject[table].get(subject, [])
+
+  def cohort(self):
+    """Stays by rules 1 to 3 that have an event inside."""
+    kept = [s for s in self.stays if s["first_careunit"] == s["last_careunit"]]
+    count = {}
+    for s in kept:
+      count[s["hadm_id"]] = count.get(s["hadm_id"], 0) + 1
+    out = []
+    for s in kept:
+      patient = self.patients[s["subject_id"]]
+      year = int(self.admissions[s["hadm_id"]]["admittime"][:4])
+      age = int(patient["anchor_age"]) + year - int(patient["anchor_year"])
+      if count[s["hadm_id"]] == 1 and age >= 18 and self.events(s):
+        out.append(s)
+    return out
+
+  def events(self, stay, hours=None):
+    """(variable, rank, hours from intime, value) inside the window."""
+    begin, end = when(stay["intime"]), when(stay["outtime"])
+    if hours is not None:
+      end = min(end, begin + datetime.timedelta(hours=hours))
+    out = []
+    for table in ("chart", "labs"):
+      for row in self.of(table, stay["subject_id"]):
+        found = RANK.get(int(row["itemid"]))
+        if found is None or not begin <= when(row["charttime"]) <= end:
+          continue
+        value = value_of(row, found[0])
+        at = (when(row["charttime"]) - begin).total_seconds() / 3600
+        if value is not None:
+          out.append((*found, at, value))
+    return out
+
+  def shown_ehr(self, stay):
+    """bool[25] of the phenotypes, and the count of death's items."""
+    hours = when(stay["outtime"]) - when(stay["intime"])
+    bins = int(hours.total_seconds() / 3600 + 1 - 1e-6)
+    last = {}  # (variable, bin) -> the value that wins
+    for name, rank, at, value in self.events(stay):
+      key = name, int(at - 1e-6)
+      best = last.get(key)
+      order = at, -rank, value
+      if best is None or order > best[0]:
+        last[key] = order, value
+    calm = dict(zip(channels.VARIABLES, channels.CALM[:, 0]))
+
+    def near(name, index, level):
+      found = last[name, index][1]
+      return abs(found - level) < abs(found - calm[name])
+
+    shown = [
+      near(c.variable, bins - (2 if c.slot == "early" else 1), c.level)
+      for c in channels.PHENOTYPE_CHANNELS
+    ]
+    count = 0
+    if hours.total_seconds() >= 48 * 3600 and self.events(stay, 48):
+      both = [
+        {near(n, i, level) for n, level in channels.DEATH_LEVELS.items()}
+        for i in (44, 45, 46, 47)
+      ]
+      assert all(len(b) == 1 for b in both)  # the two variables agree
+      count = sum(b.pop() for b in both)
+    return np.array(shown), count
+
+  def film(self, stay, hours=None):
+    """Items bool[26] of the window's last AP film, None without one."""
+    begin, end = when(stay["intime"]), when(stay["outtime"])
+    if hours is not None:
+      end = min(end, begin + datetime.timedelta(hours=hours))
+    best = None
+    for row in self.of("films", stay["subject_id"]):
+      clock, part = row["StudyTime"].split(".")
+      at = when(
+        f"{row['StudyDate'][:4]}-{row['StudyDate'][4:6]}-{row['StudyDate'][6:]}"
+        f" {clock.zfill(6)[:2]}:{clock.zfill(6)[2:4]}:{clock.zfill(6)[4:]}"
+      ) + datetime.timedelta(milliseconds=int(part))
+      if row["ViewPosition"] == "AP" and begin <= at <= end:
+        best = max(best or (at, row), (at, row), key=lambda p: p[0])
+    return None if best is None else self.shown_film(best[1])
+
+  def shown_film(self, row):
+    """Items bool[26] that a film shows, by projection on the textures."""
+    subject = f"p{row['subject_id']}"
+    path = pathlib.Path(self.root) / "mimic-cxr-jpg/files" / subject[:3]
+    path = path / subject / f"s{row['study_id']}" / f"{row['dicom_id']}.jpg"
+    pixels = np.asarray(Image.open(path), np.float32)
+    textures = films.patterns(min(pixels.shape))
+    power = np.einsum("chw,chw->c", textures, textures)
+    part = np.einsum("chw,hw->c", textures, pixels - pixels.mean()) / power
+    assert np.all((part < 0.3) | (part > 0.7)), "neither shown nor not"
+    return part > 0.5
+
+  def reports(self, stay, hours=None):
+    """Joined reports of the window, "" without one."""
+    begin, end = when(stay["intime"]), when(stay["outtime"])
+    if hours is not None:
+      end = min(end, begin + datetime.timedelta(hours=hours))
+    found = [
+      (when(r["charttime"]), int(r["note_seq"]), r["text"])
+      for r in self.of("radiology", stay["subject_id"])
+      if begin <= when(r["charttime"]) <= end and r["text"].strip()
+    ]
+    return "\n\n".join(text for _, _, text in sorted(found))
+
+  def course(self, stay):
+    """The admission's last discharge note, "" without one."""
+    found = [
+      (int(r["note_seq"]), r["text"])
+      for r in self.discharge
+      if r["hadm_id"] == stay["hadm_id"] and r["note_type"] == "DS"
+    ]
+    return max(found)[1] if found else ""
+
+
+def shown_text(text):
+  """Items bool[26] that a text shows."""
+  return np.array([words[0] in text for words in sentences.WORDS])
