@@ -14,7 +14,7 @@ import functools
 import os
 
 import numpy as np
-from absl import flags
+from absl import flags, logging
 
 from data import errors
 from data.synthetic import model, tables
@@ -211,6 +211,7 @@ def _flags():
 def main(argv):
   """Prints the bound of one split."""
   del argv
+  logging.set_verbosity(logging.WARNING)  # TFDS tells of every open
   f = flags.FLAGS
   use = subset(f.modalities)
   stay_id, present, label = records(f.data_dir, f.task, f.split)

@@ -62,13 +62,17 @@ def write(
   os.makedirs(parent, exist_ok=True)
   work = tempfile.mkdtemp(prefix=f".{os.path.basename(out)}.", dir=parent)
   try:
-    folder = tables.Folder(work, layout, gzip)
-    _write_all(
-      folder, subjects, seed, density, film_size, presence or model.Presence(),
-      progress or (lambda done, total: None),
-    )  # fmt: skip
-    folder.close()
-    os.chmod(work, 0o755)
+    with tables.Folder(work, layout, gzip) as folder:
+      _write_all(
+        folder,
+        subjects,
+        seed,
+        density,
+        film_size,
+        presence or model.Presence(),
+        progress or (lambda done, total: None),
+      )
+    os.chmod(work, 0o755)  # mkdtemp's folder is the owner's alone
     if os.path.isdir(out):
       os.rmdir(out)
     os.rename(work, out)
