@@ -89,7 +89,7 @@ def test_whole_or_not_at_all(tmp_path, monkeypatch):
 
 def test_layouts_differ_only_in_format(roots):
   """Every table but patients and admissions has the same rows in each."""
-  for name, (folder, stem, columns) in tables.TABLES.items():
+  for name, (_, stem, columns) in tables.TABLES.items():
     found = {}
     for layout, root in roots.items():
       rows = twin_reader.rows(root, tables.folder(name, layout), stem)
