@@ -1,0 +1,101 @@
+"""Layers against loops written by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from medpatch_jax import layers
+
+
+def sigmoid(x):
+  return 1 / (1 + np.exp(-x))
+
+
+def run_lstm(params, x):
+  """One row f[T D] -> states f[T H], gate by gate."""
+  H = params["kernel_recurrent"].shape[0]
+  h = c = np.zeros(H)
+  states = []
+  for step in x:
+    z = step @ params["kernel_input"] + h @ params["kernel_recurrent"]
+    z = z + params["bias_input"] + params["bias_recurrent"]
+    i, f, g, o = np.split(z, 4)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    h = sigmoid(o) * np.tanh(c)
+    states.append(h)
+  return np.array(states)
+
+
+def test_lstm_equals_a_loop_and_skips_masked_steps():
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(2, 4, 3)).astype(np.float32)
+  # The second row has a hole and an end; what lies there is never read.
+  mask = np.array([[True] * 4, [True, False, True, False]])
+  x[~mask] = np.nan
+  model = layers.Lstm(5)
+  params = model.init(jax.random.key(0), x, mask)["params"]
+  params["bias_input"] = jnp.asarray(rng.normal(size=20), jnp.float32)
+  states, last = model.apply({"params": params}, x, mask)
+  params = jax.tree.map(np.asarray, params)
+  want = run_lstm(params, x[0])
+  np.testing.assert_allclose(states[0], want, atol=1e-6)
+  np.testing.assert_allclose(last[0], want[-1], atol=1e-6)
+  want = run_lstm(params, x[1, [0, 2]])
+  np.testing.assert_allclose(states[1, [0, 2]], want, atol=1e-6)
+  np.testing.assert_array_equal(states[1, [1, 3]], 0)
+  np.testing.assert_allclose(last[1], want[-1], atol=1e-6)
+
+
+def test_lstm_starts_as_published():
+  x = jnp.zeros((1, 1, 76))
+  params = layers.Lstm(32).init(jax.random.key(1), x, jnp.ones((1, 1), bool))
+  params = params["params"]
+  recurrent = params["kernel_recurrent"]
+  np.testing.assert_allclose(recurrent @ recurrent.T, np.eye(32), atol=1e-5)
+  bound = np.sqrt(6 / (76 + 4 * 32))
+  largest = np.abs(params["kernel_input"]).max()
+  assert 0.9 * bound < largest <= bound
+  assert not params["bias_input"].any() and not params["bias_recurrent"].any()
+
+
+def test_classifier_is_a_norm_and_a_dense():
+  rng = np.random.default_rng(0)
+  x = rng.normal(2.0, 3.0, size=(3, 6))
+  scale, bias = rng.normal(size=(2, 6))
+  kernel, offset = rng.normal(size=(6, 2)), rng.normal(size=2)
+  params = {
+    "norm": {"scale": scale, "bias": bias},
+    "dense": {"kernel": kernel, "bias": offset},
+  }
+  params = jax.tree.map(lambda v: jnp.asarray(v, jnp.float32), params)
+  got = layers.Classifier(2).apply({"params": params}, jnp.float32(x))
+  z = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5)
+  np.testing.assert_allclose(
+    got, (z * scale + bias) @ kernel + offset, atol=1e-5
+  )
+
+
+def test_attention_reads_unmasked_keys_only():
+  rng = np.random.default_rng(0)
+  x = jnp.asarray(rng.normal(size=(1, 4, 8)), jnp.float32)
+  mask = jnp.array([[True, True, False, True]])
+  model = layers.Block(heads=2, head_width=4, mlp=8)
+  params = model.init(jax.random.key(0), x, mask)
+  before = model.apply(params, x, mask)
+  after = model.apply(params, x.at[0, 2].set(1e3), mask)
+  keep = np.array([0, 1, 3])
+  np.testing.assert_array_equal(before[0, keep], after[0, keep])
+  # A row without any key stays finite.
+  none = model.apply(params, x, jnp.zeros((1, 4), bool))
+  assert np.isfinite(none).all()
+
+
+def test_dropout_only_in_training():
+  x = jax.random.normal(jax.random.key(2), (2, 3, 8))
+  model = layers.Transformer(depth=1, heads=2, head_width=4, mlp=8, dropout=0.5)
+  params = model.init(jax.random.key(0), x)
+  key = {"dropout": jax.random.key(1)}
+  still = model.apply(params, x)
+  np.testing.assert_array_equal(still, model.apply(params, x, rngs=key))
+  moved = model.apply(params, x, train=True, rngs=key)
+  assert np.abs(still - moved).max() > 0
