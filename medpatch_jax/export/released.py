@@ -221,11 +221,8 @@ def check(tensors, form: Form, width: int | None = None) -> int:
   Raises:
     ValueError: naming what was found, what was wanted and the flag to change.
   """
-  found = tuple(
-    m
-    for m in schema.MODALITIES
-    if f"{m}_classifier.classifier.fc.weight" in tensors
-  )
+  head = "{}_confidence_predictor.confidence_layer.weight"
+  found = tuple(m for m in schema.MODALITIES if head.format(m) in tensors)
   if found != form.modalities:
     raise ValueError(
       f"checkpoint of modalities {','.join(found) or 'none'}, wanted"
@@ -236,24 +233,23 @@ def check(tensors, form: Form, width: int | None = None) -> int:
       "checkpoint without late scores (`weights`): no MedPatch model; wanted"
       " one of fusion type c-msma or c-e-msma."
     )
-  labels, E = tensors[
-    f"{form.modalities[0]}_classifier.classifier.fc.weight"
-  ].shape
+  labels = len(tensors[head.format(found[0])])
   if labels != form.num_labels:
     raise ValueError(
       f"checkpoint of {labels} labels, the task has {form.num_labels}: pass"
       f" --task={'in_hospital_mortality' if labels == 1 else 'phenotyping'}."
     )
+  E = _width(tensors, found)
   if width is not None and E != width:
     raise ValueError(
-      f"checkpoint of joint width {E}, the model has {width}: pass --width={E}"
-      " or a preset of that width."
+      f"checkpoint of joint width {E}, the model has {width}: pass a --preset"
+      f" of width {E}."
     )
-  fuser = "concat"
-  for kind in ("lstm", "transformer"):
-    if any(n.startswith(f"high_fuser_{kind}.") for n in tensors):
-      fuser = kind
-  if fuser != form.fuser:
+  fusers = [
+    k for k in ("lstm", "transformer") if _any(f"high_fuser_{k}.", tensors)
+  ]
+  fuser = (fusers or ["concat"])[0]
+  if fuser != form.fuser and _any("high_fuser_", tensors):
     raise ValueError(
       f"checkpoint with fuser {fuser}, wanted {form.fuser}: pass --fuser={fuser}."
     )
@@ -265,6 +261,21 @@ def check(tensors, form: Form, width: int | None = None) -> int:
       " change --without."
     )
   return E
+
+
+def _any(start, tensors) -> bool:
+  return any(name.startswith(start) for name in tensors)
+
+
+def _width(tensors, modalities) -> int:
+  """E, of whatever ends or starts with that width."""
+  for m in modalities:
+    for name in (encoder_project(m), f"{m}_high_proj"):
+      if f"{name}.weight" in tensors:
+        return len(tensors[f"{name}.weight"])
+  if "ehr_model.layer0.weight_hh_l0" in tensors:
+    return tensors["ehr_model.layer0.weight_hh_l0"].shape[1]
+  raise ValueError("checkpoint without encoders.")
 
 
 def read(path, form: Form, width: int | None = None) -> dict:

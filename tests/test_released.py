@@ -1,0 +1,184 @@
+"""The authors' checkpoints (.pth.tar), both ways, and what is refused."""
+
+import dataclasses
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from medpatch_jax.export import names, released, torch_file
+from tests import golden, golden_file, golden_model
+
+FOLDER = pathlib.Path(__file__).parent / "golden"
+FORM = released.Form(("ehr", "cxr", "rr", "dn"), 4)
+
+
+def params():
+  """Parameters of a c-msma model under their names."""
+  name = "cmsma__ehr-cxr-rr-dn_c4_concat_default_mixed.npz"
+  arrays, meta, _ = golden.read(FOLDER / name)
+  return golden_file.File(arrays, meta).params
+
+
+def checkpoint(tmp_path, change=lambda state, content: None):
+  """A file as torch.save writes one, with prefixes and duplicates."""
+  tensors = params()
+  scalars = tensors.pop("trainer_weights")
+  state = {}
+  for name, x in tensors.items():
+    state[f"fusion_model.{name}"] = x
+    if "_model." in name:
+      state[name] = x
+      state[f"fusion_model.{name.replace('_model.', '_model_fixed.')}"] = x
+  content = {"epoch": 3, "state_dict": state, "best_auroc": 0.8}
+  content["weights"] = scalars
+  change(state, content)
+  path = tmp_path / "best_checkpoint.pth.tar"
+  torch_file.write(path, content)
+  return path
+
+
+def test_reads_what_the_golden_file_holds(tmp_path):
+  tree = released.read(checkpoint(tmp_path), FORM, width=16)
+  back = names.dump(tree, released.entries_of(FORM, 16, []))
+  want = params()
+  assert back.keys() == want.keys()
+  for name, x in back.items():
+    np.testing.assert_array_equal(x, want[name], err_msg=name)
+  # The notes' rows of the late scores change places.
+  score = tree["medpatch"]["late"]["score"]
+  np.testing.assert_array_equal(score, want["weights"][[0, 1, 3, 2, 4, 5, 6]])
+
+
+@pytest.mark.parametrize("without", [(), ("unimodal",), ("joint",)])
+@pytest.mark.parametrize("fuser", ["concat", "lstm", "transformer"])
+def test_written_is_read_again(tmp_path, without, fuser):
+  form = dataclasses.replace(FORM, without=without, fuser=fuser)
+  spec = golden_model.Spec(form, 16, False, ())
+  tree = released.read(checkpoint(tmp_path), FORM)
+  model = jax.eval_shape(
+    spec.module.init, jax.random.key(0), _blank(FORM, width=16)
+  )
+  rng = np.random.default_rng(0)
+  tree["medpatch"] = jax.tree.map(
+    lambda x: rng.normal(size=x.shape).astype(np.float32), model["params"]
+  )
+  path = tmp_path / "ours.pth.tar"
+  released.write(path, tree, form, 16)
+  got = released.read(path, form, 16)
+  if "joint" in without:
+    del got["medpatch"]["loss_scalars"], tree["medpatch"]["loss_scalars"]
+  assert jax.tree.structure(got) == jax.tree.structure(tree)
+  assert jax.tree.all(jax.tree.map(np.array_equal, got, tree))
+
+
+def _blank(form, width):
+  from medpatch_jax import schema
+
+  dims = {"ehr": width, "cxr": 20, "rr": 24, "dn": 24}
+  C = form.num_labels
+
+  def zeros(*shape):
+    return np.zeros(shape, np.float32)
+
+  inputs = {
+    m: schema.Pool(
+      *(zeros(1, C, dims[m]) for _ in range(2)),
+      *(np.ones((1, C), bool) for _ in range(2)),
+      *(zeros(1, C) for _ in range(2)),
+      zeros(1, width),
+    )
+    for m in form.modalities
+  }
+  present = np.ones((1, len(form.modalities)), bool)
+  return schema.Pools(inputs, present, zeros(1, C), np.ones(1, np.float32))
+
+
+@pytest.mark.parametrize(
+  "form, width, message",
+  [
+    (dataclasses.replace(FORM, num_labels=25), 16, "4 labels, the task has 25"),
+    (FORM, 512, "joint width 16, the model has 512"),
+    (dataclasses.replace(FORM, fuser="lstm"), 16, "pass --fuser=concat"),
+    (
+      released.Form(("ehr", "cxr"), 4),
+      16,
+      "wanted ehr,cxr: pass --modalities=ehr,cxr,rr,dn",
+    ),
+    (
+      dataclasses.replace(FORM, without=("missingness",)),
+      16,
+      "7 sources in the late module, wanted 6: change --without",
+    ),
+  ],
+)
+def test_another_kind_is_refused(tmp_path, form, width, message):
+  with pytest.raises(ValueError, match=message):
+    released.read(checkpoint(tmp_path), form, width)
+
+
+def edit(name, value):
+  def change(state, content):
+    del content
+    if value is None:
+      del state[name]
+    else:
+      state[name] = value(state.get(name))
+
+  return change
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    (
+      edit("fusion_model.cxr_low_proj.bias", None),
+      "missing cxr_low_proj.bias",
+    ),
+    (
+      edit("fusion_model.extra", lambda _: np.ones(2, np.float32)),
+      "not understood extra",
+    ),
+    (
+      edit("fusion_model.weights", lambda x: x * np.float32(np.nan)),
+      "weights holds NaN or infinity",
+    ),
+    (
+      edit("fusion_model.ehr_model_fixed.layer0.bias_ih_l0", lambda x: x + 1),
+      "differs from its other copy",
+    ),
+  ],
+)
+def test_damaged_content_is_refused(tmp_path, change, message):
+  with pytest.raises(ValueError, match=message):
+    released.read(checkpoint(tmp_path, change), FORM)
+
+
+def test_a_file_of_something_else_is_refused(tmp_path):
+  path = tmp_path / "x.pth.tar"
+  torch_file.write(path, {"model": {"a": np.ones(1, np.float32)}})
+  with pytest.raises(ValueError, match="has no `state_dict`"):
+    released.read(path, FORM)
+
+
+def test_two_different_text_encoders_cannot_be_written(tmp_path):
+  tree = released.read(checkpoint(tmp_path), FORM)
+  entries = names.bert("text_model.bert.", ("encoder", "rr", "bert"), 0)
+  entries += names.bert("text_model.bert.", ("encoder", "dn", "bert"), 0)
+  same = {e.name: np.ones(2, np.float32) for e in entries}
+  tree = names.load(same, entries)
+  assert names.dump(tree, entries).keys() == same.keys()
+  tree["encoder"]["dn"]["bert"]["words"] = np.zeros(2, np.float32)
+  with pytest.raises(ValueError, match="differs from its twin"):
+    names.dump(tree, entries)
+
+
+def test_temperatures_get_their_length():
+  position, label = np.full((3, 2), 2.0), np.array([4.0, 5.0])
+  got = released.pad_temperature(position, label, "rr")
+  assert got.shape == (512, 2) and got.dtype == np.float32
+  np.testing.assert_array_equal(got[2:4], [[2, 2], [4, 5]])
+  assert released.pad_temperature(position, label, "ehr").shape == (2646, 2)
+  one = released.pad_temperature(position[:, :1], label[:1], "ehr")
+  assert one.shape == (48, 1)
