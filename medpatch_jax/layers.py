@@ -1,6 +1,6 @@
 """Layers shared by encoders, fusers and baselines.
 
-Dims: B rows, T tokens, D width, H hidden width, A heads, K head width, C labels.
+Dims: B rows, T tokens, D width, A heads, K head width, C labels.
 """
 
 from typing import Any
@@ -9,6 +9,8 @@ import einops
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+
+from medpatch_jax.lstm import Lstm as Lstm
 
 
 def layer_norm(eps: float = 1e-5, dtype: Any = jnp.float32, name=None):
@@ -54,62 +56,6 @@ class Classifier(nn.Module):
   def _dense(self, key, width):
     kernel = nn.initializers.lecun_normal()(key, (width, self.num_labels))
     return {"kernel": kernel, "bias": jnp.zeros((self.num_labels,))}
-
-
-class Lstm(nn.Module):
-  """One LSTM layer over masked steps; gates in the order i, f, g, o.
-
-  Two biases that add, as in PyTorch: Adam moves their sum twice as fast as
-  one bias, so training as published needs both.
-
-  Attributes:
-    width: H.
-    dtype: of the matrix products; the state stays float32.
-  """
-
-  width: int
-  dtype: Any = jnp.float32
-
-  @nn.compact
-  def __call__(self, x, mask):
-    """Reads x f32[B T D] at the steps of mask bool[B T].
-
-    A masked step leaves the state as it was; its content is never read.
-
-    Returns:
-      (states f32[B T H], zeros at masked steps; last state f32[B H], zeros
-      where no step is real).
-    """
-    H, D = self.width, x.shape[-1]
-    glorot, zeros = nn.initializers.glorot_uniform(), nn.initializers.zeros
-    kernel = self.param("kernel_input", glorot, (D, 4 * H))
-    recurrent = self.param(
-      "kernel_recurrent", nn.initializers.orthogonal(), (H, 4 * H)
-    )
-    bias = self.param("bias_input", zeros, (4 * H,))
-    bias = bias + self.param("bias_recurrent", zeros, (4 * H,))
-    x, kernel, recurrent = (
-      a.astype(self.dtype)
-      for a in (jnp.where(mask[:, :, None], x, 0.0), kernel, recurrent)
-    )
-    # One product for all steps; only the recurrence is left to the scan.
-    gates = einops.rearrange(x @ kernel, "B T G -> T B G").astype(jnp.float32)
-    gates = gates + bias[None, None]
-
-    def step(state, inputs):
-      h, c = state
-      gate, real = inputs
-      z = gate + (h.astype(self.dtype) @ recurrent).astype(jnp.float32)
-      i, f, g, o = jnp.split(z, 4, axis=-1)
-      c_new = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-      h_new = jax.nn.sigmoid(o) * jnp.tanh(c_new)
-      real = real[:, None]
-      state = jnp.where(real, h_new, h), jnp.where(real, c_new, c)
-      return state, jnp.where(real, h_new, 0.0)
-
-    start = jnp.zeros((x.shape[0], H), jnp.float32)
-    (last, _), states = jax.lax.scan(step, (start, start), (gates, mask.T))
-    return einops.rearrange(states, "T B H -> B T H"), last
 
 
 class Attention(nn.Module):

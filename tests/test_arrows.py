@@ -9,28 +9,29 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 METHOD = {
-    "encode",
-    "confidence",
-    "calibrate",
-    "patch",
-    "joint",
-    "missingness",
-    "late",
-    "unimodal",
+  "encode",
+  "confidence",
+  "calibrate",
+  "patch",
+  "joint",
+  "missingness",
+  "late",
+  "unimodal",
 }
 # Room -> rooms of medpatch_jax it may import besides its own files.
 ALLOWED = {
-    "schema": set(),
-    "layers": set(),
-    "presets": {"input"},
-    **{name: {"schema", "layers"} for name in METHOD},
-    # The one file that wires the method.
-    "medpatch": {"schema", "layers"} | METHOD,
-    "baselines": {"schema", "layers"} | METHOD,
-    "input": {"schema"},
-    "train": {"schema", "input"},
-    "evaluate": {"schema"},
-    "export": {"schema", "layers", "medpatch", "presets", "input"} | METHOD,
+  "schema": set(),
+  "lstm": set(),
+  "layers": {"lstm"},
+  "presets": {"input"},
+  **{name: {"schema", "layers"} for name in METHOD},
+  # The one file that wires the method.
+  "medpatch": {"schema", "layers"} | METHOD,
+  "baselines": {"schema", "layers"} | METHOD,
+  "input": {"schema"},
+  "train": {"schema", "input"},
+  "evaluate": {"schema"},
+  "export": {"schema", "layers", "medpatch", "presets", "input"} | METHOD,
 }
 HEAVY = {"tensorflow_datasets", "grain", "duckdb", "array_record"}
 
@@ -54,7 +55,7 @@ def _files(folder):
 
 
 @pytest.mark.parametrize(
-    "path", _files("medpatch_jax"), ids=lambda p: str(p.relative_to(ROOT))
+  "path", _files("medpatch_jax"), ids=lambda p: str(p.relative_to(ROOT))
 )
 def test_arrows_of_the_package(path):
   parts = path.relative_to(ROOT / "medpatch_jax").with_suffix("").parts
@@ -64,7 +65,7 @@ def test_arrows_of_the_package(path):
     assert head not in ("data", "experiments", "tests"), name
     if head == "medpatch_jax" and rest and room in ALLOWED:
       assert rest[0] == room or rest[0] in ALLOWED[room], (
-          f"{path.relative_to(ROOT)} imports {name}"
+        f"{path.relative_to(ROOT)} imports {name}"
       )
 
 
@@ -91,19 +92,19 @@ def test_nothing_that_builds_or_trains_reads_the_truth():
 def test_method_and_training_import_without_the_data_stack():
   """The GPU image has no tensorflow_datasets, grain, duckdb, array_record."""
   names = [
-      ".".join(p.relative_to(ROOT).with_suffix("").parts)
-      for p in _files("medpatch_jax")
-      if p.name != "__init__.py"
+    ".".join(p.relative_to(ROOT).with_suffix("").parts)
+    for p in _files("medpatch_jax")
+    if p.name != "__init__.py"
   ]
   blocked = "".join(f"sys.modules[{name!r}] = None\n" for name in HEAVY)
   code = f"import sys, importlib\n{blocked}" + "".join(
-      f"importlib.import_module({name!r})\n" for name in names
+    f"importlib.import_module({name!r})\n" for name in names
   )
   done = subprocess.run(
-      [sys.executable, "-c", code],
-      cwd=ROOT,
-      capture_output=True,
-      text=True,
-      check=False,
+    [sys.executable, "-c", code],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
   )
   assert done.returncode == 0, done.stderr.splitlines()[-3:]

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medpatch_jax import layers
+from medpatch_jax import layers, lstm
 
 
 def sigmoid(x):
@@ -44,6 +44,24 @@ def test_lstm_equals_a_loop_and_skips_masked_steps():
   np.testing.assert_allclose(states[1, [0, 2]], want, atol=1e-6)
   np.testing.assert_array_equal(states[1, [1, 3]], 0)
   np.testing.assert_allclose(last[1], want[-1], atol=1e-6)
+
+
+def test_lstm_gradient_equals_autodiff():
+  rng = np.random.default_rng(0)
+  gates = jnp.asarray(rng.normal(size=(4, 2, 12)), jnp.float32)
+  kernel = jnp.asarray(rng.normal(size=(3, 12)), jnp.float32)
+  real = jnp.array([[1, 1], [1, 0], [0, 1], [1, 0]], bool)
+  weight = jnp.asarray(rng.normal(size=(4, 2, 3)), jnp.float32)
+
+  def loss(recur, gates, kernel):
+    return (recur(gates, kernel, real) * weight).sum()
+
+  # The primal function, which jax differentiates by itself.
+  plain = lstm._recur.fun
+  got = jax.grad(loss, (1, 2))(lstm._recur, gates, kernel)
+  want = jax.grad(loss, (1, 2))(plain, gates, kernel)
+  for a, b in zip(got, want):
+    np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_lstm_starts_as_published():

@@ -50,7 +50,9 @@ def test_heads_and_sources():
   assert out["late_weights"].shape == (B, 7, C)
   assert params["params"]["late"]["score"].shape == (7, C)
   high, low, late = (outputs[k] for k in ("high", "low", "late"))
-  np.testing.assert_allclose(outputs["combined"], (high + low + late) / 3, rtol=1e-5)
+  np.testing.assert_allclose(
+    outputs["combined"], (high + low + late) / 3, rtol=1e-5
+  )
   np.testing.assert_allclose(outputs["reduced"], (high + late) / 2, rtol=1e-5)
   # Scores start equal, so late starts as the mean of its sources.
   mean = sum(outputs[s] for s in model.sources) / 7
@@ -151,6 +153,27 @@ def test_entropy_clusters_by_hand():
   np.testing.assert_allclose(got.high[0, 0], [0.5, 0.5, 0])
   got = pool_once(("entropy_direction",), "entropy", 0.75)
   assert not got.has_high.any()
+
+
+def test_gradients_flow_to_features_and_not_to_confidences():
+  """With --finetune_encoders the two come from different encoders."""
+  rng = np.random.default_rng(0)
+  tokens = jnp.asarray(rng.normal(size=(1, 4, 3)), jnp.float32)
+  logits = jnp.asarray(rng.normal(size=(1, 4, 2)), jnp.float32)
+
+  def loss(tokens, logits):
+    encoded = schema.Encoded(tokens, jnp.ones((1, 4), bool), tokens[:, 0])
+    pool = medpatch.pools(
+      encoded,
+      logits,
+      calibrate.Temperature.ones(2),
+      threshold=0.6,
+      modality="rr",
+    )
+    return (pool.high**2).sum() + pool.mean_high.sum()
+
+  of_tokens, of_logits = jax.grad(loss, (0, 1))(tokens, logits)
+  assert of_tokens.any() and not of_logits.any()
 
 
 def test_starts_from_stage_1():

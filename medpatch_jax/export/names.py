@@ -100,7 +100,7 @@ def classifier(name, path, *, index=None) -> Entries:
 
 
 def lstm(name, path, layer: int = 0) -> Entries:
-  """Layer of an nn.LSTM <-> `layers.Lstm`."""
+  """Layer of an nn.LSTM <-> `lstm.Lstm`."""
   pairs = {
     "weight_ih": "kernel_input",
     "weight_hh": "kernel_recurrent",

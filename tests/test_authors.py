@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from medpatch_jax.export import names, released, torch_file
+from medpatch_jax.export import authors, names, released, torch_file
 from tests import golden, golden_file, golden_model
 
 FOLDER = pathlib.Path(__file__).parent / "golden"
@@ -40,7 +40,7 @@ def checkpoint(tmp_path, change=lambda state, content: None):
 
 
 def test_reads_what_the_golden_file_holds(tmp_path):
-  tree = released.read(checkpoint(tmp_path), FORM, width=16)
+  tree = authors.read(checkpoint(tmp_path), FORM, width=16)
   back = names.dump(tree, released.entries_of(FORM, 16, []))
   want = params()
   assert back.keys() == want.keys()
@@ -56,7 +56,7 @@ def test_reads_what_the_golden_file_holds(tmp_path):
 def test_written_is_read_again(tmp_path, without, fuser):
   form = dataclasses.replace(FORM, without=without, fuser=fuser)
   spec = golden_model.Spec(form, 16, False, ())
-  tree = released.read(checkpoint(tmp_path), FORM)
+  tree = authors.read(checkpoint(tmp_path), FORM)
   model = jax.eval_shape(
     spec.module.init, jax.random.key(0), _blank(FORM, width=16)
   )
@@ -65,8 +65,8 @@ def test_written_is_read_again(tmp_path, without, fuser):
     lambda x: rng.normal(size=x.shape).astype(np.float32), model["params"]
   )
   path = tmp_path / "ours.pth.tar"
-  released.write(path, tree, form, 16)
-  got = released.read(path, form, 16)
+  authors.write(path, tree, form, 16)
+  got = authors.read(path, form, 16)
   if "joint" in without:
     del got["medpatch"]["loss_scalars"], tree["medpatch"]["loss_scalars"]
   assert jax.tree.structure(got) == jax.tree.structure(tree)
@@ -115,7 +115,7 @@ def _blank(form, width):
 )
 def test_another_kind_is_refused(tmp_path, form, width, message):
   with pytest.raises(ValueError, match=message):
-    released.read(checkpoint(tmp_path), form, width)
+    authors.read(checkpoint(tmp_path), form, width)
 
 
 def edit(name, value):
@@ -152,18 +152,18 @@ def edit(name, value):
 )
 def test_damaged_content_is_refused(tmp_path, change, message):
   with pytest.raises(ValueError, match=message):
-    released.read(checkpoint(tmp_path, change), FORM)
+    authors.read(checkpoint(tmp_path, change), FORM)
 
 
 def test_a_file_of_something_else_is_refused(tmp_path):
   path = tmp_path / "x.pth.tar"
   torch_file.write(path, {"model": {"a": np.ones(1, np.float32)}})
   with pytest.raises(ValueError, match="has no `state_dict`"):
-    released.read(path, FORM)
+    authors.read(path, FORM)
 
 
 def test_two_different_text_encoders_cannot_be_written(tmp_path):
-  tree = released.read(checkpoint(tmp_path), FORM)
+  tree = authors.read(checkpoint(tmp_path), FORM)
   entries = names.bert("text_model.bert.", ("encoder", "rr", "bert"), 0)
   entries += names.bert("text_model.bert.", ("encoder", "dn", "bert"), 0)
   same = {e.name: np.ones(2, np.float32) for e in entries}
@@ -176,9 +176,9 @@ def test_two_different_text_encoders_cannot_be_written(tmp_path):
 
 def test_temperatures_get_their_length():
   position, label = np.full((3, 2), 2.0), np.array([4.0, 5.0])
-  got = released.pad_temperature(position, label, "rr")
+  got = authors.pad_temperature(position, label, "rr")
   assert got.shape == (512, 2) and got.dtype == np.float32
   np.testing.assert_array_equal(got[2:4], [[2, 2], [4, 5]])
-  assert released.pad_temperature(position, label, "ehr").shape == (2646, 2)
-  one = released.pad_temperature(position[:, :1], label[:1], "ehr")
+  assert authors.pad_temperature(position, label, "ehr").shape == (2646, 2)
+  one = authors.pad_temperature(position[:, :1], label[:1], "ehr")
   assert one.shape == (48, 1)
