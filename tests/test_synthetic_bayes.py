@@ -50,7 +50,7 @@ def test_posterior_is_calibrated(simulated):
   values, row, count = np.unique(
     logit.round(6), return_inverse=True, return_counts=True
   )
-  assert len(values) > 30  # presence patterns times items shown
+  assert len(values) > 25  # presence patterns times items shown
   p = 1 / (1 + np.exp(-values))
   found = np.bincount(row, label[:, 0]) / count
   error = np.sqrt(p * (1 - p) / count)
@@ -69,7 +69,7 @@ def test_auroc_of_one_modality_is_as_computed(task):
     wanted = model.bayes_auroc(task, modality)
     assert found == pytest.approx(wanted, abs=0.01)
   assert model.bayes_auroc("phenotyping", "dn") == pytest.approx(0.86)
-  assert model.bayes_auroc(DEATH, "ehr") == pytest.approx(0.865, abs=0.001)
+  assert model.bayes_auroc(DEATH, "ehr") == pytest.approx(0.858, abs=0.001)
 
 
 def test_llr_by_hand():

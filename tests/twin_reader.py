@@ -155,7 +155,7 @@ class Twin:
     if hours.total_seconds() >= 48 * 3600 and self.events(stay, 48):
       both = [
         {near(n, i, level) for n, level in channels.DEATH_LEVELS.items()}
-        for i in (44, 45, 46, 47)
+        for i in (46, 47)
       ]
       assert all(len(b) == 1 for b in both)  # the two variables agree
       count = sum(b.pop() for b in both)

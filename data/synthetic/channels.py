@@ -3,10 +3,10 @@
 Every phenotype has its own (variable, direction) and its own hour: a variable
 serves at most two labels, one in the second-to-last hour of the stay ("early"
 slot) and the other, in the opposite direction, in the last hour ("late"
-slot). Both slots of every variable are charted in every stay, at the
+slot); a Glasgow part falls in both, to different scores. Both slots of every variable are charted in every stay, at the
 calm level where nothing is shown; so a slot's value is the last of its hour,
-and the early one is reset before the late one. Death shows in four hours, the
-last four of the first 48 h, as acidosis with delayed capillary refill, two
+and the early one is reset before the late one. Death shows in two hours, the
+last two of the first 48 h, as acidosis with delayed capillary refill, two
 variables that no phenotype uses: where a stay ends just after 48 h and the
 two blocks overlap, they never touch the same variable.
 """
@@ -75,4 +75,4 @@ SLOTS = ("early", "late")
 SLOT_BINS_FROM_END = {"early": 2, "late": 1}
 
 DEATH_LEVELS = {"ph": 7.05, "capillary_refill": 1.0}
-DEATH_BINS = (44, 45, 46, 47)
+DEATH_BINS = (46, 47)

@@ -180,7 +180,6 @@ def labevents(rng, folk, rows, density, first_id):
   order = np.lexsort((itemid, time, subject))
   n = len(order)
   nameless = (admission < 0) | (rng.random(n) < 0.4)
-  provider = rng.integers(0, 36**3, n)
   blank = pa.nulls(n, pa.float64())
   table = pa.table(
     {
@@ -188,7 +187,7 @@ def labevents(rng, folk, rows, density, first_id):
       "hadm_id": pa.array(folk.hadm_id[admission], mask=nameless),
       "specimen_id": rng.integers(1, 99_999_999, n),
       "itemid": itemid,
-      "order_provider_id": _provider(provider, rng.random(n) < 0.8),
+      "order_provider_id": providers(rng, n, rng.random(n) < 0.8),
       "charttime": stamps(time),
       "storetime": stamps(time + rng.integers(2, 120, n) * 60),
       "value": pa.concat_arrays([value, pa.array(number).cast(pa.string())]),
@@ -206,12 +205,12 @@ def labevents(rng, folk, rows, density, first_id):
   return table.add_column(0, "labevent_id", pa.array(first_id + np.arange(n)))
 
 
-def _provider(code, missing):
-  """Provider ids such as P0A1Z, null where `missing`."""
-  digits = np.array(list("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
-  text = np.full(len(code), "P0", dtype=object)
-  for power in (1296, 36, 1):
-    text = text + digits[code // power % 36].astype(object)
+def providers(rng, n, missing=None):
+  """Provider ids string[n] such as P03YMR, null where `missing` bool[n]."""
+  letters = np.array(list("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"), object)
+  text = np.full(n, "P", dtype=object)
+  for _ in range(5):
+    text = text + letters[rng.integers(0, 36, n)]
   return pa.array(text, pa.string(), mask=missing)
 
 

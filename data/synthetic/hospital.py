@@ -6,7 +6,7 @@ Dims: S subjects, A admissions, N stays, F films, R notes.
 import numpy as np
 import pyarrow as pa
 
-from data.synthetic import codes, films, items, people, tables
+from data.synthetic import charts, codes, films, items, people, tables
 from data.synthetic.charts import stamps
 from medpatch_jax import schema
 
@@ -55,7 +55,6 @@ def admissions(rng, folk, layout):
   english = "English" if layout == "v3.1" else "ENGLISH"
   registered = folk.admit - rng.integers(60, 600, n) * 60
   left = folk.admit + rng.integers(10, 120, n) * 60
-  provider = charts_provider(rng, n)
   return pa.table(
     {
       "subject_id": folk.subject_id[folk.of_subject],
@@ -64,7 +63,7 @@ def admissions(rng, folk, layout):
       "dischtime": stamps(folk.discharge),
       "deathtime": stamps(folk.death_time),
       "admission_type": pa.array(_pick(rng, ADMISSION_TYPES, n)),
-      "admit_provider_id": provider,
+      "admit_provider_id": charts.providers(rng, n),
       "admission_location": pa.array(_pick(rng, FROM, n)),
       "discharge_location": tables.strings(to.tolist()),
       "insurance": pa.array(_pick(rng, INSURANCE, n)),
@@ -171,10 +170,7 @@ def study_time(ms):
 
 def write_notes(folder, folk, radiology, discharge):
   """Appends radiology and discharge; note_seq counts within a subject."""
-  for name, notes, short in (
-    ("radiology", radiology, "RR"),
-    ("discharge", discharge, "DS"),
-  ):
+  for name, notes in (("radiology", radiology), ("discharge", discharge)):
     rows, seq, before = [], 0, -1
     for i, text in enumerate(notes.text):
       seq = seq + 1 if notes.subject[i] == before else 2
@@ -188,7 +184,6 @@ def write_notes(folder, folk, radiology, discharge):
       rows.append((
         f"{subject}-{kind}-{seq}", subject, hadm, kind, seq, at, stored, text
       ))  # fmt: skip
-    assert short in ("RR", "DS")
     folder.write_quoted(name, rows)
 
 
@@ -206,13 +201,6 @@ def write_dictionaries(folder):
   folder.write_quoted("d_labitems", [
     (i.itemid, i.label, "Blood", i.category) for i in items.ITEMS if i.lab
   ] + [lab[:4] for lab in items.OTHER_LABS])  # fmt: skip
-
-
-def charts_provider(rng, n):
-  """Provider ids string[n], such as P03YMR, as a pyarrow array."""
-  letters = np.array(list("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
-  drawn = letters[rng.integers(0, 36, (n, 4))]
-  return pa.array(["P" + "".join(row) for row in drawn])
 
 
 def _pick(rng, names, n):

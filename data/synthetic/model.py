@@ -80,7 +80,7 @@ EVIDENCE = {
     "dn": Evidence(1, 0.80, 0.08),
   },
   "in_hospital_mortality": {
-    "ehr": Evidence(4, 0.60, 0.22),
+    "ehr": Evidence(2, 0.68, 0.16),
     "cxr": Evidence(1, 0.54, 0.10),
     "rr": Evidence(1, 0.58, 0.10),
   },

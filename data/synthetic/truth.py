@@ -15,7 +15,7 @@ def write(folder, folk, shown, dying, film, linked):
   Args:
     folder: tables.Folder.
     folk: people.People.
-    shown: bool[N 25], dying: bool[N 4], items of the EHR.
+    shown: bool[N 25], dying: bool[N K], items of the EHR.
     film: films.Films.
     linked: notes.Linked.
   """

@@ -202,7 +202,7 @@ class Writer:
 
     Args:
       shown: bool[N 25], the phenotype's item is shown.
-      death: bool[N 4], the items of death.
+      death: bool[N K], the items of death.
 
     Returns:
       Rows parts, and {(variable, bin from the start i64[N]): time i64[N]} as
@@ -293,7 +293,7 @@ def draw(rng, folk, shown, death, density):
     rng: numpy Generator.
     folk: People.
     shown: bool[N 25] phenotype items, one slot each.
-    death: bool[N 4] items of death.
+    death: bool[N K] items of death.
     density: share of MIMIC's chart rows; evidence is charted at any density.
 
   Returns:
