@@ -10,7 +10,7 @@ from absl import flags
 from data import errors
 from data.errors import InputError
 from medpatch_jax import presets, schema
-from medpatch_jax.train import loop, parallel
+from medpatch_jax.train import loop, optimizer, parallel
 from medpatch_jax.train.log import logger
 
 STAGES = ("unimodal", "confidence", "calibrate", "fuse")
@@ -29,6 +29,7 @@ NAMES = (
   "seed",
   "batch_size",
   "learning_rate",
+  "schedule",
   "adam_b2",
   "clip",
   "epochs",
@@ -81,6 +82,12 @@ def define() -> None:
   )
   flags.DEFINE_float(
     "learning_rate", None, "Adam's, in every stage.", lower_bound=0.0
+  )
+  flags.DEFINE_enum(
+    "schedule",
+    None,
+    optimizer.SCHEDULES,
+    "Learning rate: halved on a plateau, or falling linearly to 0; by preset.",
   )
   flags.DEFINE_float(
     "adam_b2", 0.999, "Adam's second decay; released 0.9.", 0.0, 1.0
@@ -245,6 +252,7 @@ def config(f, **override) -> Config:
       f" {','.join(text)} out of --modalities."
     )
   settings = loop.Settings(
+    schedule=get("schedule") or sizes.schedule,
     b2=get("adam_b2"),
     clip=get("clip"),
     epochs=get("epochs") or sizes.epochs,

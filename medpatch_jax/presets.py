@@ -24,6 +24,7 @@ class Preset:
     batch_size: rows of an update.
     epochs, patience: of stages 1 and 3.
     confidence_epochs: of stage 2.
+    schedule: of the learning rate, plateau (as published) or linear.
     learning_rate: Adam's, of each modality's stages 1 and 2 and of "fuse".
   """
 
@@ -41,6 +42,7 @@ class Preset:
   epochs: int
   patience: int
   confidence_epochs: int
+  schedule: str
   learning_rate: dict[str, float]
 
   def shapes(self, columns: int) -> Shapes:
@@ -71,6 +73,7 @@ PRESETS = {
     epochs=100,
     patience=15,
     confidence_epochs=100,
+    schedule="plateau",
     learning_rate=dict(ehr=1e-3, cxr=1e-3, rr=1e-3, dn=1e-3, fuse=1e-3),
   ),
   # Trains in minutes on two cores from random weights. No augmentation:
@@ -87,9 +90,10 @@ PRESETS = {
     learn_text=True,
     augment=False,
     batch_size=16,
-    epochs=14,
-    patience=4,
+    epochs=8,
+    patience=8,
     confidence_epochs=4,
-    learning_rate=dict(ehr=1e-3, cxr=1e-3, rr=5e-4, dn=5e-4, fuse=1e-3),
+    schedule="linear",
+    learning_rate=dict(ehr=2e-3, cxr=2e-3, rr=1e-3, dn=1e-3, fuse=3e-5),
   ),
 }

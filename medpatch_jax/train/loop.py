@@ -22,7 +22,8 @@ class Settings:
   """How long and how fast to train.
 
   Attributes:
-    learning_rate: Adam's, before the plateau rule halves it.
+    learning_rate: Adam's, at the start.
+    schedule: of the learning rate, see optimizer.py.
     b2: Adam's decay of the second moment.
     clip: largest global gradient norm, or None.
     epochs: most epochs.
@@ -32,6 +33,7 @@ class Settings:
   """
 
   learning_rate: float = 1e-3
+  schedule: str = "plateau"
   b2: float = 0.999
   clip: float | None = None
   epochs: int = 100
@@ -153,7 +155,12 @@ class _Run:
 
   def __init__(self, stage, settings, workdir, parallel):
     self.stage, self.settings, self.parallel = stage, settings, parallel
-    rule = optimizer.adam(settings.learning_rate, settings.b2, settings.clip)
+    rate = optimizer.schedule(
+      settings.schedule,
+      settings.learning_rate,
+      settings.epochs * stage.train.steps,
+    )
+    rule = optimizer.adam(rate, settings.b2, settings.clip)
     self.start = state.create(stage.params, rule, settings.seed)
     self.plateau = optimizer.plateau()
     self.train_step = parallel.train(step.train_step(stage.forward, rule))

@@ -2,14 +2,35 @@
 
 import optax
 
+SCHEDULES = ("plateau", "linear")
+
+
+def schedule(kind: str, learning_rate: float, steps: int):
+  """The learning rate as a function of the update.
+
+  Args:
+    kind: "plateau" is constant (the rule below halves it), "linear" falls to
+      0 at the last of `steps`.
+    learning_rate: at the start.
+    steps: updates of the longest possible run.
+
+  Raises:
+    ValueError: an unknown kind.
+  """
+  if kind == "plateau":
+    return learning_rate
+  if kind == "linear":
+    return optax.linear_schedule(learning_rate, 0.0, steps)
+  raise ValueError(f"--schedule={kind}: wanted one of {', '.join(SCHEDULES)}.")
+
 
 def adam(
-  learning_rate: float, b2: float = 0.999, clip: float | None = None
+  learning_rate, b2: float = 0.999, clip: float | None = None
 ) -> optax.GradientTransformation:
   """PyTorch's Adam: b1 0.9, eps 1e-8, gradients clipped by norm if asked.
 
   Args:
-    learning_rate: in (0, 1).
+    learning_rate: a number, or what `schedule` returns.
     b2: decay of the second moment (the released code passes 0.9).
     clip: largest global norm of the gradient, or None.
   """
