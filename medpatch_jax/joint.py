@@ -20,6 +20,8 @@ class Joint(nn.Module):
   MedPatch has two, one for the high and one for the low clusters.
 
   Attributes:
+    modalities: M names; their order is that of the input of the fuser, since
+      a dict comes out of jit with its keys sorted.
     num_labels: C.
     width: E.
     fuser: concat (LayerNorm and Dense on everything), or over the M C pooled
@@ -29,6 +31,7 @@ class Joint(nn.Module):
     dtype: of the matrix products.
   """
 
+  modalities: tuple[str, ...]
   num_labels: int
   width: int = 512
   fuser: str = "concat"
@@ -37,7 +40,7 @@ class Joint(nn.Module):
 
   @nn.compact
   def __call__(self, pools, has, confidence):
-    """Predicts from the pools of all modalities, in the order of the dicts.
+    """Predicts from the pools of all modalities.
 
     Args:
       pools: {modality: f32[B C D]}.
@@ -52,10 +55,10 @@ class Joint(nn.Module):
       ValueError: an unknown fuser, or a width it cannot take.
     """
     projected = jnp.stack(
-      [self._project(m, pools[m], has[m]) for m in pools], axis=1
+      [self._project(m, pools[m], has[m]) for m in self.modalities], axis=1
     )
     x = einops.rearrange(projected, "B M C E -> B (M C) E")
-    order = jnp.concatenate([confidence[m] for m in pools], axis=1)
+    order = jnp.concatenate([confidence[m] for m in self.modalities], axis=1)
     x = self._fuse(x, order)
     logits = layers.Classifier(self.num_labels, self.dtype, name="classifier")(
       x

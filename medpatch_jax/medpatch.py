@@ -176,6 +176,7 @@ class MedPatch(nn.Module):
         for name in (cluster, f"has_{cluster}", f"mean_{cluster}")
       ]
       outputs[cluster], _ = Joint(
+        modalities=self.modalities,
         num_labels=self.num_labels,
         width=self.width,
         fuser=self.fuser,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from medpatch_jax.encode import cxr, ehr, notes, summary, tokens
+from tests.golden_file import jit
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -56,6 +57,16 @@ ENCODERS = {
 }
 
 
+def start(model, fields):
+  return jit(model.init)(KEY, fields, PRESENT)
+
+
+def encode(model, fields, params=None):
+  """The encoding by `params`, or by new ones."""
+  params = start(model, fields) if params is None else params
+  return jit(model.apply)(params, fields, PRESENT)[0]
+
+
 def noised(fields):
   """The same with other content wherever the mask or presence is False."""
   fields = {k: np.array(v) for k, v in fields.items()}
@@ -71,9 +82,9 @@ def noised(fields):
 @pytest.mark.parametrize("name", ENCODERS)
 def test_nothing_absent_is_read(name):
   model, fields = ENCODERS[name]
-  params = model.init(KEY, fields, PRESENT)
+  params = start(model, fields)
 
-  @jax.jit
+  @jit
   def run(params, fields):
     def loss(params):
       encoded, _ = model.apply(params, fields, PRESENT)
@@ -94,7 +105,7 @@ def test_nothing_absent_is_read(name):
 
 def test_lstm_summary_is_the_last_real_hour():
   model, fields = ENCODERS["lstm"]
-  encoded, _ = model.init_with_output(KEY, fields, PRESENT)[0]
+  encoded = encode(model, fields)
   np.testing.assert_array_equal(encoded.mask[:2], SERIES["mask"][:2])
   np.testing.assert_array_equal(encoded.summary[0], encoded.tokens[0, 3])
   np.testing.assert_array_equal(encoded.summary[1], encoded.tokens[1, 1])
@@ -103,24 +114,26 @@ def test_lstm_summary_is_the_last_real_hour():
 def test_padded_hours_count_as_released():
   model, fields = ENCODERS["lstm"]
   model = model.clone(released=("padding_tokens",))
-  encoded, _ = model.init_with_output(KEY, fields, PRESENT)[0]
+  encoded = encode(model, fields)
   # Up to the longest present stay, 4 hours, not to the array's 5.
   np.testing.assert_array_equal(encoded.mask.sum(axis=1), [4, 4, 0])
   assert not encoded.tokens[1, 2:].any()
   model = model.clone(released=("padding_tokens", "absent_tokens"))
-  encoded, _ = model.init_with_output(KEY, fields, PRESENT)[0]
+  encoded = encode(model, fields)
   np.testing.assert_array_equal(encoded.mask.sum(axis=1), [4, 4, 4])
 
 
 def test_ehr_transformer_class_token_first_and_kinds_of_token():
   model, fields = ENCODERS["transformer"]
-  (encoded, _), params = model.init_with_output(KEY, fields, PRESENT)
+  params = start(model, fields)
+  encoded = encode(model, fields, params)
   assert encoded.tokens.shape == (3, 6, 8)
   np.testing.assert_array_equal(encoded.mask.sum(axis=1), [5, 3, 0])
   np.testing.assert_array_equal(encoded.summary, encoded.tokens[:, 0])
   assert "positions" not in params["params"]
   over = model.clone(over="variables")
-  (encoded, _), params = over.init_with_output(KEY, fields, PRESENT)
+  params = start(over, fields)
+  encoded = encode(over, fields, params)
   assert encoded.tokens.shape == (3, 5, 8)
   assert params["params"]["positions"].shape == (5, 8)
   with pytest.raises(ValueError, match="over='days'"):
@@ -147,8 +160,8 @@ def test_film_is_scaled_as_its_weights_expect():
 def test_absent_film_is_encoded_as_zeros_as_released():
   model, fields = ENCODERS["vit"]
   model = model.clone(released=("absent_tokens",))
-  params = model.init(KEY, fields, PRESENT)
-  encoded, _ = model.apply(params, fields, PRESENT)
+  params = start(model, fields)
+  encoded = encode(model, fields, params)
   assert encoded.mask.all() and encoded.tokens[2].any()
   backbone = cxr.Backbone(patch=4, width=8, depth=1, heads=2, mlp=8)
   blank = backbone.apply(
@@ -174,12 +187,14 @@ def hidden(model, params, piece):
     vocab_size=12, positions=4, width=8, depth=1, heads=2, mlp=8
   )
   piece = np.asarray(piece)[None]
-  return bert.apply({"params": params["params"]["bert"]}, piece, piece > 0)[0]
+  params = {"params": params["params"]["bert"]}
+  return jit(bert.apply)(params, piece, piece > 0)[0]
 
 
 def test_windows_are_averaged_where_they_have_a_piece():
   model, fields = ENCODERS["notes"]
-  (encoded, _), params = model.init_with_output(KEY, fields, PRESENT)
+  params = start(model, fields)
+  encoded = encode(model, fields, params)
   first = hidden(model, params, NOTE["piece"][0, 0])
   second = hidden(model, params, NOTE["piece"][0, 1])
   want = (first[:3] + second[:3]) / 2
@@ -188,7 +203,7 @@ def test_windows_are_averaged_where_they_have_a_piece():
   np.testing.assert_array_equal(encoded.mask.sum(axis=1), [4, 3, 0])
   # The released code averages what is at padding, too.
   model = model.clone(released=("padding_tokens",))
-  encoded, _ = model.apply(params, fields, PRESENT)
+  encoded = encode(model, fields, params)
   want = (first + second) / 2
   np.testing.assert_allclose(encoded.tokens[0], want, atol=1e-6)
   np.testing.assert_array_equal(encoded.mask.sum(axis=1), [4, 4, 0])
@@ -197,7 +212,8 @@ def test_windows_are_averaged_where_they_have_a_piece():
 def test_absent_note_is_an_empty_string_as_released():
   model, fields = ENCODERS["notes"]
   model = model.clone(released=("absent_tokens",))
-  (encoded, _), params = model.init_with_output(KEY, fields, PRESENT)
+  params = start(model, fields)
+  encoded = encode(model, fields, params)
   want = hidden(model, params, [2, 3, 0, 0])
   np.testing.assert_array_equal(encoded.mask[2], [True, True, False, False])
   np.testing.assert_allclose(encoded.tokens[2, :2], want[:2], atol=1e-6)

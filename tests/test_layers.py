@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from medpatch_jax import layers, lstm
+from tests.golden_file import jit
 
 
 def sigmoid(x):
@@ -33,7 +34,7 @@ def test_lstm_equals_a_loop_and_skips_masked_steps():
   mask = np.array([[True] * 4, [True, False, True, False]])
   x[~mask] = np.nan
   model = layers.Lstm(5)
-  params = model.init(jax.random.key(0), x, mask)["params"]
+  params = jit(model.init)(jax.random.key(0), x, mask)["params"]
   params["bias_input"] = jnp.asarray(rng.normal(size=20), jnp.float32)
   states, last = model.apply({"params": params}, x, mask)
   params = jax.tree.map(np.asarray, params)
@@ -98,20 +99,21 @@ def test_attention_reads_unmasked_keys_only():
   x = jnp.asarray(rng.normal(size=(1, 4, 8)), jnp.float32)
   mask = jnp.array([[True, True, False, True]])
   model = layers.Block(heads=2, head_width=4, mlp=8)
-  params = model.init(jax.random.key(0), x, mask)
-  before = model.apply(params, x, mask)
-  after = model.apply(params, x.at[0, 2].set(1e3), mask)
+  params = jit(model.init)(jax.random.key(0), x, mask)
+  apply = jit(model.apply)
+  before = apply(params, x, mask)
+  after = apply(params, x.at[0, 2].set(1e3), mask)
   keep = np.array([0, 1, 3])
   np.testing.assert_array_equal(before[0, keep], after[0, keep])
   # A row without any key stays finite.
-  none = model.apply(params, x, jnp.zeros((1, 4), bool))
+  none = apply(params, x, jnp.zeros((1, 4), bool))
   assert np.isfinite(none).all()
 
 
 def test_dropout_only_in_training():
   x = jax.random.normal(jax.random.key(2), (2, 3, 8))
   model = layers.Transformer(depth=1, heads=2, head_width=4, mlp=8, dropout=0.5)
-  params = model.init(jax.random.key(0), x)
+  params = jit(model.init)(jax.random.key(0), x)
   key = {"dropout": jax.random.key(1)}
   still = model.apply(params, x)
   np.testing.assert_array_equal(still, model.apply(params, x, rngs=key))

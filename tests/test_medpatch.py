@@ -9,6 +9,7 @@ import pytest
 
 from medpatch_jax import calibrate, medpatch, schema
 from medpatch_jax.medpatch import MedPatch
+from tests.golden_file import jit
 
 KEY = jax.random.key(0)
 M = schema.MODALITIES
@@ -43,7 +44,7 @@ def pools(modalities, present=None, num_labels=C, seed=0):
 def test_heads_and_sources():
   batch = pools(M)
   model = MedPatch(M, C, E)
-  (outputs, out), params = model.init_with_output(KEY, batch)
+  (outputs, out), params = jit(model.init_with_output)(KEY, batch)
   assert model.sources == (*M, "missingness", "low", "high")
   heads = {*model.sources, "late", "combined", "reduced"}
   assert outputs.keys() == heads
@@ -88,7 +89,7 @@ def test_all_ablations_or_unknown_ones_are_refused():
   "modalities", [("ehr",), ("cxr",), ("rr", "dn"), M[1:]]
 )
 def test_any_subset_of_modalities_runs(modalities):
-  (outputs, _), _ = MedPatch(modalities, C, E).init_with_output(
+  (outputs, _), _ = jit(MedPatch(modalities, C, E).init_with_output)(
     KEY, pools(modalities)
   )
   assert np.isfinite(outputs["late"]).all()
@@ -97,7 +98,7 @@ def test_any_subset_of_modalities_runs(modalities):
 def test_late_skips_absent_modalities():
   present = np.array([[1, 0, 1, 0], [1, 1, 1, 1], [1, 0, 0, 1]], bool)
   batch = pools(M, present)
-  (_, out), params = MedPatch(M, C, E).init_with_output(KEY, batch)
+  (_, out), params = jit(MedPatch(M, C, E).init_with_output)(KEY, batch)
   weights = np.asarray(out["late_weights"])
   np.testing.assert_array_equal(weights[:, :4, 0] > 0, present)
   assert (weights[:, 4:] > 0).all()
@@ -178,7 +179,8 @@ def test_gradients_flow_to_features_and_not_to_confidences():
 
 def test_starts_from_stage_1():
   modalities = ("ehr", "rr")
-  params = MedPatch(modalities, C, E).init(KEY, pools(modalities))["params"]
+  model = MedPatch(modalities, C, E)
+  params = jit(model.init)(KEY, pools(modalities))["params"]
   rng = np.random.default_rng(1)
 
   def fill(tree):
