@@ -204,6 +204,7 @@ class Config:
   modalities: tuple[str, ...]
   settings: loop.Settings
   learning_rates: dict[str, float]
+  epochs: dict[str, int]
   batch_size: int
   calibration: str
   calibration_steps: int
@@ -255,7 +256,6 @@ def config(f, **override) -> Config:
     schedule=get("schedule") or sizes.schedule,
     b2=get("adam_b2"),
     clip=get("clip"),
-    epochs=get("epochs") or sizes.epochs,
     patience=get("patience") or sizes.patience,
     seed=get("seed"),
     save_minutes=get("save_minutes"),
@@ -274,6 +274,7 @@ def config(f, **override) -> Config:
       name: get("learning_rate") or rate
       for name, rate in sizes.learning_rate.items()
     },
+    epochs={name: get("epochs") or most for name, most in sizes.epochs.items()},
     batch_size=get("batch_size") or sizes.batch_size,
     calibration=get("calibration"),
     calibration_steps=get("calibration_steps"),

@@ -115,7 +115,7 @@ class Stages:
       validation=run.loader("validation", m, learn=False),
       score=lambda loss, outputs: (-loss, {}),
     )
-    return self._fit(stage, m, epochs=self.config.sizes.confidence_epochs)
+    return self._fit(stage, m, self.config.sizes.confidence_epochs)
 
   @functools.cache  # noqa: B019
   def temperature(self, m: str) -> calibrate.Temperature:
@@ -348,11 +348,11 @@ class Stages:
       seed=self.config.settings.seed if learn else None,
     )
 
-  def _fit(self, stage, rate: str, **changes) -> dict:
+  def _fit(self, stage, part: str, epochs: int | None = None) -> dict:
     settings = dataclasses.replace(
       self.config.settings,
-      learning_rate=self.config.learning_rates[rate],
-      **changes,
+      learning_rate=self.config.learning_rates[part],
+      epochs=epochs or self.config.epochs[part],
     )
     if not len(stage.train.rows):
       raise ValueError(

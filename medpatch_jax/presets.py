@@ -22,8 +22,9 @@ class Preset:
     learn_text: the text encoder itself learns in stage 1.
     augment: films are rotated, shifted and scaled in training.
     batch_size: rows of an update.
-    epochs, patience: of stages 1 and 3.
+    epochs: of each modality's stage 1 and of "fuse".
     confidence_epochs: of stage 2.
+    patience: epochs without a better validation score before stopping.
     schedule: of the learning rate, plateau (as published) or linear.
     learning_rate: Adam's, of each modality's stages 1 and 2 and of "fuse".
   """
@@ -39,9 +40,9 @@ class Preset:
   learn_text: bool
   augment: bool
   batch_size: int
-  epochs: int
-  patience: int
+  epochs: dict[str, int]
   confidence_epochs: int
+  patience: int
   schedule: str
   learning_rate: dict[str, float]
 
@@ -70,9 +71,9 @@ PRESETS = {
     learn_text=False,
     augment=True,
     batch_size=16,
-    epochs=100,
-    patience=15,
+    epochs=dict(ehr=100, cxr=100, rr=100, dn=100, fuse=100),
     confidence_epochs=100,
+    patience=15,
     schedule="plateau",
     learning_rate=dict(ehr=1e-3, cxr=1e-3, rr=1e-3, dn=1e-3, fuse=1e-3),
   ),
@@ -90,10 +91,10 @@ PRESETS = {
     learn_text=True,
     augment=False,
     batch_size=16,
-    epochs=8,
-    patience=8,
-    confidence_epochs=4,
+    epochs=dict(ehr=8, cxr=24, rr=6, dn=6, fuse=4),
+    confidence_epochs=3,
+    patience=24,
     schedule="linear",
-    learning_rate=dict(ehr=2e-3, cxr=2e-3, rr=1e-3, dn=1e-3, fuse=3e-5),
+    learning_rate=dict(ehr=2e-3, cxr=1e-3, rr=1e-3, dn=1e-3, fuse=3e-5),
   ),
 }
