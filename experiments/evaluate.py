@@ -82,11 +82,7 @@ def _bayes(run_, rows, present, truth) -> dict[str, np.ndarray]:
   def logits(keep):
     whole = np.zeros((len(rows), len(run_.data.modalities)), bool)
     whole[:, columns] = present & keep[None]
-    exact = bayes.logits(truth, run_.config.task, stays, whole)
-    # Equal posteriors are common, and average precision is lower where ties
-    # are not broken: no model would be held to the true bound.
-    jitter = np.random.default_rng(0).uniform(size=exact.shape)
-    return exact + 1e-6 * jitter
+    return bayes.break_ties(bayes.logits(truth, run_.config.task, stays, whole))
 
   alone = np.eye(len(modalities), dtype=bool)
   each = {m: logits(alone[i]) for i, m in enumerate(modalities)}
