@@ -57,9 +57,13 @@ def test_rows_of_like_length_share_a_batch():
 
 
 def test_augmentation_differs_by_epoch_and_not_by_batch_company():
-  draw = lambda row, rng: (row, rng.integers(1 << 30))
+  def draw(row, rng):
+    return row, rng.integers(1 << 30)
+
+  def flat(l, epoch):
+    return sorted(x for _, rows in l.epoch(epoch) for x in rows)
+
   one = _loader(fetch=draw, augment=True)
   few = _loader(fetch=draw, augment=True, batch_size=3)
-  flat = lambda l, e: sorted(x for _, rows in l.epoch(e) for x in rows)
   assert flat(one, 0) == flat(few, 0)
   assert flat(one, 0) != flat(one, 1)

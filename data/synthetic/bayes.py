@@ -157,8 +157,9 @@ def bound(truth_csv, task, stay_ids, present, label):
     truth_csv, task, stay_ids, present: of `logits`.
     label: f[N C] in {0, 1}.
   """
-  best = break_ties(logits(truth_csv, task, stay_ids, present))
-  auroc, auprc = metrics.scores(best, np.asarray(label))
+  best, label = logits(truth_csv, task, stay_ids, present), np.asarray(label)
+  auroc = metrics.auroc(best, label)
+  auprc = metrics.auprc(break_ties(best), label)
   mean = metrics.mean(auroc)[0], metrics.mean(auprc)[0]
   return Bound(auroc, auprc, *mean, stays=len(stay_ids))
 
