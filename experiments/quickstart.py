@@ -59,7 +59,7 @@ def _say(part: int, what: str, began: float) -> None:
 if __name__ == "__main__":
   experiment_flags.define()
   flags.DEFINE_integer(
-    "subjects", 2600, "Patients of the synthetic twin.", lower_bound=50
+    "subjects", 4000, "Patients of the synthetic twin.", lower_bound=50
   )
   flags.DEFINE_enum(
     "layout", "v2.2", ("v1.0", "v2.2", "v3.1"), "MIMIC-IV version imitated."

@@ -94,7 +94,15 @@ class Run:
     rows = self.rows(split, modality) if rows is None else rows
     lengths = self.data.lengths(split, modality)
     kind = schema.KINDS[modality]
-    augment = learn and kind == "image" and self.config.sizes.augment
+    sizes = self.config.sizes
+    augment = (
+      learn
+      and {
+        "series": sizes.hide > 0,
+        "image": sizes.augment,
+        "text": False,
+      }[kind]
+    )
     return loader.Loader(
       rows=rows,
       batch_size=self.config.batch_size,
@@ -137,7 +145,8 @@ class Run:
   def _fields(self, modality, record, rng):
     kind = schema.KINDS[modality]
     if kind == "series":
-      return examples.series(record, self.data.mean, self.data.std)
+      mean, std = self.data.mean, self.data.std
+      return examples.series(record, mean, std, rng, self.config.sizes.hide)
     if kind == "image":
       mirror = "mirror" in self.config.as_released
       return examples.image(record, self.shapes.image_size, rng, mirror)

@@ -21,6 +21,7 @@ class Preset:
     hour_buckets: lengths a series is padded to.
     learn_text: the text encoder itself learns in stage 1.
     augment: films are rotated, shifted and scaled in training.
+    hide: share of a series' columns hidden in training.
     batch_size: rows of an update.
     epochs: of each modality's stage 1 and of "fuse".
     confidence_epochs: of stage 2.
@@ -39,6 +40,7 @@ class Preset:
   hour_buckets: tuple[int, ...]
   learn_text: bool
   augment: bool
+  hide: float
   batch_size: int
   epochs: dict[str, int]
   confidence_epochs: int
@@ -70,6 +72,7 @@ PRESETS = {
     hour_buckets=(48, 64, 96, 128, 192, 256, 384, 512, 768, 1024),
     learn_text=False,
     augment=True,
+    hide=0.0,
     batch_size=16,
     epochs=dict(ehr=100, cxr=100, rr=100, dn=100, fuse=100),
     confidence_epochs=100,
@@ -83,18 +86,19 @@ PRESETS = {
     width=64,
     image_size=64,
     cxr=dict(patch=8, width=64, depth=1, heads=2, mlp=128),
-    text=dict(width=64, depth=1, heads=2, mlp=64),
+    text=dict(width=64, depth=0, heads=2, mlp=64),
     window=128,
     max_windows=4,
     vocab_size=2_000,
     hour_buckets=(48, 128, 512),
     learn_text=True,
     augment=False,
+    hide=0.2,
     batch_size=16,
-    epochs=dict(ehr=8, cxr=24, rr=6, dn=6, fuse=4),
+    epochs=dict(ehr=10, cxr=24, rr=14, dn=14, fuse=4),
     confidence_epochs=3,
     patience=24,
     schedule="linear",
-    learning_rate=dict(ehr=2e-3, cxr=1e-3, rr=1e-3, dn=1e-3, fuse=3e-5),
+    learning_rate=dict(ehr=2e-3, cxr=1e-3, rr=1e-3, dn=1e-3, fuse=1e-5),
   ),
 }

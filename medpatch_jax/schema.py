@@ -13,53 +13,57 @@ import jax
 MODALITIES = ("ehr", "cxr", "rr", "dn")
 KINDS = {"ehr": "series", "cxr": "image", "rr": "text", "dn": "text"}
 TITLES = {
-    "ehr": "EHR (hourly vitals and labs)",
-    "cxr": "CXR (chest X-ray)",
-    "rr": "RR (radiology reports)",
-    "dn": "DN (discharge note)",
+  "ehr": "EHR (hourly vitals and labs)",
+  "cxr": "CXR (chest X-ray)",
+  "rr": "RR (radiology reports)",
+  "dn": "DN (discharge note)",
 }
 
 # Behaviours of the released code that contradict the paper; each can be
 # restored alone (docs/deviations.md).
 RELEASED = (
-    "image_norm",
-    "mirror",
-    "padding_tokens",
-    "absent_tokens",
-    "ehr_uncalibrated",
-    "entropy_direction",
-    "late_norm",
-    "presence_order",
+  "image_norm",
+  "mirror",
+  "padding_tokens",
+  "absent_tokens",
+  "ehr_uncalibrated",
+  "entropy_direction",
+  "late_norm",
+  "presence_order",
 )
 
 # HCUP CCS single-level number, kind (acute, mixed, chronic) and name, in the
 # order of the field's phenotyping benchmark.
 PHENOTYPES = (
-    (157, "acute", "Acute and unspecified renal failure"),
-    (109, "acute", "Acute cerebrovascular disease"),
-    (100, "acute", "Acute myocardial infarction"),
-    (106, "mixed", "Cardiac dysrhythmias"),
-    (158, "chronic", "Chronic kidney disease"),
-    (127, "chronic", "Chronic obstructive pulmonary disease and bronchiectasis"),
-    (238, "acute", "Complications of surgical procedures or medical care"),
-    (105, "mixed", "Conduction disorders"),
-    (108, "mixed", "Congestive heart failure; nonhypertensive"),
-    (101, "chronic", "Coronary atherosclerosis and other heart disease"),
-    (50, "mixed", "Diabetes mellitus with complications"),
-    (49, "chronic", "Diabetes mellitus without complication"),
-    (53, "chronic", "Disorders of lipid metabolism"),
-    (98, "chronic", "Essential hypertension"),
-    (55, "acute", "Fluid and electrolyte disorders"),
-    (153, "acute", "Gastrointestinal hemorrhage"),
-    (99, "chronic", "Hypertension with complications and secondary hypertension"),
-    (151, "mixed", "Other liver diseases"),
-    (133, "acute", "Other lower respiratory disease"),
-    (134, "acute", "Other upper respiratory disease"),
-    (130, "acute", "Pleurisy; pneumothorax; pulmonary collapse"),
-    (122, "acute", "Pneumonia (except that caused by tuberculosis or sexually transmitted disease)"),
-    (131, "acute", "Respiratory failure; insufficiency; arrest (adult)"),
-    (2, "acute", "Septicemia (except in labor)"),
-    (249, "acute", "Shock"),
+  (157, "acute", "Acute and unspecified renal failure"),
+  (109, "acute", "Acute cerebrovascular disease"),
+  (100, "acute", "Acute myocardial infarction"),
+  (106, "mixed", "Cardiac dysrhythmias"),
+  (158, "chronic", "Chronic kidney disease"),
+  (127, "chronic", "Chronic obstructive pulmonary disease and bronchiectasis"),
+  (238, "acute", "Complications of surgical procedures or medical care"),
+  (105, "mixed", "Conduction disorders"),
+  (108, "mixed", "Congestive heart failure; nonhypertensive"),
+  (101, "chronic", "Coronary atherosclerosis and other heart disease"),
+  (50, "mixed", "Diabetes mellitus with complications"),
+  (49, "chronic", "Diabetes mellitus without complication"),
+  (53, "chronic", "Disorders of lipid metabolism"),
+  (98, "chronic", "Essential hypertension"),
+  (55, "acute", "Fluid and electrolyte disorders"),
+  (153, "acute", "Gastrointestinal hemorrhage"),
+  (99, "chronic", "Hypertension with complications and secondary hypertension"),
+  (151, "mixed", "Other liver diseases"),
+  (133, "acute", "Other lower respiratory disease"),
+  (134, "acute", "Other upper respiratory disease"),
+  (130, "acute", "Pleurisy; pneumothorax; pulmonary collapse"),
+  (
+    122,
+    "acute",
+    "Pneumonia (except that caused by tuberculosis or sexually transmitted disease)",
+  ),
+  (131, "acute", "Respiratory failure; insufficiency; arrest (adult)"),
+  (2, "acute", "Septicemia (except in labor)"),
+  (249, "acute", "Shock"),
 )
 
 
@@ -73,14 +77,14 @@ class Task:
 
 
 TASKS = {
-    # The discharge note is written after the outcome, so mortality never
-    # sees it.
-    "in_hospital_mortality": Task(
-        "in_hospital_mortality", ("In-hospital death",), MODALITIES[:3]
-    ),
-    "phenotyping": Task(
-        "phenotyping", tuple(name for _, _, name in PHENOTYPES), MODALITIES
-    ),
+  # The discharge note is written after the outcome, so mortality never
+  # sees it.
+  "in_hospital_mortality": Task(
+    "in_hospital_mortality", ("In-hospital death",), MODALITIES[:3]
+  ),
+  "phenotyping": Task(
+    "phenotyping", tuple(name for _, _, name in PHENOTYPES), MODALITIES
+  ),
 }
 
 

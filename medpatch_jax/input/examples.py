@@ -44,9 +44,16 @@ def bucket(n: int, sizes) -> int:
   return size
 
 
-def series(record, mean, std) -> dict[str, np.ndarray]:
-  """`ehr` f32[T F] as stored -> z-scored x f32[T F]."""
-  return {"x": (record["ehr"] - mean[None]) / std[None]}
+def series(record, mean, std, rng=None, hide=0.0) -> dict[str, np.ndarray]:
+  """`ehr` f32[T F] as stored -> z-scored x f32[T F].
+
+  With `rng`, each column is set to 0 for the whole stay with probability
+  `hide`.
+  """
+  x = (record["ehr"] - mean[None]) / std[None]
+  if rng is not None:
+    x = np.where(rng.random(x.shape[1]) < hide, np.float32(0.0), x)
+  return {"x": x}
 
 
 def image(
