@@ -7,8 +7,6 @@ second call prints what the first one found. With the synthetic twin's truth
 file the Bayes-optimal prediction stands beside each number.
 """
 
-import pathlib
-
 import numpy as np
 from absl import flags
 
@@ -22,7 +20,7 @@ from medpatch_jax.train.log import logger
 
 
 def evaluate(stages: Stages, truth=None) -> str:
-  """Scores the test split and returns the printed table.
+  """Scores the test split, or reads back what was found, as a table.
 
   Args:
     stages: a run whose stages are complete.
@@ -32,6 +30,10 @@ def evaluate(stages: Stages, truth=None) -> str:
     ValueError: the test split is empty.
   """
   run_, config = stages.run, stages.config
+  done = config.workdir / "results.txt"
+  if done.exists():
+    logger.info("%s: the test split was scored before", done)
+    return done.read_text("utf-8")
   rows = run_.rows("test")
   if not len(rows):
     raise ValueError(f"{run_.data.path}: the test split holds no stay.")
@@ -52,9 +54,9 @@ def evaluate(stages: Stages, truth=None) -> str:
     chosen=choose(stages),
     bayes=_bayes(run_, rows, present, truth) if truth else None,
   )
-  text = table.text(result)
+  text = table.text(result) + "\n"
   checkpoint.write_json(config.workdir / "results.json", result)
-  (config.workdir / "results.txt").write_text(text + "\n", "utf-8")
+  checkpoint.write_text(done, text)
   return text
 
 
@@ -91,13 +93,7 @@ def _bayes(run_, rows, present, truth) -> dict[str, np.ndarray]:
 
 def main(argv) -> None:
   del argv
-  workdir = flags.FLAGS.workdir
-  config = experiment_flags.load(workdir)
-  done = pathlib.Path(workdir) / "results.txt"
-  if done.exists():
-    logger.info("%s: the test split was scored before", done)
-    print(done.read_text("utf-8"))
-    return
+  config = experiment_flags.load(flags.FLAGS.workdir)
   stages = Stages(Run(config))
   stages.check_complete()
   print(evaluate(stages, flags.FLAGS.truth))

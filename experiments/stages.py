@@ -16,7 +16,7 @@ import numpy as np
 from experiments import flags, models
 from experiments.run import Run
 from medpatch_jax import calibrate, medpatch, schema
-from medpatch_jax.evaluate import metrics
+from medpatch_jax.evaluate import metrics, report
 from medpatch_jax.input import loader
 from medpatch_jax.train import checkpoint, freeze, loop, losses, store
 from medpatch_jax.train import step as steps
@@ -57,7 +57,20 @@ class Stages:
         )
 
   def until(self, last: str) -> None:
-    """Runs the stages up to and with `last`, each for every modality."""
+    """Runs the stages up to and with `last`, each for every modality.
+
+    Raises:
+      ValueError: a modality is absent from the whole train split.
+    """
+    absent = [
+      m for m in self.config.modalities if not len(self.run.rows("train", m))
+    ]
+    if absent:
+      raise ValueError(
+        f"{self.run.data.path}: no stay of the train split has"
+        f" {', '.join(absent)}; leave it out with --modalities, or build with"
+        " its source."
+      )
     for m in self.config.modalities:
       self.encoder(m)
       if last in ("confidence", "calibrate", "fuse"):
@@ -126,7 +139,7 @@ class Stages:
     key = {"given": config.given, "params": store.digest(params)}
     if (found := store.read(folder, key)) is None:
       logits, mask, label = self._token_logits(m, "validation", params)
-      temperature, report = calibrate.fit(
+      temperature, fitted = calibrate.fit(
         logits,
         mask,
         label,
@@ -138,17 +151,17 @@ class Stages:
       logger.info(
         "calibrate/%s: epoch %d of %d, calibration error %.4f -> %.4f",
         m,
-        report["epoch"],
-        report["epochs"],
-        report["before"].mean(),
-        report["after"].mean(),
+        fitted["epoch"],
+        fitted["epochs"],
+        fitted["before"].mean(),
+        fitted["after"].mean(),
       )
       writer = store.Writer(folder)
       found = {
         "position": np.asarray(temperature.position),
         "label": np.asarray(temperature.label),
-        "ece_before": report["before"],
-        "ece_after": report["after"],
+        "ece_before": fitted["before"],
+        "ece_after": fitted["after"],
       }
       for name, value in found.items():
         writer.allocate(name, value.shape, value.dtype)[...] = value
@@ -220,7 +233,8 @@ class Stages:
 
     rows = run.pooled_rows(split, m)
     batches = run.loader(split, m, learn=False, rows=rows)
-    logger.info("pools/%s: %d stays of %s", m, len(batches.rows), split)
+    stays = report.count(len(batches.rows))
+    logger.info("pools/%s: %s stays of %s", m, stays, split)
     writer = store.Writer(folder)
     if len(batches.rows):
       loop.evaluate(
@@ -235,9 +249,9 @@ class Stages:
     writer.allocate("cut", (1,), np.int64)[0] = cut
     if cut:
       logger.info(
-        "pools/%s: %d texts of %s longer than %d windows, the rest unread",
+        "pools/%s: %s texts of %s longer than %d windows, the rest unread",
         m,
-        cut,
+        report.count(cut),
         split,
         run.shapes.max_windows,
       )
@@ -354,12 +368,6 @@ class Stages:
       learning_rate=self.config.learning_rates[part],
       epochs=epochs or self.config.epochs[part],
     )
-    if not len(stage.train.rows):
-      raise ValueError(
-        f"{self.run.data.path}: no stay of the train split can train"
-        f" {stage.name}; leave the modality out with --modalities, or build"
-        " from more data."
-      )
     stage = dataclasses.replace(stage, config=self.config.given)
     best, _ = loop.fit(
       stage, settings, self.workdir / stage.name, self.run.parallel

@@ -80,8 +80,8 @@ def build(
   return {
     "title": title,
     "split": split,
-    "stays": _count(len(label)),
-    "patients": _count(len(np.unique(subject))),
+    "stays": count(len(label)),
+    "patients": count(len(np.unique(subject))),
     "labels": list(label_names),
     "modalities": list(modalities),
     "resamples": resamples,
@@ -97,7 +97,7 @@ def build(
       if name in logits
     ],
     "per_label": [
-      {"label": name, "positives": _count(int(positives))}
+      {"label": name, "positives": count(int(positives))}
       for name, positives in zip(label_names, np.sum(label == 1, axis=0))
     ],
     "patterns": [
@@ -178,7 +178,7 @@ class _Cells:
     stays = int(rows.sum())
     if stays < SMALLEST_CELL:
       nothing = {"auroc": None, "auprc": None, "undefined": None}
-      return {"stays": _count(stays), **nothing, "per_label": None}
+      return {"stays": count(stays), **nothing, "per_label": None}
     points, under = self._resampled(logits, rows)
     mean = under.mean()
     columns = {
@@ -238,7 +238,7 @@ def _check(logits, label, present, subject, label_names, modalities):
       raise ValueError(f"{name} is {got}; labels {(rows, labels)} want {want}.")
 
 
-def _count(stays: int) -> int | str:
+def count(stays: int) -> int | str:
   """A count as it may be shown: 0 and 11 or more, else hidden."""
   return HIDDEN if 0 < stays < SMALLEST_CELL else stays
 

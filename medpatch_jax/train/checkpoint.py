@@ -104,13 +104,18 @@ class Checkpoints:
       manager.close()
 
 
-def write_json(path, value) -> None:
-  """Writes JSON whole or not at all."""
+def write_text(path, text: str) -> None:
+  """Writes a file whole or not at all."""
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   partial = path.with_name(path.name + ".partial")
-  partial.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+  partial.write_text(text, "utf-8")
   partial.rename(path)
+
+
+def write_json(path, value) -> None:
+  """Writes JSON whole or not at all."""
+  write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
 def difference(old: dict, new: dict, prefix: str = "") -> list[str]:
