@@ -272,7 +272,7 @@ def config(f, **override) -> Config:
     settings=settings,
     learning_rates={
       name: get("learning_rate") or rate
-      for name, rate in sizes.learning_rate.items()
+      for name, rate in _rates(sizes, get("task")).items()
     },
     epochs={name: get("epochs") or most for name, most in sizes.epochs.items()},
     batch_size=get("batch_size") or sizes.batch_size,
@@ -324,6 +324,15 @@ def _among(names, valid, flag) -> tuple[str, ...]:
       f" of {', '.join(valid)}."
     )
   return tuple(name for name in valid if name in names)
+
+
+def _rates(sizes, task: str) -> dict[str, float]:
+  """The preset's learning rates, "fuse" that of the task."""
+  rates = dict(sizes.learning_rate)
+  one_label = rates.pop("fuse_one_label")
+  if len(schema.TASKS[task].labels) == 1:
+    rates["fuse"] = one_label
+  return rates
 
 
 def _modalities(names, task: str) -> tuple[str, ...]:

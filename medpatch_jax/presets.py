@@ -27,7 +27,8 @@ class Preset:
     confidence_epochs: of stage 2.
     patience: epochs without a better validation score before stopping.
     schedule: of the learning rate, plateau (as published) or linear.
-    learning_rate: Adam's, of each modality's stages 1 and 2 and of "fuse".
+    learning_rate: Adam's, of each modality's stages 1 and 2, of "fuse", and of
+      "fuse_one_label", stage 3 of a task with a single label.
   """
 
   width: int
@@ -78,7 +79,9 @@ PRESETS = {
     confidence_epochs=100,
     patience=15,
     schedule="plateau",
-    learning_rate=dict(ehr=1e-3, cxr=1e-3, rr=1e-3, dn=1e-3, fuse=1e-3),
+    learning_rate=dict(
+      ehr=1e-3, cxr=1e-3, rr=1e-3, dn=1e-3, fuse=1e-3, fuse_one_label=1e-3
+    ),
   ),
   # Trains in minutes on two cores from random weights. No augmentation:
   # the synthetic twin's films are all taken from the same place.
@@ -99,6 +102,8 @@ PRESETS = {
     confidence_epochs=3,
     patience=24,
     schedule="linear",
-    learning_rate=dict(ehr=2e-3, cxr=1e-3, rr=1e-3, dn=1e-3, fuse=1e-5),
+    learning_rate=dict(
+      ehr=2e-3, cxr=1e-3, rr=1e-3, dn=1e-3, fuse=1e-5, fuse_one_label=1e-3
+    ),
   ),
 }
