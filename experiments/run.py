@@ -60,7 +60,7 @@ class Run:
     With --pairs=paired, train and validation keep only stays with every
     modality.
     """
-    present = self.data.present(split, self.config.modalities)
+    present = self.present(split)
     keep = present.any(axis=1)
     if modality:
       keep = present[:, self.config.modalities.index(modality)]

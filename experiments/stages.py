@@ -201,8 +201,9 @@ class Stages:
     """All that stage 3 needs of one modality, computed once per stay.
 
     Returns:
-      The fields of `schema.Pool` and `logits` of stage 1, and `cut` i64[1],
-      the number of texts cut at the most windows kept. Rows in the order of `run.pooled_rows(split, m)`, memory-mapped from the workdir.
+      The fields of `schema.Pool` and `logits` of stage 1, rows in the order
+      of `run.pooled_rows(split, m)`, and `cut` i64[1], the number of texts
+      cut at the most windows kept; memory-mapped from the workdir.
     """
     run, config = self.run, self.config
     folder = self.workdir / "pools" / f"{m}-{split}"
@@ -258,6 +259,7 @@ class Stages:
     writer.finish(key)
     return store.read(folder, key)
 
+  @functools.cache  # noqa: B019
   def fuse(self) -> dict:
     """Stage 3: everything after the pools; best of the heads on validation."""
     run, model = self.run, models.medpatch(self.run)

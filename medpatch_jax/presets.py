@@ -83,8 +83,13 @@ PRESETS = {
       ehr=1e-3, cxr=1e-3, rr=1e-3, dn=1e-3, fuse=1e-3, fuse_one_label=1e-3
     ),
   ),
-  # Trains in minutes on two cores from random weights. No augmentation:
-  # the synthetic twin's films are all taken from the same place.
+  # Trains in minutes on two cores from random weights: a rate that falls to 0
+  # gets further in few epochs. Text has embeddings and no attention: without
+  # pretraining a block only adds noise to so few notes (validation AUROC of
+  # reports 0.775 with one, 0.794 without, twin of 2,600 subjects). Stage 3
+  # starts from encoders that know their training stays too well, so with 25
+  # labels it may only move gently (rates chosen on validation, seed 0). No
+  # augmentation: the twin's films are all taken from the same place.
   "tiny": Preset(
     width=64,
     image_size=64,
