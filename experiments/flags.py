@@ -15,6 +15,7 @@ from medpatch_jax.train.log import logger
 
 STAGES = ("unimodal", "confidence", "calibrate", "fuse")
 CALIBRATIONS = ("none", "scalar", "label", "position")
+EHR = ("lstm", "transformer")
 FUSERS = ("concat", "lstm", "transformer")
 HEADS = ("late", "combined", "reduced")
 LOSS_WEIGHTS = ("learned", "uniform", "uncertainty")
@@ -46,9 +47,38 @@ NAMES = (
   "as_released",
   "bert",
   "vit",
+  "ehr",
+  "augment",
+  "finetune_encoders",
+  "authors",
 )
 # Flags that do not, with the value an evaluation takes.
 SAFE = {"save_minutes": 1.0, "parallel": "pmap"}
+# Of the first kind: what an encoder and its token confidence depend on,
+TRAINING = (
+  "data_dir",
+  "task",
+  "preset",
+  "pairs",
+  "seed",
+  "batch_size",
+  "learning_rate",
+  "schedule",
+  "adam_b2",
+  "clip",
+  "epochs",
+  "patience",
+  "authors",
+)
+# and for each kind of encoder beside, flags and released behaviours,
+OF_KIND = {
+  "series": (("ehr",), ("padding_tokens",)),
+  "image": (("vit", "augment"), ("image_norm", "mirror")),
+  "text": (("bert",), ("padding_tokens",)),
+}
+# then what temperatures and pools depend on.
+CALIBRATION = ("calibration", "calibration_steps")
+POOLING = ("absent_tokens", "ehr_uncalibrated", "entropy_direction")
 
 
 def define() -> None:
@@ -72,7 +102,8 @@ def define() -> None:
   flags.DEFINE_list(
     "modalities",
     None,
-    "Subset of ehr,cxr,rr,dn to learn from; all of the task by default.",
+    "Subset of ehr,cxr,rr,dn to learn from; all of the task by default. The"
+    " order matters to presence_order only.",
   )
   flags.DEFINE_integer(
     "seed", 0, "Of initialisation, order and dropout.", lower_bound=0
@@ -81,7 +112,7 @@ def define() -> None:
     "batch_size", None, "Rows of an update over all devices.", lower_bound=1
   )
   flags.DEFINE_float(
-    "learning_rate", None, "Adam's, in every stage.", lower_bound=0.0
+    "learning_rate", None, "Adam's, in every stage; by preset."
   )
   flags.DEFINE_enum(
     "schedule",
@@ -92,11 +123,9 @@ def define() -> None:
   flags.DEFINE_float(
     "adam_b2", 0.999, "Adam's second decay; released 0.9.", 0.0, 1.0
   )
-  flags.DEFINE_float(
-    "clip", None, "Largest global gradient norm.", lower_bound=0.0
-  )
+  flags.DEFINE_float("clip", None, "Largest global gradient norm, above 0.")
   flags.DEFINE_integer(
-    "epochs", None, "Most epochs of stages 1 to 3.", lower_bound=1
+    "epochs", None, "Most epochs of stages 1 to 3; by preset.", lower_bound=0
   )
   flags.DEFINE_integer(
     "patience",
@@ -165,6 +194,31 @@ def define() -> None:
     "Hugging Face folder of a pretrained BERT-type encoder for the notes.",
   )
   flags.DEFINE_string("vit", None, "timm checkpoint of ViT-S/16 for the films.")
+  flags.DEFINE_enum("ehr", "lstm", EHR, "Encoder of the hourly series.")
+  flags.DEFINE_bool(
+    "augment",
+    None,
+    "Films are rotated, shifted and scaled in training; by preset.",
+  )
+  flags.DEFINE_bool(
+    "finetune_encoders",
+    False,
+    "Stage 3 trains a copy of the encoders for features; confidences still"
+    " come from the frozen ones.",
+  )
+  flags.DEFINE_string(
+    "authors",
+    None,
+    "Checkpoint (.pth.tar) of the authors' code to go on from: its encoders,"
+    " confidence heads and temperatures are taken as they are, stage 3 starts"
+    " from its parameters (--epochs=0 takes these as they are, too).",
+  )
+  flags.DEFINE_string(
+    "share",
+    None,
+    "Folder of encoders, temperatures and pools that runs share; what another"
+    " run left there is read back, where everything it depends on is equal.",
+  )
 
 
 def run(main) -> None:
@@ -202,6 +256,7 @@ class Config:
   preset: str
   sizes: presets.Preset
   modalities: tuple[str, ...]
+  flag_order: tuple[str, ...]
   settings: loop.Settings
   learning_rates: dict[str, float]
   epochs: dict[str, int]
@@ -219,7 +274,35 @@ class Config:
   parallel: str
   bert: str | None
   vit: str | None
+  ehr: str
+  augment: bool
+  finetune_encoders: bool
+  authors: str | None
+  share: pathlib.Path | None
   given: dict
+
+  def key(self, stage: str, m: str) -> dict:
+    """Everything that a stage's result for one modality depends on.
+
+    But for what is computed before it. A store or checkpoint of another key
+    is never taken for this one.
+
+    Args:
+      stage: unimodal, confidence, calibrate or pools.
+      m: modality.
+    """
+    names, behaviours = OF_KIND[schema.KINDS[m]]
+    names = (*TRAINING, *names)
+    own = {"stage": stage, "modality": m}
+    if self.pairs == "paired":
+      own["modalities"] = self.modalities
+    if stage in ("calibrate", "pools"):
+      names += CALIBRATION
+    if stage == "pools":
+      behaviours += POOLING
+      own |= {"confidence": self.confidence, "threshold": self.thresholds[m]}
+    own["as_released"] = [n for n in self.as_released if n in behaviours]
+    return own | {name: self.given[name] for name in names}
 
 
 def config(f, **override) -> Config:
@@ -242,6 +325,10 @@ def config(f, **override) -> Config:
       raise ValueError(f"--{name} is missing: pass a folder.")
   given = {name: get(name) for name in NAMES}
   given["data_dir"] = str(pathlib.Path(given["data_dir"]).absolute())
+  given["as_released"] = released(get("as_released"))
+  for name in ("learning_rate", "clip"):
+    if given[name] is not None and not given[name] > 0:
+      raise ValueError(f"--{name}={given[name]}: wanted a number above 0.")
   sizes = presets.PRESETS[get("preset")]
   modalities = _modalities(get("modalities"), get("task"))
   without = _among(get("without"), WITHOUT, "without")
@@ -260,8 +347,7 @@ def config(f, **override) -> Config:
     seed=get("seed"),
     save_minutes=get("save_minutes"),
   )
-  if set(without) >= {"unimodal", "missingness", "joint"}:
-    raise ValueError("--without leaves no prediction: leave one module in.")
+  _together(get, without, modalities)
   return Config(
     data_dir=str(get("data_dir")),
     task=get("task"),
@@ -269,12 +355,16 @@ def config(f, **override) -> Config:
     preset=get("preset"),
     sizes=sizes,
     modalities=modalities,
+    flag_order=tuple(get("modalities") or modalities),
     settings=settings,
     learning_rates={
       name: get("learning_rate") or rate
       for name, rate in _rates(sizes, get("task")).items()
     },
-    epochs={name: get("epochs") or most for name, most in sizes.epochs.items()},
+    epochs={
+      name: most if get("epochs") is None else get("epochs")
+      for name, most in sizes.epochs.items()
+    },
     batch_size=get("batch_size") or sizes.batch_size,
     calibration=get("calibration"),
     calibration_steps=get("calibration_steps"),
@@ -285,19 +375,28 @@ def config(f, **override) -> Config:
     loss_weights=get("loss_weights"),
     head=get("head"),
     pairs=get("pairs"),
-    as_released=released(get("as_released")),
+    as_released=given["as_released"],
     parallel=get("parallel"),
     bert=get("bert"),
     vit=get("vit"),
+    ehr=get("ehr"),
+    augment=sizes.augment if get("augment") is None else get("augment"),
+    finetune_encoders=get("finetune_encoders"),
+    authors=get("authors"),
+    share=pathlib.Path(get("share")) if get("share") else None,
     given=given,
   )
 
 
-def load(workdir) -> Config:
+def load(workdir, share=None) -> Config:
   """The configuration of a run that was trained in `workdir`.
 
+  Args:
+    workdir: its folder.
+    share: the folder it shared encoders in, if it did.
+
   Raises:
-    ValueError: nothing was trained there.
+    ValueError: nothing was trained there, or by another version.
   """
   path = pathlib.Path(workdir or ".") / "config.json"
   if not workdir or not path.exists():
@@ -306,7 +405,13 @@ def load(workdir) -> Config:
       " train first with python -m experiments.train."
     )
   given = json.loads(path.read_text("utf-8"))
-  return config(None, **SAFE, **given, workdir=workdir)
+  if set(given) != set(NAMES):
+    odd = ", ".join(sorted(set(given) ^ set(NAMES)))
+    raise ValueError(
+      f"{path}: written by another version of this code (it and ours differ in"
+      f" {odd}); evaluate with that version, or train again."
+    )
+  return config(None, **SAFE, **given, workdir=workdir, share=share)
 
 
 def released(names) -> tuple[str, ...]:
@@ -324,6 +429,31 @@ def _among(names, valid, flag) -> tuple[str, ...]:
       f" of {', '.join(valid)}."
     )
   return tuple(name for name in valid if name in names)
+
+
+def _together(get, without, modalities) -> None:
+  """Refuses flags that contradict each other."""
+  if set(without) == set(WITHOUT):
+    raise ValueError("--without leaves no prediction: leave one module in.")
+  if "joint" in without and get("head") not in ("validation", "late"):
+    raise ValueError(
+      f"--head={get('head')} averages the joint module's predictions, which"
+      " --without=joint leaves out: pass --head=late."
+    )
+  if not get("authors"):
+    return
+  if "dn" in modalities or "rr" in modalities:
+    if not get("bert"):
+      raise ValueError(
+        "--authors holds no vocabulary: pass --bert=DIR, the folder of the"
+        " text encoder it was made with."
+      )
+  for name, wanted in (("ehr", "lstm"), ("calibration", "position")):
+    if get(name) != wanted:
+      raise ValueError(
+        f"--{name}={get(name)}: --authors brings its own, {wanted}; leave"
+        f" --{name} out."
+      )
 
 
 def _rates(sizes, task: str) -> dict[str, float]:

@@ -1,30 +1,32 @@
 """Configuration -> modules and their initial parameters."""
 
-import functools
-
 import jax
 import numpy as np
 
-from experiments.run import Run
-from medpatch_jax import schema
+from experiments.run import Run, once
+from medpatch_jax import calibrate, schema
 from medpatch_jax.confidence import Confidence
 from medpatch_jax.encode import cxr, ehr, notes
-from medpatch_jax.export import pretrained
+from medpatch_jax.export import authors, pretrained, released
 from medpatch_jax.medpatch import MedPatch, init_from_stage1
 from medpatch_jax.unimodal import Unimodal
 
 
 def encoder(run: Run, m: str):
   """The encoder of one modality at the preset's size."""
-  sizes, released = run.config.sizes, run.config.as_released
+  sizes, behaviours = run.config.sizes, run.config.as_released
   kind = schema.KINDS[m]
   if kind == "series":
-    return ehr.LSTM(width=sizes.width, released=released)
+    if run.config.ehr == "transformer":
+      return ehr.Transformer(
+        width=sizes.width, released=behaviours, **sizes.ehr
+      )
+    return ehr.LSTM(width=sizes.width, released=behaviours)
   if kind == "image":
     return cxr.ViT(
       image_size=sizes.image_size,
       joint_width=sizes.width,
-      released=released,
+      released=behaviours,
       **sizes.cxr,
     )
   tokeniser = run.tokeniser
@@ -33,12 +35,12 @@ def encoder(run: Run, m: str):
     pad=tokeniser.pad,
     cls=tokeniser.cls,
     sep=tokeniser.sep,
-    released=released,
+    released=behaviours,
     **text_sizes(run),
   )
 
 
-@functools.cache
+@once
 def text_sizes(run: Run) -> dict[str, int]:
   """Sizes of the text encoder: those of --bert, else the preset's.
 
@@ -83,7 +85,7 @@ def medpatch(run: Run) -> MedPatch:
     fuser=config.fuser,
     without=config.without,
     released=config.as_released,
-    flag_order=config.modalities,
+    flag_order=config.flag_order,
   )
 
 
@@ -99,6 +101,63 @@ def start(run: Run, m: str) -> dict:
     like = encoder_params["backbone"]
     encoder_params["backbone"] = pretrained.vit(config.vit, like)
   return params
+
+
+@once
+def authors_tree(run: Run) -> dict:
+  """What --authors holds, as export/released.py lays it out.
+
+  Raises:
+    ValueError: a model of another kind, size or task.
+  """
+  return authors.read(run.config.authors, form(run), run.config.sizes.width)
+
+
+def form(run: Run) -> released.Form:
+  """What the authors' names of this run's parameters depend on."""
+  config = run.config
+  return released.Form(
+    config.modalities,
+    len(run.labels),
+    fuser=config.fuser,
+    without=config.without,
+    flag=config.flag_order,
+  )
+
+
+def authors_unimodal(run: Run, m: str) -> dict:
+  """Parameters of `unimodal` from --authors, where late's classifiers are."""
+  like = _init(unimodal(run, m), example(run, m), run)
+  tree = authors_tree(run)
+  classifier = tree["medpatch"].get(f"classifier_{m}", like["classifier"])
+  found = {"encoder": tree["encoder"][m], "classifier": classifier}
+  return _like(run, like, found, f"encoder {m}")
+
+
+def authors_temperature(run: Run, m: str) -> calibrate.Temperature:
+  """Temperatures from --authors; positions past their table are divided by 1."""
+  table = np.asarray(authors_tree(run)["temperature"][m], np.float32)
+  return calibrate.Temperature(table, np.ones(table.shape[1], np.float32))
+
+
+def _like(run: Run, like, found, what: str = "fusion"):
+  """`found`, if it has the paths and shapes of `like`.
+
+  Raises:
+    ValueError: names the first that differ, both shapes and what to do.
+  """
+  shapes = [
+    {jax.tree_util.keystr(k): np.shape(x) for k, x in flat}
+    for flat in map(jax.tree_util.tree_leaves_with_path, (like, found))
+  ]
+  for path in sorted(set(shapes[0]) | set(shapes[1])):
+    want, got = (s.get(path, "none") for s in shapes)
+    if want != got:
+      raise ValueError(
+        f"{run.config.authors}: {what}{path} has shape {got}, this run's model"
+        f" {want}; pass the --preset, --bert and --vit sizes it was made with."
+      )
+  return found
 
 
 def start_confidence(run: Run, m: str) -> dict:
@@ -117,7 +176,10 @@ def start_medpatch(run: Run, stage1: dict[str, dict]) -> dict:
   present = np.zeros((1, len(inputs)), bool)
   label = np.zeros((1, len(run.labels)), np.float32)
   batch = schema.Pools(inputs, present, label, np.zeros((1,), np.float32))
-  params = init_from_stage1(_init(medpatch(run), batch, run), stage1)
+  params = _init(medpatch(run), batch, run)
+  if run.config.authors:
+    return _like(run, params, authors_tree(run)["medpatch"])
+  params = init_from_stage1(params, stage1)
   # New predictions start silent, so that late starts as the mean of the
   # trained ones instead of that mean plus noise.
   for name in {"missingness", "low", "high"} & params.keys():
@@ -146,7 +208,8 @@ def positions(run: Run, m: str, split: str) -> int:
   """T, the most tokens a stay of the split can have."""
   sizes, kind = run.config.sizes, schema.KINDS[m]
   if kind == "series":
-    return int(run.data.hours(split)[run.rows(split, m)].max(initial=1))
+    hours = int(run.data.hours(split)[run.rows(split, m)].max(initial=1))
+    return hours + (run.config.ehr == "transformer")  # Its class token.
   if kind == "image":
     return 1 + (sizes.image_size // sizes.cxr["patch"]) ** 2
   return sizes.window

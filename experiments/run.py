@@ -8,12 +8,27 @@ import numpy as np
 from experiments.flags import Config
 from medpatch_jax import schema
 from medpatch_jax.input import dataset, examples, loader, tokenise
+from medpatch_jax.train import store
 from medpatch_jax.train.log import logger
 from medpatch_jax.train.parallel import Parallel
 
 # Decoded examples are kept in memory up to this many bytes; past it they are
 # decoded anew each epoch.
 MEMORY = 2**30
+
+
+def once(method):
+  """Keeps a method's results on its object, so that they go when it goes."""
+
+  @functools.wraps(method)
+  def kept(self, *args):
+    results = self.__dict__.setdefault("_results", {})
+    key = (method.__name__, *args)
+    if key not in results:
+      results[key] = method(self, *args)
+    return results[key]
+
+  return kept
 
 
 class Run:
@@ -40,10 +55,13 @@ class Run:
     """That of --bert, else one trained on the train split's notes."""
     if self.config.bert:
       return tokenise.Tokeniser.load(self.config.bert)
+    size = self.config.sizes.vocab_size
     folder = self.config.workdir / "tokenizer"
+    if self.config.share:
+      name = store.short({"vocabulary": size, **self.data.fingerprint})
+      folder = self.config.share / f"tokenizer-{name}"
     if not (folder / "tokenizer.json").exists():
       logger.info("tokenizer: training on the train split's notes")
-      size = self.config.sizes.vocab_size
       tokenise.Tokeniser.train(self._notes("train"), size).save(folder)
     return tokenise.Tokeniser.load(folder)
 
@@ -68,7 +86,7 @@ class Run:
       keep = keep & present.all(axis=1)
     return np.flatnonzero(keep)
 
-  @functools.cache  # noqa: B019 a run lives as long as its process
+  @once
   def label(self, split: str) -> np.ndarray:
     """Labels f32[N C] of a split, in record order."""
     return self.data.labels_of(split)
@@ -82,31 +100,28 @@ class Run:
     return self.rows(split, None if blank else modality)
 
   def loader(
-    self, split: str, modality: str, learn: bool, rows=None
+    self, split: str, modalities: tuple[str, ...], rows, learn: bool
   ) -> loader.Loader:
-    """Batches of one modality's raw input, of the stays that have it.
+    """Batches of the raw input of some modalities.
 
     Args:
-      split, modality: names.
+      split: its name.
+      modalities: names; those a stay lacks are blank.
+      rows: of the split, i64[N].
       learn: shuffled, and augmented where the preset says so.
-      rows: others than the stays that have it; blank for those that do not.
     """
-    rows = self.rows(split, modality) if rows is None else rows
-    lengths = self.data.lengths(split, modality)
-    kind = schema.KINDS[modality]
     sizes = self.config.sizes
-    augment = (
-      learn
-      and {
-        "series": sizes.hide > 0,
-        "image": sizes.augment,
-        "text": False,
-      }[kind]
-    )
+    augmented = {
+      "series": sizes.hide > 0,
+      "image": self.config.augment,
+      "text": False,
+    }
+    augmented = {m: learn and augmented[schema.KINDS[m]] for m in modalities}
+    lengths = self.data.lengths(split, modalities[0])
     return loader.Loader(
       rows=rows,
       batch_size=self.config.batch_size,
-      fetch=functools.partial(self._example, split, modality),
+      fetch=functools.partial(self._example, split, augmented),
       collate=functools.partial(
         examples.collate,
         modalities=self.config.modalities,
@@ -115,32 +130,38 @@ class Run:
       ),
       seed=self.config.settings.seed if learn else None,
       lengths=None if lengths is None else lengths[rows],
-      augment=augment,
+      augment=any(augmented.values()),
     )
 
   def cut(self, split: str, modality: str) -> int:
     """How many of the texts read so far were longer than the windows kept."""
     return sum(key[:2] == (split, modality) for key in self._cut)
 
-  def _example(self, split, modality, row, rng):
+  def _example(self, split, augmented, row, rng):
+    return {
+      "inputs": {
+        m: self._input(split, m, row, rng if augment else None)
+        for m, augment in augmented.items()
+      },
+      "present": self.present(split)[row],
+      "label": self.label(split)[row],
+    }
+
+  def _input(self, split, modality, row, rng):
+    """Decoded fields of one modality of a stay; None where it has none."""
+    column = self.config.modalities.index(modality)
+    if not self.present(split)[row, column]:
+      return None
     key = (split, modality, row)
     if rng is None and key in self._memory:
       return self._memory[key]
-    present = self.present(split)[row]
-    fields = None
-    if present[self.config.modalities.index(modality)]:
-      record = self._source(split, modality)[row]
-      fields = self._fields(modality, record, rng)
-      if fields.pop("windows", 0) > self.shapes.max_windows:
-        self._cut.add(key)
-    example = {
-      "inputs": {modality: fields},
-      "present": present,
-      "label": self.label(split)[row],
-    }
+    record = self._source(split, modality)[row]
+    fields = self._fields(modality, record, rng)
+    if fields.pop("windows", 0) > self.shapes.max_windows:
+      self._cut.add(key)
     if rng is None:
-      self._memory[key] = example
-    return example
+      self._memory[key] = fields
+    return fields
 
   def _fields(self, modality, record, rng):
     kind = schema.KINDS[modality]
@@ -152,11 +173,11 @@ class Run:
       return examples.image(record, self.shapes.image_size, rng, mirror)
     return examples.text(record, modality, self.tokeniser, self.shapes)
 
-  @functools.cache  # noqa: B019 a run lives as long as its process
+  @once
   def _source(self, split, modality):
     return self.data.source(split, (modality,))
 
-  @functools.cache  # noqa: B019
+  @once
   def present(self, split: str) -> np.ndarray:
     """Presence bool[N M] of the run's modalities, in record order."""
     return self.data.present(split, self.config.modalities)

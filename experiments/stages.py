@@ -2,23 +2,23 @@
 
 Stage 1 `unimodal` trains each encoder alone, stage 2 `confidence` a Dense on
 its tokens, stage 2b `calibrate` the temperatures; `pools` then computes, once
-per stay, all that stage 3 `fuse` needs. A stage that is complete is read back
-instead of run again.
+per stay, all that stage 3 `fuse` needs (fusion.py). A stage that is complete
+is read back instead of run again; with --share, so is that of another run.
 
 Dims: N stays of a split, B stays, M modalities, T tokens, C labels.
 """
 
+import contextlib
 import dataclasses
-import functools
+import pathlib
 
 import numpy as np
 
-from experiments import flags, models
-from experiments.run import Run
-from medpatch_jax import calibrate, medpatch, schema
+from experiments import flags, fusion, models
+from experiments.run import Run, once
+from medpatch_jax import calibrate, medpatch
 from medpatch_jax.evaluate import metrics, report
-from medpatch_jax.input import loader
-from medpatch_jax.train import checkpoint, freeze, loop, losses, store
+from medpatch_jax.train import checkpoint, freeze, lock, loop, losses, store
 from medpatch_jax.train import step as steps
 from medpatch_jax.train.log import logger
 
@@ -33,10 +33,12 @@ class Stages:
     """Takes the workdir for this configuration.
 
     Raises:
-      ValueError: the workdir holds another configuration or other records.
+      ValueError: the workdir holds another configuration or other records, or
+        is in use by another process.
     """
     self.run, self.config = run, run.config
     self.workdir = run.config.workdir
+    self._lock = lock.take(self.workdir / ".lock")
     checkpoint.claim(self.workdir, run.config.given)
     checkpoint.claim(
       self.workdir / "records", {"fingerprint": run.data.fingerprint}
@@ -48,11 +50,17 @@ class Stages:
     Raises:
       ValueError: names the first that did not.
     """
-    names = [f"{s}/{m}" for m in self.config.modalities for s in ENCODER_STAGES]
-    for name in (*names, "fuse"):
-      if not loop.complete(self.workdir / name):
+    folders = [self.workdir / "fuse"]
+    if not self.config.authors:
+      folders += [
+        self.folder(s, m)
+        for m in self.config.modalities
+        for s in ENCODER_STAGES
+      ]
+    for folder in folders:
+      if not loop.complete(folder):
         raise ValueError(
-          f"{self.workdir}: stage {name} is not complete; run python -m"
+          f"{folder}: the stage is not complete; run python -m"
           " experiments.train with the same flags first."
         )
 
@@ -80,10 +88,30 @@ class Stages:
     if last == "fuse":
       self.fuse()
 
-  @functools.cache  # noqa: B019 a run lives as long as its process
+  def key(self, stage: str, m: str) -> dict:
+    """What a stage's result for one modality depends on, records included."""
+    return self.config.key(stage, m) | {"records": self.run.data.fingerprint}
+
+  def folder(self, stage: str, m: str, split: str | None = None):
+    """Where a stage's result for one modality lies."""
+    name = m if split is None else f"{m}-{split}"
+    if self.config.share is None:
+      return self.workdir / stage / name
+    key = store.short(self.key(stage, m))
+    return self.config.share / stage / f"{name}-{key}"
+
+  def _alone(self, folder: pathlib.Path):
+    """Nobody else writes this folder: other runs may share it."""
+    if self.config.share is None:
+      return contextlib.nullcontext()
+    return lock.shared(folder.with_name(folder.name + ".lock"))
+
+  @once
   def encoder(self, m: str) -> dict:
     """Stage 1: the best parameters of one encoder with its classifier."""
     run, model = self.run, models.unimodal(self.run, m)
+    if self.config.authors:
+      return models.authors_unimodal(run, m)
     learn, still = freeze.split(models.start(run, m), models.frozen(run, m))
 
     def forward(params, frozen, batch, key):
@@ -99,15 +127,18 @@ class Stages:
       forward=forward,
       params=learn,
       frozen=still,
-      train=run.loader("train", m, learn=True),
-      validation=run.loader("validation", m, learn=False),
+      train=self.raw("train", m, learn=True),
+      validation=self.raw("validation", m, learn=False),
       score=self._auroc(run.rows("validation", m), (m,)),
+      config=self.key("unimodal", m),
     )
-    return freeze.join(self._fit(stage, m), still)
+    return freeze.join(self._fit(stage, m, self.folder("unimodal", m)), still)
 
-  @functools.cache  # noqa: B019
+  @once
   def confidence(self, m: str) -> dict:
     """Stage 2: a Dense on the frozen encoder's tokens."""
+    if self.config.authors:
+      return models.authors_tree(self.run)["confidence"][m]
     run, encoder = self.run, self.encoder(m)
     model, head = models.unimodal(run, m), models.confidence(run)
 
@@ -124,51 +155,60 @@ class Stages:
       forward=forward,
       params=models.start_confidence(run, m),
       frozen=encoder,
-      train=run.loader("train", m, learn=True),
-      validation=run.loader("validation", m, learn=False),
+      train=self.raw("train", m, learn=True),
+      validation=self.raw("validation", m, learn=False),
       score=lambda loss, outputs: (-loss, {}),
+      config=self.key("confidence", m),
     )
-    return self._fit(stage, m, self.config.sizes.confidence_epochs)
+    epochs = self.config.sizes.confidence_epochs
+    return self._fit(stage, m, self.folder("confidence", m), epochs)
 
-  @functools.cache  # noqa: B019
+  @once
   def temperature(self, m: str) -> calibrate.Temperature:
     """Stage 2b: temperatures fitted on validation, all else frozen."""
-    config = self.config
-    folder = self.workdir / "calibrate" / m
+    if self.config.authors:
+      return models.authors_temperature(self.run, m)
+    folder = self.folder("calibrate", m)
     params = {"encoder": self.encoder(m), "confidence": self.confidence(m)}
-    key = {"given": config.given, "params": store.digest(params)}
-    if (found := store.read(folder, key)) is None:
-      logits, mask, label = self._token_logits(m, "validation", params)
-      temperature, fitted = calibrate.fit(
-        logits,
-        mask,
-        label,
-        config.calibration,
-        batch_size=config.batch_size,
-        steps=config.calibration_steps,
-        seed=config.settings.seed,
-      )
-      logger.info(
-        "calibrate/%s: epoch %d of %d, calibration error %.4f -> %.4f",
-        m,
-        fitted["epoch"],
-        fitted["epochs"],
-        fitted["before"].mean(),
-        fitted["after"].mean(),
-      )
-      writer = store.Writer(folder)
-      found = {
-        "position": np.asarray(temperature.position),
-        "label": np.asarray(temperature.label),
-        "ece_before": fitted["before"],
-        "ece_after": fitted["after"],
-      }
-      for name, value in found.items():
-        writer.allocate(name, value.shape, value.dtype)[...] = value
-      writer.finish(key)
+    key = self.key("calibrate", m) | {"params": store.digest(params)}
+    with self._alone(folder):
+      if (found := store.read(folder, key)) is None:
+        found = self._fit_temperature(m, params, folder, key)
     return calibrate.Temperature(
       np.array(found["position"]), np.array(found["label"])
     )
+
+  def _fit_temperature(self, m, params, folder, key):
+    config = self.config
+    logits, mask, label = self._token_logits(m, "validation", params)
+    temperature, fitted = calibrate.fit(
+      logits,
+      mask,
+      label,
+      config.calibration,
+      batch_size=config.batch_size,
+      steps=config.calibration_steps,
+      seed=config.settings.seed,
+    )
+    logger.info(
+      "calibrate/%s: epoch %d of %d, calibration error %.4f -> %.4f",
+      m,
+      fitted["epoch"],
+      fitted["epochs"],
+      fitted["before"].mean(),
+      fitted["after"].mean(),
+    )
+    writer = store.Writer(folder)
+    found = {
+      "position": np.asarray(temperature.position),
+      "label": np.asarray(temperature.label),
+      "ece_before": fitted["before"],
+      "ece_after": fitted["after"],
+    }
+    for name, value in found.items():
+      writer.allocate(name, value.shape, value.dtype)[...] = value
+    writer.finish(key)
+    return found
 
   def _token_logits(self, m, split, params):
     """Confidence logits f32[N T C], mask bool[N T] and labels f32[N C].
@@ -184,19 +224,22 @@ class Stages:
       logits = head.apply({"params": params["confidence"]}, encoded.tokens)
       return 0.0, 1.0, {"logits": logits, "mask": encoded.mask}
 
-    batches = run.loader(split, m, learn=False)
+    batches = self.raw(split, m, learn=False)
     shape = (len(batches.rows), models.positions(run, m, split))
     scratch = store.Writer(self.workdir / "calibrate" / f"{m}-{split}")
     logits = scratch.allocate("logits", (*shape, len(run.labels)), np.float32)
     mask = np.zeros(shape, bool)
-    for at, _, _, rows in self._batches(forward, params, batches):
+    parallel = run.parallel
+    mapped = parallel.evaluate(steps.eval_step(forward))
+    params = parallel.replicate(params)
+    for at, _, _, rows in loop.batches(mapped, parallel, params, {}, batches):
       T = min(rows["mask"].shape[1], shape[1])
       logits[at, :T] = rows["logits"][:, :T]
       mask[at, :T] = rows["mask"][:, :T]
     scratch.drop()
     return logits, mask, run.label(split)[batches.rows]
 
-  @functools.cache  # noqa: B019
+  @once
   def pools(self, m: str, split: str) -> dict[str, np.ndarray]:
     """All that stage 3 needs of one modality, computed once per stay.
 
@@ -205,17 +248,21 @@ class Stages:
       of `run.pooled_rows(split, m)`, and `cut` i64[1], the number of texts
       cut at the most windows kept; memory-mapped from the workdir.
     """
-    run, config = self.run, self.config
-    folder = self.workdir / "pools" / f"{m}-{split}"
-    temperature = self.temperature(m)
+    folder = self.folder("pools", m, split)
     params = {
       "encoder": self.encoder(m),
       "confidence": self.confidence(m),
-      "temperature": vars(temperature),
+      "temperature": vars(self.temperature(m)),
     }
-    key = {"given": config.given, "params": store.digest(params)}
-    if (found := store.read(folder, key)) is not None:
-      return found
+    key = self.key("pools", m) | {"params": store.digest(params)}
+    with self._alone(folder):
+      if (found := store.read(folder, key)) is None:
+        self._compute_pools(m, split, params, folder, key)
+        found = store.read(folder, key)
+    return found
+
+  def _compute_pools(self, m, split, params, folder, key) -> None:
+    run, config = self.run, self.config
     model, head = models.unimodal(run, m), models.confidence(run)
 
     def forward(params, frozen, batch, rng):
@@ -233,19 +280,12 @@ class Stages:
       return 0.0, 1.0, vars(pool) | {"logits": outputs[m]}
 
     rows = run.pooled_rows(split, m)
-    batches = run.loader(split, m, learn=False, rows=rows)
-    stays = report.count(len(batches.rows))
+    stays = report.count(len(rows))
     logger.info("pools/%s: %s stays of %s", m, stays, split)
     writer = store.Writer(folder)
-    if len(batches.rows):
-      loop.evaluate(
-        self._mapped(forward),
-        run.parallel,
-        run.parallel.replicate(params),
-        {},
-        batches,
-        writer.allocate,
-      )
+    if len(rows):
+      batches = run.loader(split, (m,), rows, learn=False)
+      self.outputs(forward, params, batches, allocate=writer.allocate)
     cut = run.cut(split, m)
     writer.allocate("cut", (1,), np.int64)[0] = cut
     if cut:
@@ -257,33 +297,27 @@ class Stages:
         run.shapes.max_windows,
       )
     writer.finish(key)
-    return store.read(folder, key)
 
-  @functools.cache  # noqa: B019
+  @once
+  def fusion(self) -> fusion.Fusion:
+    """What stage 3 trains."""
+    return fusion.build(self)
+
+  @once
   def fuse(self) -> dict:
     """Stage 3: everything after the pools; best of the heads on validation."""
-    run, model = self.run, models.medpatch(self.run)
-    start = models.start_medpatch(
-      run, {m: self.encoder(m) for m in self.config.modalities}
-    )
-
-    def forward(params, frozen, batch, key):
-      outputs, out = model.apply({"params": params}, batch)
-      total, count, _ = losses.fused(
-        outputs, out, batch.label, batch.weight, self.config.loss_weights
-      )
-      return total, count, outputs
-
+    last = self.fusion()
     stage = loop.Stage(
       name="fuse",
-      forward=forward,
-      params=start,
-      frozen={},
-      train=self.pool_loader("train", learn=True),
-      validation=self.pool_loader("validation", learn=False),
-      score=self._auroc(run.rows("validation"), self.heads),
+      forward=last.forward,
+      params=last.params,
+      frozen=last.frozen,
+      train=last.loader("train", learn=True),
+      validation=last.loader("validation", learn=False),
+      score=self._auroc(self.run.rows("validation"), self.heads),
+      config=self.config.given,
     )
-    return self._fit(stage, "fuse")
+    return self._fit(stage, "fuse", self.workdir / "fuse")
 
   @property
   def heads(self) -> tuple[str, ...]:
@@ -300,89 +334,47 @@ class Stages:
     Each unimodal model's are there under `unimodal/<modality>`, zero for the
     stays without it.
     """
-    run, model = self.run, models.medpatch(self.run)
-
-    def forward(params, frozen, batch, key):
-      return 0.0, 1.0, model.apply({"params": params}, batch)[0]
-
-    batches = self.pool_loader(split, learn=False)
-    _, outputs = loop.evaluate(
-      self._mapped(forward),
-      run.parallel,
-      run.parallel.replicate(self.fuse()),
-      {},
-      batches,
+    run, last = self.run, self.fusion()
+    batches = last.loader(split, learn=False)
+    outputs = self.outputs(
+      last.forward, self.fuse(), batches, frozen=last.frozen
     )
     for m in self.config.modalities:
+      if self.config.authors and "unimodal" in self.config.without:
+        continue  # The file's classifiers were never trained.
       logits = np.zeros((len(batches.rows), len(run.labels)), np.float32)
       at = np.searchsorted(batches.rows, run.pooled_rows(split, m))
       logits[at] = self.pools(m, split)["logits"]
       outputs[f"unimodal/{m}"] = logits
     return outputs
 
-  def pool_loader(self, split: str, learn: bool) -> loader.Loader:
-    """Batches `schema.Pools` of the cached pools."""
-    run, modalities = self.run, self.config.modalities
-    rows = run.rows(split)
-    label, present = run.label(split), run.present(split)
-    cached = {m: self.pools(m, split) for m in modalities}
-    place = {}
-    for m in modalities:
-      pooled = run.pooled_rows(split, m)
-      place[m] = np.full(len(present), -1)
-      place[m][pooled] = np.arange(len(pooled))
-    fields = [f.name for f in dataclasses.fields(schema.Pool)]
-    blank = models.blank_pools(run)
+  def raw(self, split: str, m: str, learn: bool):
+    """Batches of one modality's raw input, of the stays that have it."""
+    return self.run.loader(split, (m,), self.run.rows(split, m), learn)
 
-    def collate(fetched, size):
-      inputs = {}
-      for m in modalities:
-        at = place[m][fetched]
-        here = np.flatnonzero(at >= 0)
-        values = {}
-        for name in fields:
-          shape, dtype = blank[m][name]
-          out = np.zeros((size, *shape), dtype)
-          if len(here):
-            out[here] = cached[m][name][at[here]]
-          values[name] = out
-        inputs[m] = schema.Pool(**values)
-      pad = ((0, size - len(fetched)), (0, 0))
-      weight = (np.arange(size) < len(fetched)).astype(np.float32)
-      return schema.Pools(
-        inputs,
-        np.pad(present[fetched], pad),
-        np.pad(label[fetched], pad),
-        weight,
-      )
-
-    return loader.Loader(
-      rows=rows,
-      batch_size=self.config.batch_size,
-      fetch=lambda row, rng: row,
-      collate=collate,
-      seed=self.config.settings.seed if learn else None,
+  def outputs(self, forward, params, batches, frozen=None, **allocate):
+    """One pass over `batches`: {output: rows in the order of the loader}."""
+    parallel = self.run.parallel
+    _, outputs = loop.evaluate(
+      parallel.evaluate(steps.eval_step(forward)),
+      parallel,
+      parallel.replicate(params),
+      parallel.replicate(frozen or {}),
+      batches,
+      **allocate,
     )
+    return outputs
 
-  def _fit(self, stage, part: str, epochs: int | None = None) -> dict:
+  def _fit(self, stage, part, folder, epochs: int | None = None) -> dict:
+    most = self.config.epochs[part]
     settings = dataclasses.replace(
       self.config.settings,
       learning_rate=self.config.learning_rates[part],
-      epochs=epochs or self.config.epochs[part],
+      epochs=epochs if epochs and most else most,
     )
-    stage = dataclasses.replace(stage, config=self.config.given)
-    best, _ = loop.fit(
-      stage, settings, self.workdir / stage.name, self.run.parallel
-    )
+    with self._alone(folder):
+      best, _ = loop.fit(stage, settings, folder, self.run.parallel)
     return best
-
-  def _mapped(self, forward):
-    return self.run.parallel.evaluate(steps.eval_step(forward))
-
-  def _batches(self, forward, params, batches):
-    parallel = self.run.parallel
-    params = parallel.replicate(params)
-    return loop.batches(self._mapped(forward), parallel, params, {}, batches)
 
   def _auroc(self, rows, heads):
     """Scores by the best mean AUROC of some heads; by loss if undefined."""

@@ -12,6 +12,8 @@ class Preset:
   Attributes:
     width: E, the joint width, and the EHR encoder's.
     image_size: pixels a side of a film.
+    ehr: depth, heads, head_width, mlp of the EHR transformer, where it is
+      chosen over the LSTM.
     cxr: patch, width, depth, heads, mlp of the ViT.
     text: width, depth, heads, mlp of the BERT-type encoder.
     window: pieces of a text window with [CLS] and [SEP].
@@ -33,6 +35,7 @@ class Preset:
 
   width: int
   image_size: int
+  ehr: dict[str, int]
   cxr: dict[str, int]
   text: dict[str, int]
   window: int
@@ -65,6 +68,7 @@ PRESETS = {
   "base": Preset(
     width=512,
     image_size=384,
+    ehr=dict(depth=4, heads=4, head_width=128, mlp=768),
     cxr=dict(patch=16, width=384, depth=12, heads=6, mlp=1536),
     text=dict(width=768, depth=12, heads=12, mlp=3072),
     window=512,
@@ -93,6 +97,7 @@ PRESETS = {
   "tiny": Preset(
     width=64,
     image_size=64,
+    ehr=dict(depth=1, heads=2, head_width=32, mlp=128),
     cxr=dict(patch=8, width=64, depth=1, heads=2, mlp=128),
     text=dict(width=64, depth=0, heads=2, mlp=64),
     window=128,

@@ -4,6 +4,7 @@ Dims: B stays, T hours, S pixels, W windows, L pieces, F columns, C labels.
 """
 
 import dataclasses
+import functools
 import io
 
 import numpy as np
@@ -121,10 +122,19 @@ def collate(examples, size: int, modalities, labels: int, shapes: Shapes):
     `schema.Batch` of numpy arrays.
   """
   pad = {"series": _pad_series, "image": _pad_image, "text": _pad_text}
-  inputs = {}
-  for m in examples[0]["inputs"]:
-    fields = [e["inputs"][m] for e in examples]
-    inputs[m] = pad[schema.KINDS[m]](fields, size, shapes)
+  columns = {
+    m: [e["inputs"][m] for e in examples] for m in examples[0]["inputs"]
+  }
+  # Every kind of note gets as many windows as the longest: fewer shapes of a
+  # batch, fewer compilations.
+  texts = [f for m, f in columns.items() if schema.KINDS[m] == "text"]
+  pad["text"] = functools.partial(
+    pad["text"], windows=max(map(_most_windows, texts), default=1)
+  )
+  inputs = {
+    m: pad[schema.KINDS[m]](fields, size, shapes)
+    for m, fields in columns.items()
+  }
   present = np.zeros((size, len(modalities)), bool)
   label = np.zeros((size, labels), np.float32)
   weight = np.zeros((size,), np.float32)
@@ -154,12 +164,16 @@ def _pad_image(fields, size, shapes):
   return {"image": pixels}
 
 
-def _pad_text(fields, size, shapes):
+def _most_windows(fields):
+  return max(1 if f is None else len(f["piece"]) for f in fields)
+
+
+def _pad_text(fields, size, shapes, windows):
   counts = [0 if f is None else len(f["piece"]) for f in fields]
-  windows = tuple(2**k for k in range(12) if 2**k < shapes.max_windows) + (
+  buckets = tuple(2**k for k in range(12) if 2**k < shapes.max_windows) + (
     shapes.max_windows,
   )
-  W = bucket(max(max(counts), 1), windows)
+  W = bucket(windows, buckets)
   piece = np.zeros((size, W, shapes.window), np.int32)
   mask = np.zeros((size, W, shapes.window), bool)
   for i, f in enumerate(fields):

@@ -41,6 +41,12 @@ class Writer:
     shutil.rmtree(self._partial)
 
 
+def short(key: dict) -> str:
+  """A name for a key: 12 hexadecimal digits."""
+  text = json.dumps(key, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 def digest(params) -> str:
   """A hash of every leaf of a tree and its path."""
   state = hashlib.sha256()

@@ -1,0 +1,170 @@
+"""Stage 3: what is trained on top of the encoders, and on which batches.
+
+Dims: B stays, M modalities, C labels.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from experiments import models
+from medpatch_jax import calibrate, medpatch, schema
+from medpatch_jax.input import loader
+from medpatch_jax.train import freeze, losses
+
+
+@dataclasses.dataclass(frozen=True)
+class Fusion:
+  """Stage 3 as values.
+
+  Attributes:
+    forward: objective of the loop (train/step.py), its outputs the heads.
+    params: initial parameters that learn.
+    frozen: parameters that do not.
+    loader: (split, learn) -> batches of `run.rows(split)`.
+  """
+
+  forward: Callable
+  params: Any
+  frozen: Any
+  loader: Callable[..., loader.Loader]
+
+
+def build(stages) -> Fusion:
+  """Stage 3 of a run: from pools made once, or from raw input."""
+  if stages.config.finetune_encoders:
+    return from_input(stages)
+  return from_pools(stages)
+
+
+def from_pools(stages) -> Fusion:
+  """Encoders are frozen, so pools are made once per stay and read back."""
+  model = models.medpatch(stages.run)
+
+  def forward(params, frozen, batch, key):
+    return _loss(stages, model, params, batch)
+
+  return Fusion(forward, _start(stages), {}, _pool_loader(stages))
+
+
+def from_input(stages) -> Fusion:
+  """A copy of the encoders learns, confidences come from the frozen ones.
+
+  The figure of the paper; the released code aliases the two, so that it never
+  happens there. What stage 1 keeps frozen (BERT) is one for both.
+  """
+  run, config = stages.run, stages.config
+  names = config.modalities
+  model, head = models.medpatch(run), models.confidence(run)
+  encoders = {m: models.unimodal(run, m) for m in names}
+  frozen = {
+    "encoder": {m: stages.encoder(m) for m in names},
+    "confidence": {m: stages.confidence(m) for m in names},
+    "temperature": {m: vars(stages.temperature(m)) for m in names},
+  }
+
+  def parts(m, params):
+    still = models.frozen(run, m)
+    return freeze.split(
+      params, lambda path: path[0] == "classifier" or still(path)
+    )
+
+  def pool(m, learn, frozen, batch, key):
+    fixed = frozen["encoder"][m]
+    copy = freeze.join(learn, parts(m, fixed)[1])
+    rngs = None if key is None else {"dropout": key}
+    _, out = encoders[m].apply(
+      {"params": copy}, batch, train=key is not None, rngs=rngs
+    )
+    _, sure = encoders[m].apply({"params": fixed}, batch)
+    return medpatch.pools(
+      out["encoded"],
+      head.apply({"params": frozen["confidence"][m]}, sure["encoded"].tokens),
+      calibrate.Temperature(**frozen["temperature"][m]),
+      threshold=config.thresholds[m],
+      kind=config.confidence,
+      modality=m,
+      released=config.as_released,
+    )
+
+  def forward(params, frozen, batch, key):
+    inputs = {
+      m: pool(m, params["encoder"][m], frozen, batch, key) for m in names
+    }
+    pools = schema.Pools(inputs, batch.present, batch.label, batch.weight)
+    return _loss(stages, model, params["medpatch"], pools)
+
+  params = {
+    "medpatch": _start(stages),
+    "encoder": {m: parts(m, frozen["encoder"][m])[0] for m in names},
+  }
+
+  def batches(split, learn):
+    return run.loader(split, names, run.rows(split), learn)
+
+  return Fusion(forward, params, frozen, batches)
+
+
+def _start(stages) -> dict:
+  names = stages.config.modalities
+  return models.start_medpatch(
+    stages.run, {m: stages.encoder(m) for m in names}
+  )
+
+
+def _loss(stages, model, params, pools):
+  outputs, out = model.apply({"params": params}, pools)
+  total, count, _ = losses.fused(
+    outputs, out, pools.label, pools.weight, stages.config.loss_weights
+  )
+  return total, count, outputs
+
+
+def _pool_loader(stages):
+  """(split, learn) -> batches `schema.Pools` of the cached pools."""
+  run, modalities = stages.run, stages.config.modalities
+  fields = [f.name for f in dataclasses.fields(schema.Pool)]
+  blank = models.blank_pools(run)
+
+  def batches(split: str, learn: bool) -> loader.Loader:
+    label, present = run.label(split), run.present(split)
+    cached = {m: stages.pools(m, split) for m in modalities}
+    place = {}
+    for m in modalities:
+      pooled = run.pooled_rows(split, m)
+      place[m] = np.full(len(present), -1)
+      place[m][pooled] = np.arange(len(pooled))
+
+    def pool(m, fetched, size):
+      at = place[m][fetched]
+      here = np.flatnonzero(at >= 0)
+      values = {}
+      for name in fields:
+        shape, dtype = blank[m][name]
+        values[name] = np.zeros((size, *shape), dtype)
+        if len(here):
+          values[name][here] = cached[m][name][at[here]]
+      return schema.Pool(**values)
+
+    def collate(fetched, size):
+      inputs = {m: pool(m, fetched, size) for m in modalities}
+      pad = ((0, size - len(fetched)), (0, 0))
+      weight = (np.arange(size) < len(fetched)).astype(np.float32)
+      return schema.Pools(
+        inputs,
+        np.pad(present[fetched], pad),
+        np.pad(label[fetched], pad),
+        weight,
+      )
+
+    return loader.Loader(
+      rows=run.rows(split),
+      batch_size=stages.config.batch_size,
+      fetch=lambda row, rng: row,
+      collate=collate,
+      seed=stages.config.settings.seed if learn else None,
+    )
+
+  return batches
