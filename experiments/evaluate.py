@@ -93,7 +93,7 @@ def _bayes(run_, rows, present, truth) -> dict[str, np.ndarray]:
 
 def main(argv) -> None:
   del argv
-  config = experiment_flags.load(flags.FLAGS.workdir)
+  config = experiment_flags.load(flags.FLAGS.workdir, flags.FLAGS.share)
   stages = Stages(Run(config))
   stages.check_complete()
   print(evaluate(stages, flags.FLAGS.truth))
@@ -101,5 +101,6 @@ def main(argv) -> None:
 
 if __name__ == "__main__":
   flags.DEFINE_string("workdir", None, "Folder of a trained run.")
+  flags.DEFINE_string("share", None, "Folder it shared its encoders in.")
   flags.DEFINE_string("truth", None, "truth.csv of the synthetic twin.")
   experiment_flags.run(main)
