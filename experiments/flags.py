@@ -10,6 +10,7 @@ from absl import flags
 from data import errors
 from data.errors import InputError
 from medpatch_jax import presets, schema
+from medpatch_jax.input import dataset
 from medpatch_jax.train import loop, optimizer, parallel
 from medpatch_jax.train.log import logger
 
@@ -54,8 +55,8 @@ SAFE = {"save_minutes": 1.0, "parallel": "pmap"}
 def define() -> None:
   """Defines the flags of a training run."""
   flags.DEFINE_string("data_dir", None, "Folder that data.build wrote.")
-  flags.DEFINE_enum(
-    "task", "phenotyping", tuple(schema.TASKS), "What to predict."
+  flags.DEFINE_string(
+    "task", "phenotyping", "What to predict: the name of a dataset in data_dir."
   )
   flags.DEFINE_string(
     "workdir", None, "Folder of the run: checkpoints, caches, results."
@@ -72,7 +73,7 @@ def define() -> None:
   flags.DEFINE_list(
     "modalities",
     None,
-    "Subset of ehr,cxr,rr,dn to learn from; all of the task by default.",
+    "Subset of the dataset's to learn from, as ehr,cxr; all by default.",
   )
   flags.DEFINE_integer(
     "seed", 0, "Of initialisation, order and dropout.", lower_bound=0
@@ -202,6 +203,7 @@ class Config:
   preset: str
   sizes: presets.Preset
   modalities: tuple[str, ...]
+  kinds: dict[str, str]
   settings: loop.Settings
   learning_rates: dict[str, float]
   epochs: dict[str, int]
@@ -243,9 +245,13 @@ def config(f, **override) -> Config:
   given = {name: get(name) for name in NAMES}
   given["data_dir"] = str(pathlib.Path(given["data_dir"]).absolute())
   sizes = presets.PRESETS[get("preset")]
-  modalities = _modalities(get("modalities"), get("task"))
+  described = dataset.describe(get("data_dir"), get("task"))
+  modalities = _among(
+    get("modalities") or described.inputs, described.inputs, "modalities"
+  )
+  kinds = {m: described.kinds[m] for m in modalities}
   without = _among(get("without"), WITHOUT, "without")
-  text = [m for m in modalities if schema.KINDS[m] == "text"]
+  text = [m for m in modalities if kinds[m] == "text"]
   if text and not sizes.learn_text and not get("bert"):
     raise ValueError(
       f"--preset={get('preset')} keeps the text encoder frozen and needs a"
@@ -269,12 +275,16 @@ def config(f, **override) -> Config:
     preset=get("preset"),
     sizes=sizes,
     modalities=modalities,
+    kinds=kinds,
     settings=settings,
     learning_rates={
       name: get("learning_rate") or rate
-      for name, rate in _rates(sizes, get("task")).items()
+      for name, rate in _rates(sizes, described, kinds).items()
     },
-    epochs={name: get("epochs") or most for name, most in sizes.epochs.items()},
+    epochs={
+      name: get("epochs") or most
+      for name, most in _by_part(sizes.epochs, kinds).items()
+    },
     batch_size=get("batch_size") or sizes.batch_size,
     calibration=get("calibration"),
     calibration_steps=get("calibration_steps"),
@@ -326,18 +336,18 @@ def _among(names, valid, flag) -> tuple[str, ...]:
   return tuple(name for name in valid if name in names)
 
 
-def _rates(sizes, task: str) -> dict[str, float]:
-  """The preset's learning rates, "fuse" that of the task."""
-  rates = dict(sizes.learning_rate)
-  one_label = rates.pop("fuse_one_label")
-  if len(schema.TASKS[task].labels) == 1:
-    rates["fuse"] = one_label
+def _by_part(values, kinds) -> dict:
+  """A preset's values by kind -> by modality, and "fuse"."""
+  each = {m: values[kind] for m, kind in kinds.items()}
+  return each | {"fuse": values["fuse"]}
+
+
+def _rates(sizes, described, kinds) -> dict[str, float]:
+  """The preset's learning rates, "fuse" that of the number of labels."""
+  rates = _by_part(sizes.learning_rate, kinds)
+  if len(described.labels) == 1:
+    rates["fuse"] = sizes.learning_rate["fuse_one_label"]
   return rates
-
-
-def _modalities(names, task: str) -> tuple[str, ...]:
-  valid = schema.TASKS[task].modalities
-  return _among(names or valid, valid, "modalities")
 
 
 def _thresholds(values, modalities, confidence) -> dict[str, float]:

@@ -6,7 +6,6 @@ import jax
 import numpy as np
 
 from experiments.flags import Config
-from medpatch_jax import schema
 from medpatch_jax.input import dataset, examples, loader, tokenise
 from medpatch_jax.train.log import logger
 from medpatch_jax.train.parallel import Parallel
@@ -29,7 +28,9 @@ class Run:
     self.config = config
     self.data = dataset.Dataset(config.data_dir, config.task)
     self.labels = self.data.labels
-    self.shapes = config.sizes.shapes(len(self.data.mean))
+    self.shapes = config.sizes.shapes(
+      len(self.data.mean), self.data.description.hours
+    )
     self.parallel = Parallel(config.parallel)
     self.parallel.check(config.batch_size)
     self._memory = Memory(MEMORY)
@@ -48,9 +49,10 @@ class Run:
     return tokenise.Tokeniser.load(folder)
 
   def _notes(self, split):
-    kinds = [m for m in self.data.modalities if schema.KINDS[m] == "text"]
-    for record in self.data.source(split, kinds):
-      for m in kinds:
+    kinds = self.data.description.kinds
+    texts = [m for m in self.data.modalities if kinds[m] == "text"]
+    for record in self.data.source(split, texts):
+      for m in texts:
         if record[m]:
           yield examples.string(record[m])
 
@@ -93,7 +95,7 @@ class Run:
     """
     rows = self.rows(split, modality) if rows is None else rows
     lengths = self.data.lengths(split, modality)
-    kind = schema.KINDS[modality]
+    kind = self.config.kinds[modality]
     sizes = self.config.sizes
     augment = (
       learn
@@ -109,7 +111,7 @@ class Run:
       fetch=functools.partial(self._example, split, modality),
       collate=functools.partial(
         examples.collate,
-        modalities=self.config.modalities,
+        kinds=self.config.kinds,
         labels=len(self.labels),
         shapes=self.shapes,
       ),
@@ -129,8 +131,8 @@ class Run:
     present = self.present(split)[row]
     fields = None
     if present[self.config.modalities.index(modality)]:
-      record = self._source(split, modality)[row]
-      fields = self._fields(modality, record, rng)
+      stored = self._source(split, modality)[row][modality]
+      fields = self._fields(modality, stored, rng)
       if fields.pop("windows", 0) > self.shapes.max_windows:
         self._cut.add(key)
     example = {
@@ -142,15 +144,15 @@ class Run:
       self._memory[key] = example
     return example
 
-  def _fields(self, modality, record, rng):
-    kind = schema.KINDS[modality]
+  def _fields(self, modality, stored, rng):
+    kind = self.config.kinds[modality]
     if kind == "series":
       mean, std = self.data.mean, self.data.std
-      return examples.series(record, mean, std, rng, self.config.sizes.hide)
+      return examples.series(stored, mean, std, rng, self.config.sizes.hide)
     if kind == "image":
       mirror = "mirror" in self.config.as_released
-      return examples.image(record, self.shapes.image_size, rng, mirror)
-    return examples.text(record, modality, self.tokeniser, self.shapes)
+      return examples.image(stored, self.shapes.image_size, rng, mirror)
+    return examples.text(stored, self.tokeniser, self.shapes)
 
   @functools.cache  # noqa: B019 a run lives as long as its process
   def _source(self, split, modality):
