@@ -10,6 +10,7 @@ from absl import flags
 from data import errors
 from data.errors import InputError
 from medpatch_jax import presets, schema
+from medpatch_jax.input import dataset
 from medpatch_jax.train import loop, optimizer, parallel
 from medpatch_jax.train.log import logger
 
@@ -84,8 +85,8 @@ POOLING = ("absent_tokens", "ehr_uncalibrated", "entropy_direction")
 def define() -> None:
   """Defines the flags of a training run."""
   flags.DEFINE_string("data_dir", None, "Folder that data.build wrote.")
-  flags.DEFINE_enum(
-    "task", "phenotyping", tuple(schema.TASKS), "What to predict."
+  flags.DEFINE_string(
+    "task", "phenotyping", "What to predict: the name of a dataset in data_dir."
   )
   flags.DEFINE_string(
     "workdir", None, "Folder of the run: checkpoints, caches, results."
@@ -102,7 +103,7 @@ def define() -> None:
   flags.DEFINE_list(
     "modalities",
     None,
-    "Subset of ehr,cxr,rr,dn to learn from; all of the task by default. The"
+    "Subset of the dataset's to learn from, as ehr,cxr; all by default. The"
     " order matters to presence_order only.",
   )
   flags.DEFINE_integer(
@@ -257,6 +258,7 @@ class Config:
   sizes: presets.Preset
   modalities: tuple[str, ...]
   flag_order: tuple[str, ...]
+  kinds: dict[str, str]
   settings: loop.Settings
   learning_rates: dict[str, float]
   epochs: dict[str, int]
@@ -291,7 +293,7 @@ class Config:
       stage: unimodal, confidence, calibrate or pools.
       m: modality.
     """
-    names, behaviours = OF_KIND[schema.KINDS[m]]
+    names, behaviours = OF_KIND[self.kinds[m]]
     names = (*TRAINING, *names)
     own = {"stage": stage, "modality": m}
     if self.pairs == "paired":
@@ -330,9 +332,13 @@ def config(f, **override) -> Config:
     if given[name] is not None and not given[name] > 0:
       raise ValueError(f"--{name}={given[name]}: wanted a number above 0.")
   sizes = presets.PRESETS[get("preset")]
-  modalities = _modalities(get("modalities"), get("task"))
+  described = dataset.describe(get("data_dir"), get("task"))
+  modalities = _among(
+    get("modalities") or described.inputs, described.inputs, "modalities"
+  )
+  kinds = {m: described.kinds[m] for m in modalities}
   without = _among(get("without"), WITHOUT, "without")
-  text = [m for m in modalities if schema.KINDS[m] == "text"]
+  text = [m for m in modalities if kinds[m] == "text"]
   if text and not sizes.learn_text and not get("bert"):
     raise ValueError(
       f"--preset={get('preset')} keeps the text encoder frozen and needs a"
@@ -347,7 +353,7 @@ def config(f, **override) -> Config:
     seed=get("seed"),
     save_minutes=get("save_minutes"),
   )
-  _together(get, without, modalities)
+  _together(get, without, kinds)
   return Config(
     data_dir=str(get("data_dir")),
     task=get("task"),
@@ -356,14 +362,15 @@ def config(f, **override) -> Config:
     sizes=sizes,
     modalities=modalities,
     flag_order=tuple(get("modalities") or modalities),
+    kinds=kinds,
     settings=settings,
     learning_rates={
       name: get("learning_rate") or rate
-      for name, rate in _rates(sizes, get("task")).items()
+      for name, rate in _rates(sizes, described, kinds).items()
     },
     epochs={
       name: most if get("epochs") is None else get("epochs")
-      for name, most in sizes.epochs.items()
+      for name, most in _by_part(sizes.epochs, kinds).items()
     },
     batch_size=get("batch_size") or sizes.batch_size,
     calibration=get("calibration"),
@@ -431,7 +438,7 @@ def _among(names, valid, flag) -> tuple[str, ...]:
   return tuple(name for name in valid if name in names)
 
 
-def _together(get, without, modalities) -> None:
+def _together(get, without, kinds) -> None:
   """Refuses flags that contradict each other."""
   if set(without) == set(WITHOUT):
     raise ValueError("--without leaves no prediction: leave one module in.")
@@ -442,12 +449,11 @@ def _together(get, without, modalities) -> None:
     )
   if not get("authors"):
     return
-  if "dn" in modalities or "rr" in modalities:
-    if not get("bert"):
-      raise ValueError(
-        "--authors holds no vocabulary: pass --bert=DIR, the folder of the"
-        " text encoder it was made with."
-      )
+  if "text" in kinds.values() and not get("bert"):
+    raise ValueError(
+      "--authors holds no vocabulary: pass --bert=DIR, the folder of the text"
+      " encoder it was made with."
+    )
   for name, wanted in (("ehr", "lstm"), ("calibration", "position")):
     if get(name) != wanted:
       raise ValueError(
@@ -456,18 +462,18 @@ def _together(get, without, modalities) -> None:
       )
 
 
-def _rates(sizes, task: str) -> dict[str, float]:
-  """The preset's learning rates, "fuse" that of the task."""
-  rates = dict(sizes.learning_rate)
-  one_label = rates.pop("fuse_one_label")
-  if len(schema.TASKS[task].labels) == 1:
-    rates["fuse"] = one_label
+def _by_part(values, kinds) -> dict:
+  """A preset's values by kind -> by modality, and "fuse"."""
+  each = {m: values[kind] for m, kind in kinds.items()}
+  return each | {"fuse": values["fuse"]}
+
+
+def _rates(sizes, described, kinds) -> dict[str, float]:
+  """The preset's learning rates, "fuse" that of the number of labels."""
+  rates = _by_part(sizes.learning_rate, kinds)
+  if len(described.labels) == 1:
+    rates["fuse"] = sizes.learning_rate["fuse_one_label"]
   return rates
-
-
-def _modalities(names, task: str) -> tuple[str, ...]:
-  valid = schema.TASKS[task].modalities
-  return _among(names or valid, valid, "modalities")
 
 
 def _thresholds(values, modalities, confidence) -> dict[str, float]:

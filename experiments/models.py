@@ -15,7 +15,7 @@ from medpatch_jax.unimodal import Unimodal
 def encoder(run: Run, m: str):
   """The encoder of one modality at the preset's size."""
   sizes, behaviours = run.config.sizes, run.config.as_released
-  kind = schema.KINDS[m]
+  kind = run.config.kinds[m]
   if kind == "series":
     if run.config.ehr == "transformer":
       return ehr.Transformer(
@@ -84,6 +84,7 @@ def medpatch(run: Run) -> MedPatch:
     width=config.sizes.width,
     fuser=config.fuser,
     without=config.without,
+    unprojected=tuple(m for m, k in config.kinds.items() if k == "series"),
     released=config.as_released,
     flag_order=config.flag_order,
   )
@@ -93,7 +94,7 @@ def start(run: Run, m: str) -> dict:
   """Initial parameters of `unimodal`, pretrained where --bert or --vit is."""
   params = _init(unimodal(run, m), example(run, m), run)
   encoder_params = params["encoder"]
-  kind, config = schema.KINDS[m], run.config
+  kind, config = run.config.kinds[m], run.config
   if kind == "text" and config.bert:
     like = encoder_params["bert"]
     encoder_params["bert"] = pretrained.bert(config.bert, like)
@@ -192,13 +193,13 @@ def frozen(run: Run, m: str):
   """Which parameters of `unimodal` do not learn: a path -> bool."""
   config = run.config
   learn = config.sizes.learn_text and not config.bert
-  still = schema.KINDS[m] == "text" and not learn
+  still = run.config.kinds[m] == "text" and not learn
   return lambda path: still and path[:2] == ("encoder", "bert")
 
 
 def token_width(run: Run, m: str) -> int:
   """D, width of an encoder's tokens."""
-  sizes, kind = run.config.sizes, schema.KINDS[m]
+  sizes, kind = run.config.sizes, run.config.kinds[m]
   if kind == "text":
     return text_sizes(run)["width"]
   return sizes.width if kind == "series" else sizes.cxr["width"]
@@ -206,7 +207,7 @@ def token_width(run: Run, m: str) -> int:
 
 def positions(run: Run, m: str, split: str) -> int:
   """T, the most tokens a stay of the split can have."""
-  sizes, kind = run.config.sizes, schema.KINDS[m]
+  sizes, kind = run.config.sizes, run.config.kinds[m]
   if kind == "series":
     hours = int(run.data.hours(split)[run.rows(split, m)].max(initial=1))
     return hours + (run.config.ehr == "transformer")  # Its class token.
@@ -217,7 +218,7 @@ def positions(run: Run, m: str, split: str) -> int:
 
 def example(run: Run, m: str) -> schema.Batch:
   """A batch of one row of zeros, to initialise from."""
-  shapes, kind = run.shapes, schema.KINDS[m]
+  shapes, kind = run.shapes, run.config.kinds[m]
   if kind == "series":
     hours = shapes.hour_buckets[0]
     fields = {

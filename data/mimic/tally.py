@@ -7,12 +7,11 @@ import collections
 
 import numpy as np
 
+from data import records
 from data.splits import SPLITS
 from medpatch_jax import schema
 from medpatch_jax.input import discretise
 from medpatch_jax.input import variables as table
-
-TEXTS = tuple(m for m in schema.MODALITIES if schema.KINDS[m] == "text")
 
 
 class Tally:
@@ -21,8 +20,25 @@ class Tally:
   Memory grows by a few numbers a stay (the index), nothing else.
   """
 
-  def __init__(self, variables, labels):
+  def __init__(
+    self,
+    variables,
+    labels,
+    kinds=schema.KINDS,
+    groups=tuple(records.GROUPS),
+  ):
+    """Starts at nothing.
+
+    Args:
+      variables: of the series; empty without one.
+      labels: how many.
+      kinds: modality -> series, image or text.
+      groups: fields of an example that name a subgroup, or give an age.
+    """
     self.variables = variables
+    self.modalities = tuple(kinds)
+    self.texts = tuple(m for m, kind in kinds.items() if kind == "text")
+    self.groups = groups
     self.moments = discretise.Moments()  # Of every column, train split.
     self.measured = {
       s: [discretise.Moments() for _ in variables] for s in SPLITS
@@ -30,7 +46,7 @@ class Tally:
     self.hours = {s: [] for s in SPLITS}
     self.bits = {s: [] for s in SPLITS}
     self.subjects = {s: [] for s in SPLITS}
-    self.characters = {s: {m: [] for m in TEXTS} for s in SPLITS}
+    self.characters = {s: {m: [] for m in self.texts} for s in SPLITS}
     self.label = {s: np.zeros(labels, np.int64) for s in SPLITS}
     self.words = {s: collections.Counter() for s in SPLITS}
     self.ages = {s: discretise.Moments() for s in SPLITS}
@@ -41,7 +57,7 @@ class Tally:
 
   def add(self, split, example):
     """Adds one example as it is written."""
-    grid = example["ehr"]
+    grid = example.get("ehr", np.zeros((0, 0), np.float32))
     if split == "train":
       self.moments.add(grid)
     first = table.starts(self.variables)
@@ -53,16 +69,18 @@ class Tally:
     self.hours[split].append(len(grid))
     bits = sum(int(p) << i for i, p in enumerate(example["present"]))
     self.bits[split].append(bits)
-    for m in TEXTS:
+    for m in self.texts:
       self.characters[split][m].append(len(example[m]))
     group = self._groups[split]
     subject = example["subject_id"]
     self.subjects[split].append(group.setdefault(subject, len(group)))
-    self.label[split] += example["label"].astype(np.int64)
-    self.words[split]["gender", example["gender"]] += 1
-    self.words[split]["ethnicity", example["ethnicity"]] += 1
-    self.words[split]["age", _age_group(float(example["age"]))] += 1
-    self.ages[split].add(np.array([[example["age"]]]))
+    self.label[split] += np.nan_to_num(example["label"]).astype(np.int64)
+    for name in self.groups:
+      word = example[name]
+      if not isinstance(word, str):
+        self.ages[split].add(np.array([[word]]))
+        word = _age_group(float(word))
+      self.words[split][name, word] += 1
 
   def _value(self, grid, i, first):
     """A number, or the score of the class that is set."""
@@ -104,9 +122,9 @@ class Tally:
     return len(self.hours[split])
 
   def present(self, split):
-    """Stays that have each modality, in the order of the schema."""
+    """Stays that have each modality, in the dataset's order."""
     bits = np.array(self.bits[split], np.int64)
-    return [int((bits >> i & 1).sum()) for i in range(len(schema.MODALITIES))]
+    return [int((bits >> i & 1).sum()) for i in range(len(self.modalities))]
 
 
 def _age_group(age):
