@@ -20,7 +20,7 @@ class Memory(dict):
     self._left = limit
 
   def __setitem__(self, key, example):
-    size = sum(x.nbytes for x in jax.tree.leaves(example))
+    size = sum(np.asarray(x).nbytes for x in jax.tree.leaves(example))
     if size <= self._left:
       self._left -= size
       super().__setitem__(key, example)
@@ -171,15 +171,16 @@ class Run:
     if not self.present(split)[row, column]:
       return None
     key = (self._identity, split, modality, row)
-    fields = _MEMORY.get(key) if rng is None else None
-    if fields is None:
+    if (fields := _MEMORY.get(key)) is None:
       stored = self._source(split, modality)[row][modality]
-      fields = self._fields(modality, stored, rng)
-      if rng is None:
-        _MEMORY[key] = fields
+      fields = _MEMORY[key] = self._fields(modality, stored)
     if fields.get("windows", 0) > self.shapes.max_windows:
       self._cut.add((split, modality, row))
-    return fields
+    if rng is None:
+      return fields
+    if self.config.kinds[modality] == "series":
+      return examples.hide(fields, rng, self.config.sizes.hide)
+    return examples.augment(fields, rng, "mirror" in self.config.as_released)
 
   @functools.cached_property
   def _identity(self) -> tuple:
@@ -187,14 +188,12 @@ class Run:
     data, config = self.data, self.config
     return (*data.fingerprint.values(), config.preset, config.bert)
 
-  def _fields(self, modality, stored, rng):
+  def _fields(self, modality, stored):
     kind = self.config.kinds[modality]
     if kind == "series":
-      mean, std = self.data.mean, self.data.std
-      return examples.series(stored, mean, std, rng, self.config.sizes.hide)
+      return examples.series(stored, self.data.mean, self.data.std)
     if kind == "image":
-      mirror = "mirror" in self.config.as_released
-      return examples.image(stored, self.shapes.image_size, rng, mirror)
+      return examples.image(stored, self.shapes.image_size)
     return examples.text(stored, self.tokeniser, self.shapes)
 
   @once

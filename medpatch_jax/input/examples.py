@@ -45,33 +45,34 @@ def bucket(n: int, sizes) -> int:
   return size
 
 
-def series(x, mean, std, rng=None, hide=0.0) -> dict[str, np.ndarray]:
-  """x f32[T F] as stored -> z-scored x f32[T F].
-
-  With `rng`, each column is set to 0 for the whole stay with probability
-  `hide`.
-  """
-  x = (x - mean[None]) / std[None]
-  if rng is not None:
-    x = np.where(rng.random(x.shape[1]) < hide, np.float32(0.0), x)
-  return {"x": x}
+def series(stored, mean, std) -> dict[str, np.ndarray]:
+  """f32[T F] as stored -> z-scored x f32[T F]."""
+  return {"x": (stored - mean[None]) / std[None]}
 
 
-def image(
-  stored: bytes, size: int, rng=None, mirror: bool = False
-) -> dict[str, np.ndarray]:
-  """JPEG or PNG -> grey image u8[S S], augmented where `rng` is given.
+def hide(fields, rng, share: float) -> dict[str, np.ndarray]:
+  """Sets each column of a series to 0 for the whole stay, at random."""
+  x = fields["x"]
+  return {"x": np.where(rng.random(x.shape[1]) < share, np.float32(0.0), x)}
 
-  Augmentation (METHOD.md section 1): one affine map, up to 45 degrees, shift
-  0.15 of the side, scale 0.85 to 1.15; `mirror` also swaps left and right in
-  half of the draws, as the released code does, which moves the heart.
-  """
+
+def image(stored: bytes, size: int) -> dict[str, np.ndarray]:
+  """JPEG or PNG -> grey image u8[S S]."""
   film = Image.open(io.BytesIO(stored)).convert("L")
   film = film.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0)
-  if rng is not None:
-    film = affine(film, rng)
-    if mirror and rng.random() < 0.5:
-      film = film.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+  return {"image": np.asarray(film, np.uint8)}
+
+
+def augment(fields, rng, mirror: bool = False) -> dict[str, np.ndarray]:
+  """Moves a film at random (METHOD.md section 1).
+
+  One affine map, up to 45 degrees, shift 0.15 of the side, scale 0.85 to
+  1.15; `mirror` also swaps left and right in half of the draws, as the
+  released code does, which moves the heart.
+  """
+  film = affine(Image.fromarray(fields["image"]), rng)
+  if mirror and rng.random() < 0.5:
+    film = film.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
   return {"image": np.asarray(film, np.uint8)}
 
 
