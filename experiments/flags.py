@@ -9,7 +9,7 @@ from absl import flags
 
 from data import errors
 from data.errors import InputError
-from medpatch_jax import presets, schema
+from medpatch_jax import baselines, presets, schema
 from medpatch_jax.input import dataset
 from medpatch_jax.train import loop, optimizer, parallel
 from medpatch_jax.train.log import logger
@@ -22,11 +22,25 @@ HEADS = ("late", "combined", "reduced")
 LOSS_WEIGHTS = ("learned", "uniform", "uncertainty")
 WITHOUT = ("unimodal", "missingness", "joint")
 
+MODELS = ("medpatch", "unimodal", *baselines.BASELINES)
+# Flags that only MedPatch has.
+OF_MEDPATCH = (
+  "calibration",
+  "confidence",
+  "threshold",
+  "fuser",
+  "without",
+  "loss_weights",
+  "head",
+  "authors",
+)
+
 # Flags that decide what a run computes: a workdir holds one value of each.
 NAMES = (
   "data_dir",
   "task",
   "preset",
+  "model",
   "modalities",
   "seed",
   "batch_size",
@@ -93,6 +107,12 @@ def define() -> None:
   )
   flags.DEFINE_enum(
     "preset", "tiny", tuple(presets.PRESETS), "Sizes of the model."
+  )
+  flags.DEFINE_enum(
+    "model",
+    "medpatch",
+    MODELS,
+    "MedPatch, or a baseline on the same encoders.",
   )
   flags.DEFINE_enum(
     "stage",
@@ -255,6 +275,7 @@ class Config:
   task: str
   workdir: pathlib.Path
   preset: str
+  model: str
   sizes: presets.Preset
   modalities: tuple[str, ...]
   flag_order: tuple[str, ...]
@@ -354,11 +375,14 @@ def config(f, **override) -> Config:
     save_minutes=get("save_minutes"),
   )
   _together(get, without, kinds)
+  if get("model") != "medpatch":
+    _baseline(f, get, kinds)
   return Config(
     data_dir=str(get("data_dir")),
     task=get("task"),
     workdir=pathlib.Path(get("workdir")),
     preset=get("preset"),
+    model=get("model"),
     sizes=sizes,
     modalities=modalities,
     flag_order=tuple(get("modalities") or modalities),
@@ -460,6 +484,28 @@ def _together(get, without, kinds) -> None:
         f"--{name}={get(name)}: --authors brings its own, {wanted}; leave"
         f" --{name} out."
       )
+
+
+def _baseline(f, get, kinds) -> None:
+  """Refuses flags that a baseline has no place for."""
+  model = get("model")
+  for name in OF_MEDPATCH:
+    default = f[name].default if f is not None else get(name)
+    if get(name) != default:
+      raise ValueError(
+        f"--{name} is MedPatch's, --model={model} has no such part; leave it"
+        " out."
+      )
+  if model == "unimodal" and len(kinds) != 1:
+    raise ValueError(
+      f"--model=unimodal takes one modality, not {', '.join(kinds)}: pass"
+      f" --modalities={next(iter(kinds))}, or another."
+    )
+  if get("finetune_encoders") and model in ("unimodal", "early", "late"):
+    raise ValueError(
+      f"--model={model} keeps its encoders as stage 1 left them; pass"
+      " --model=joint to train them on."
+    )
 
 
 def _by_part(values, kinds) -> dict:

@@ -15,6 +15,7 @@ class Preset:
     ehr: depth, heads, head_width, mlp of the EHR transformer, where it is
       chosen over the LSTM.
     cxr: patch, width, depth, heads, mlp of the ViT.
+    baselines: sizes of the baselines that have their own.
     text: width, depth, heads, mlp of the BERT-type encoder.
     window: pieces of a text window with [CLS] and [SEP].
     max_windows: windows kept of a text.
@@ -38,6 +39,7 @@ class Preset:
   ehr: dict[str, int]
   cxr: dict[str, int]
   text: dict[str, int]
+  baselines: dict[str, dict[str, int]]
   window: int
   max_windows: int
   vocab_size: int
@@ -74,6 +76,7 @@ PRESETS = {
     ehr=dict(depth=4, heads=4, head_width=128, mlp=768),
     cxr=dict(patch=16, width=384, depth=12, heads=6, mlp=1536),
     text=dict(width=768, depth=12, heads=12, mlp=3072),
+    baselines=dict(medfuse=dict(hidden=512), metra=dict(width=512)),
     window=512,
     max_windows=16,
     vocab_size=30_000,
@@ -103,6 +106,12 @@ PRESETS = {
     ehr=dict(depth=1, heads=2, head_width=32, mlp=128),
     cxr=dict(patch=8, width=64, depth=1, heads=2, mlp=128),
     text=dict(width=64, depth=0, heads=2, mlp=64),
+    baselines=dict(
+      medfuse=dict(hidden=64),
+      metra=dict(width=64, depth=1, heads=2, head_width=32, mlp=128),
+      healnet=dict(latents=16, latent_width=32, heads=2, head_width=16),
+      drfuse=dict(width=64),
+    ),
     window=128,
     max_windows=4,
     vocab_size=2_000,
