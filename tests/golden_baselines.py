@@ -34,8 +34,12 @@ from tests.golden_names import Names, bce, differentiate, names_in
 
 def modalities_of(meta):
   """Modalities in our order, by the file's case: "ehr-cxr-rr_c1_cls"."""
-  named = meta["case"].split("_")[0].split("-")
-  if unknown := set(named) - set(schema.MODALITIES):
+  texts = (meta.get("covers", "").split(";")[0].split(":")[0], meta["case"])
+  for text in texts:
+    named = text.lower().split("_")[0].split("-")
+    if not (unknown := set(named) - set(schema.MODALITIES)):
+      break
+  else:
     raise ValueError(f"unknown modalities {sorted(unknown)}.")
   return tuple(m for m in schema.MODALITIES if m in named)
 
@@ -69,7 +73,8 @@ def batch_of(arrays, modalities):
 
 def encoders_of(arrays, meta, modalities, names, released):
   """Encoders for stub tokens and an LSTM, and their names."""
-  how = "first" if meta["case"].endswith("_cls") else "mean"
+  said = f"{meta.get('covers', '')} {meta['case']}"
+  how = "first" if re.search(r"pooling=cls|_cls\b", said) else "mean"
   project = {
     "cxr": "cxr_model.cxr_encoder.projection_layer",
     "rr": "text_model.fc_rr",
@@ -182,12 +187,19 @@ def run_metra(arrays, meta, released):
     names.dense(f"{theirs}.1.fn.net.0", f"{ours}/mlp_in")
     names.dense(f"{theirs}.1.fn.net.3", f"{ours}/mlp_out")
   names.classifier("metra_classifier.classifier", "classifier")
+  block = "param/transformer.layers.0"
+  found = re.search(r"heads (\d+)", meta.get("covers", ""))
+  heads = int(found[1]) if found else 4
+  inner = arrays[f"{block}.0.fn.to_qkv.weight"].shape[0] // 3
   model = metra.MeTra(
     modalities=modalities,
     encoders=encoders,
     num_labels=batch.label.shape[1],
     width=table.shape[-1],
     depth=depth,
+    heads=heads,
+    head_width=inner // heads,
+    mlp=arrays[f"{block}.1.fn.net.0.weight"].shape[0],
   )
   positions = {
     (f"position_{m}",): jnp.asarray(table[r][0] if m == "cls" else table[r])
@@ -208,8 +220,9 @@ def run_metra(arrays, meta, released):
 
 def run_medfuse(arrays, meta, released):
   """The MedFuse repository: outputs are probabilities."""
-  if not meta["case"].startswith("lstm"):
-    raise ValueError(f"medfuse: fusion {meta['case']!r} is not LSTM fusion.")
+  said = f"{meta.get('covers', '')} {meta['case']}"
+  if not re.search(r"fusion_type=lstm| lstm", said):
+    raise ValueError(f"medfuse: {said!r} is not LSTM fusion.")
   names = Names()
   given = dict(arrays)
   given["in/cxr_tokens"] = arrays["in/cxr_feats"][:, None]
