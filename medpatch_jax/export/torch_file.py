@@ -151,6 +151,8 @@ def _storages(file, keys, counts) -> dict[str, np.ndarray]:
 def write(path, content: dict) -> None:
   """Writes nested dicts of arrays and scalars, for torch.load to read.
 
+  The file appears whole or not at all.
+
   Args:
     path: file.
     content: str -> array (float32 or int64), int, float, str or such a dict.
@@ -163,12 +165,14 @@ def write(path, content: dict) -> None:
   out.write(b"\x80\x02")  # Protocol 2.
   _emit(out, content, storages)
   out.write(b".")
-  with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+  part = f"{path}.part"
+  with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
     archive.writestr("archive/data.pkl", out.getvalue())
     archive.writestr("archive/byteorder", "little")
     for key, x in enumerate(storages):
       archive.writestr(f"archive/data/{key}", x.tobytes())
     archive.writestr("archive/version", "3\n")
+  os.replace(part, path)
 
 
 def _emit(out, x, storages) -> None:
