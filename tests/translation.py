@@ -7,6 +7,7 @@ float64, one modality, label and cluster at a time.
 Dims: B stays, T tokens, D token width, E joint width, C labels, S sources.
 """
 
+import contextlib
 import dataclasses
 import json
 
@@ -70,6 +71,13 @@ class Case:
       "without_missingness_module": [*self.made, *joint],
       "without_joint_module": [*self.made, "missingness"],
     }[self.ablation]
+
+
+@contextlib.contextmanager
+def double():
+  """In float64, and with axes that are added as NumPy does."""
+  with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
+    yield
 
 
 def sigmoid(z):
@@ -378,7 +386,7 @@ def draw(case):
 
 def file(case, path, steps: int = 0):
   """Writes a golden file; with `steps`, of that many Adam steps."""
-  with jax.enable_x64(True):
+  with double():
     learn, frozen, given = draw(case)
     gradient = jax.value_and_grad(forward, has_aux=True)
     arrays = {f"in/{k}": v for k, v in given.items()}
