@@ -23,6 +23,7 @@ PROJECT = {
   "rr": "text_model.fc_rr",
   "dn": "text_model.fc_dn",
 }
+HEADS = ("high", "low", "late")  # In the order of their loss weights.
 LENGTHS = {"cxr": 578, "rr": 512, "dn": 512}
 EMPTY = np.zeros(0, np.float32)
 
@@ -263,7 +264,7 @@ def forward(learn, frozen, given, case):
   if case.ablation == "without_joint_module":
     # The released code repeats these logits in place of high and low.
     heads |= {"high": missingness, "low": missingness}
-  terms = {k: bce(heads[k], y) for k in ("high", "low", "late")}
+  terms = {k: bce(heads[k], y) for k in HEADS}
   beta = jax.nn.softmax(p["trainer_weights"])
   loss = sum(b * terms[k] for b, k in zip(beta, terms))
   if case.ablation == "without_joint_module":
@@ -416,7 +417,7 @@ def train(gradient, learn, frozen, given, case, steps):
   rows = []
   for t in range(1, steps + 1):
     (loss, (_, terms, _)), grads = gradient(learn, frozen, given, case)
-    rows.append([float(loss), *(float(terms[k]) for k in terms)])
+    rows.append([float(loss), *(float(terms[k]) for k in HEADS)])
     mean = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, mean, grads)
     square = jax.tree.map(lambda s, g: 0.9 * s + 0.1 * g * g, square, grads)
     scale = 1 - 0.9**t
