@@ -152,7 +152,7 @@ VIEW = b"(" + _text("1") + b"K\x00K\x04t"  # Of another storage.
       "2147483647 numbers is larger than the file",
     ),
     (dict(pickled=OLD.replace(b"K\x04N", b"J\xff\xff\xff\xffN")), "of -1 num"),
-    (dict(pickled=b"\x80\x02" + b"(" + _text("module") + b"tQ."), "state_dict"),
+    (dict(pickled=b"\x80\x02" + b"(" + _text("other") + b"tQ."), "no storage"),
     (dict(pickled=b"\x80\x02}("), "damaged"),
     (dict(storages=((-1, FLOATS),)), "holds -1 numbers, its entry says 4"),
     (dict(storages=((2**62, FLOATS),)), "its entry says 4"),

@@ -84,13 +84,13 @@ class Reader(pickle.Unpickler):
     return Ignored
 
   def persistent_load(self, pid):
-    if not (isinstance(pid, tuple) and pid and pid[0] == "storage"):
-      raise ValueError(
-        "a whole module is pickled in it, wanted its state_dict alone"
-      )
+    if not (isinstance(pid, tuple) and pid):
+      raise ValueError("a persistent id of no storage")
+    if pid[0] == "module":  # Its class and its source, before torch 1.6.
+      return Ignored
     if len(pid) == 6 and pid[5] is not None:
       raise ValueError("a storage that is a view of another")
-    if len(pid) not in (5, 6):
+    if len(pid) not in (5, 6) or pid[0] != "storage":
       raise ValueError("a persistent id of no storage")
     _, dtype, key, _, count = pid[:5]
     if not isinstance(dtype, np.dtype):
