@@ -386,7 +386,7 @@ class Stages:
     settings = dataclasses.replace(
       self.config.settings,
       learning_rate=self.config.learning_rates[part],
-      epochs=most if epochs is None else min(epochs, most or epochs),
+      epochs=self.config.epochs[part] if epochs is None else epochs,
     )
     with self._alone(folder):
       best, _ = loop.fit(stage, settings, folder, self.run.parallel)

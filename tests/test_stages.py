@@ -170,6 +170,9 @@ def test_an_authors_file_gives_the_same_predictions(configure, bert, tmp_path):
     (("--authors=a.pth.tar",), "pass --bert"),
     (("--authors=a", "--modalities=ehr", "--calibration=none"), "leave --cal"),
     (("--authors=a", "--modalities=ehr", "--ehr=transformer"), "leave --ehr"),
+    (("--model=early", "--fuser=lstm"), "--fuser is MedPatch's"),
+    (("--model=unimodal",), "takes one modality"),
+    (("--model=late", "--finetune_encoders"), "pass --model=joint"),
     (("--learning_rate=0",), "learning_rate=0.0: wanted a number above 0"),
     (("--clip=-1",), "clip=-1.0: wanted a number above 0"),
     (("--modalities=ehr,ecg",), "'ecg' is unknown"),
@@ -198,7 +201,31 @@ COMBINATIONS = [
   "--modalities=rr,cxr,dn,ehr --as_released=presence_order,late_norm",
   "--modalities=ehr,cxr --finetune_encoders --ehr=transformer --fuser=lstm",
   "--modalities=rr,dn --finetune_encoders --without=joint --parallel=shard_map",
+  "--model=unimodal --modalities=cxr",
+  "--model=medfuse",
+  "--model=mmtm --modalities=ehr,cxr --pairs=paired",
+  "--model=daft --modalities=ehr,cxr",
+  "--model=metra --ehr=transformer",
+  "--model=healnet --modalities=rr,cxr",
+  "--model=drfuse --modalities=ehr,rr --finetune_encoders",
 ]
+
+
+def test_baselines_train_and_late_is_the_mean_of_stage_1(configure, tmp_path):
+  words = ("--modalities=rr,dn", f"--share={tmp_path / 'share'}")
+  late = run(configure("late", *words, "--model=late"))
+  alone = [late["unimodal/rr"], late["unimodal/dn"]]
+  both = (alone[0] != 0).any(axis=1) & (alone[1] != 0).any(axis=1)
+  np.testing.assert_allclose(
+    late["late"][both], np.mean(alone, axis=0)[both], rtol=1e-5, atol=1e-6
+  )
+  joint = train.train(configure("joint", *words, "--model=joint"))
+  early = train.train(configure("early", *words, "--model=early"))
+  moved = joint.fuse()["encoders_rr"]["project"]["kernel"]
+  fixed = early.encoder("rr")["encoder"]["project"]["kernel"]
+  assert np.abs(moved - fixed).max() > 0
+  assert set(early.fuse()) == {"classifier"}  # All that learns.
+  assert not np.allclose(joint.predict("test")["joint"], 0)
 
 
 @pytest.mark.slow
