@@ -2,8 +2,9 @@
 
   python -m experiments.evaluate --workdir=RUN [--truth=RAW/truth.csv]
 
-prints the table and writes it to RUN/results.json and RUN/results.txt; a
-second call prints what the first one found. With the synthetic twin's truth
+prints the table and writes it to RUN/results.json and RUN/results.txt, and what
+was predicted for each stay to RUN/predictions.npz; a second call prints what
+the first one found. With the synthetic twin's truth
 file the Bayes-optimal prediction stands beside each number.
 """
 
@@ -14,7 +15,8 @@ from data.synthetic import bayes
 from experiments import flags as experiment_flags
 from experiments.run import Run
 from experiments.stages import Stages
-from medpatch_jax.evaluate import metrics, report, table
+from medpatch_jax.evaluate import metrics, predictions, report, table
+from medpatch_jax.input import examples
 from medpatch_jax.train import checkpoint
 from medpatch_jax.train.log import logger
 
@@ -44,15 +46,35 @@ def evaluate(stages: Stages, truth=None) -> str:
     if name.startswith("unimodal/") or name not in config.modalities
   }
   present = run_.present("test")[rows]
+  label, subject = run_.label("test")[rows], run_.data.subject("test")[rows]
+  chosen = choose(stages)
   result = report.build(
     logits,
-    run_.label("test")[rows],
+    label,
     present,
-    run_.data.subject("test")[rows],
+    subject,
     label_names=run_.labels,
     modalities=config.modalities,
-    chosen=choose(stages),
+    chosen=chosen,
+    people=_people(run_, rows),
     bayes=_bayes(run_, rows, present, truth) if truth else None,
+  )
+  for m, has in zip(config.modalities, present.T):
+    if m in logits:
+      logits[m] = np.where(has[:, None], logits[m], np.nan)
+  predictions.save(
+    config.workdir / predictions.NAME,
+    predictions.Predictions(
+      logits,
+      label,
+      subject,
+      rows,
+      run_.labels,
+      chosen,
+      config.task,
+      "test",
+      run_.data.fingerprint,
+    ),
   )
   text = table.text(result) + "\n"
   checkpoint.write_json(config.workdir / "results.json", result)
@@ -72,6 +94,19 @@ def choose(stages: Stages) -> str:
     for head in stages.heads
   }
   return max(values, key=values.get)
+
+
+def _people(run_, rows) -> dict[str, np.ndarray]:
+  """Age f32[N], gender and ethnic group [N] of the test stays."""
+  source = run_.data.source("test", ("age", "gender", "ethnicity"))
+  records = [source[int(row)] for row in rows]
+  return {
+    "age": np.array([record["age"] for record in records], np.float32),
+    **{
+      name: np.array([examples.string(record[name]) for record in records])
+      for name in ("gender", "ethnicity")
+    },
+  }
 
 
 def _bayes(run_, rows, present, truth) -> dict[str, np.ndarray]:
