@@ -181,23 +181,23 @@ def text(result: dict) -> str:
   lines = [
     f"{result['task']}, {result['split']}: {stays} stays of {patients}"
     f" patients, {C} label{'s' if C > 1 else ''}",
-    f"Differences are a model minus {result['reference']['name']}, with 95 %"
-    f" intervals from {result['resamples']:,} resamples of patients.",
+    f"Differences are a model minus {_cut(result['reference']['name'], 60)},",
+    f"with 95 % intervals from {result['resamples']:,} resamples of patients.",
   ]
   if result["undefined"]:
     lines.append(f"Left out, without both classes: {result['undefined']}.")
   for name, title in METRICS.items():
     lines += _summary(result, name, title)
   lines += [
-    "p: paired bootstrap. Holm: of DeLong's p (AUROC) or that one, corrected"
-    " for all differences above.",
+    "p: paired bootstrap. Holm: DeLong's p (AUROC) or that one, corrected for"
+    " all rows above.",
   ]
   if C > 1:
     for row in result["models"]:
       lines += _per_label(result, row)
     lines.append(
-      "Interval and p of AUROC by DeLong, clustered by patient; Holm: corrected"
-      " for all labels and models."
+      "AUROC: interval and p by DeLong, clustered by patient; Holm: for all"
+      " labels and models."
     )
   return "\n".join(line.rstrip() for line in lines)
 
@@ -224,7 +224,8 @@ def _summary(result, name, title):
 
 def _per_label(result, row):
   yield ""
-  yield f"By label: {row['name']} minus {result['reference']['name']}"
+  names = (_cut(n, 40) for n in (row["name"], result["reference"]["name"]))
+  yield f"By label: {' minus '.join(names)}"
   yield (
     f"{'':<{NAME}}{'cases':>6}{'AUROC':>7}  {'difference':<24}"
     f"{'p':>6}{'Holm':>7}  AUPRC difference"

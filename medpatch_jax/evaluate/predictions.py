@@ -106,7 +106,7 @@ def load(path) -> Predictions:
       f" kept no predictions. {_again(path)}"
     )
   try:
-    with np.load(path, allow_pickle=False) as file:
+    with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
       about = json.loads(str(file["about"]))
       version = about.get("version")
       arrays = {} if version != VERSION else {k: file[k] for k in ARRAYS}

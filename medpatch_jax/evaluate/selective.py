@@ -91,17 +91,22 @@ def curve(
 
 
 def failures(found: Curve, at: float = 0.8) -> np.ndarray:
-  """Labels whose risk falls at a coverage while more of their cases are missed.
+  """Labels whose risk falls at a coverage without fewer cases being missed.
+
+  What is gained there is gained by not speaking of cases.
 
   Args:
     found: a curve that has the coverages 1 and `at`.
 
   Returns:
-    bool[C].
+    bool[C], False where the curve is NaN.
   """
   whole, some = (int(np.flatnonzero(found.coverage == x)[0]) for x in (1.0, at))
-  return (found.risk[some] < found.risk[whole]) & (
-    found.missed[some] > found.missed[whole]
+  risk, missed = found.risk, found.missed
+  return (
+    (risk[some] < risk[whole])
+    & (missed[some] >= missed[whole])
+    & (missed[some] > 0)
   )
 
 

@@ -173,7 +173,7 @@ def _trust(result):
     yield line(shorten(name), row, kept["risk"], kept["missed"])
   if len(result["labels"]) > 1:
     yield "-" * WIDTH
-    yield line("mean", found, selective["risk"], nothing)
+    yield line("mean", found, nothing, nothing)
   yield (
     f"{fifth}: only the most confident stays of each label. ECE: expected"
     " calibration error."
@@ -181,8 +181,8 @@ def _trust(result):
   if failed := selective["failures"]:
     names = [shorten(result["labels"][c]) for c in failed]
     yield (
-      f"Silence on the rest means fewer errors but more missed cases in"
-      f" {_n(len(failed), 'label')}, the rarest first:"
+      "Silence on the rest makes fewer errors but misses no smaller share of"
+      f" cases in {_n(len(failed), 'label')}:"
     )
     yield from textwrap.wrap(
       ", ".join(names), WIDTH, initial_indent="  ", subsequent_indent="  "

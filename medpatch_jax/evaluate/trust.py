@@ -87,31 +87,31 @@ def _bins(curve, c):
 def _selective(logits, label, shown):
   curve = selective.curve(logits, label)
   positives = (label == 1).sum(axis=0)
-  # A share of few cases, or one that leaves few, would tell their number.
   kept = curve.cases * positives
-  enough = shown & (kept >= disclosure.SMALLEST_CELL)
-  left = positives - kept
-  cases = np.where(enough & ~disclosure.small(left), curve.cases, np.nan)
-  missed = np.where(enough, curve.missed, np.nan)
-  failed = selective.failures(dataclasses.replace(curve, missed=missed))
-  mean, left_out = metrics.mean(curve.area)
+  enough = shown & ~disclosure.small(kept)
+  few_left = disclosure.small(positives - kept)
+  # Where no case is found the wrong ones are the cases that are kept.
+  told = {
+    "risk": enough & ~(few_left & (curve.missed == 1)),
+    "cases": enough & ~few_left,
+    "missed": enough,
+  }
+  hidden = {
+    name: np.where(known, getattr(curve, name), np.nan)
+    for name, known in told.items()
+  }
+  failed = selective.failures(dataclasses.replace(curve, **hidden))
   return {
     "coverage": curve.coverage.tolist(),
-    "risk": [metrics.mean(row)[0] for row in curve.risk],
-    "area": mean,
-    "excess": metrics.mean(curve.excess)[0],
-    "undefined": left_out,
     # Numbers of labels, the rarest first.
     "failures": [
       int(c) for c in np.argsort(positives, kind="stable") if failed[c]
     ],
     "per_label": [
       {
-        "risk": [number(v) for v in curve.risk[:, c]],
-        "cases": [number(v) for v in cases[:, c]],
-        "missed": [number(v) for v in missed[:, c]],
-        "area": number(curve.area[c]),
-        "excess": number(curve.excess[c]),
+        **{k: [number(v) for v in hidden[k][:, c]] for k in hidden},
+        "area": number(curve.area[c]) if shown[c] else None,
+        "excess": number(curve.excess[c]) if shown[c] else None,
       }
       for c in range(label.shape[1])
     ],
