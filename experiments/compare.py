@@ -84,8 +84,9 @@ def compared(
 def main(argv) -> None:
   del argv
   values = flags.FLAGS
-  if not values.a or not values.b:
-    raise ValueError("--a or --b is missing: pass the --workdir of a run.")
+  for name in ("a", "b"):
+    if not values[name].value:
+      raise ValueError(f"--{name} is missing: pass the --workdir of a run.")
   result = compared(values.a, values.b, values.resamples, values.seed)
   print(compare.text(result))
   if values.out:

@@ -102,7 +102,7 @@ def load(path) -> Predictions:
   path = pathlib.Path(path)
   if not path.exists():
     raise ValueError(
-      f"{path}: there is none; the run was not scored, or by a version that"
+      f"{path}: there is none; no run was scored there, or by a version that"
       f" kept no predictions. {_again(path)}"
     )
   try:
@@ -131,10 +131,10 @@ def load(path) -> Predictions:
 
 
 def _again(path) -> str:
+  scored = (path.parent / "results.txt").exists()
   return (
-    f"Delete results.txt in {path.parent} and run python -m"
-    f" experiments.evaluate --workdir={path.parent}."
-  )
+    "Delete its results.txt and run" if scored else "Run"
+  ) + f" python -m experiments.evaluate --workdir={path.parent}."
 
 
 def _checked(path, about, arrays) -> Predictions:
