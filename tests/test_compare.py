@@ -117,9 +117,11 @@ def test_text_is_at_most_100_wide_and_hides_small_counts(labels):
     logits={f"runs/a-rather-long-name/{k}": v for k, v in about.logits.items()},
     chosen="runs/a-rather-long-name/good",
   )
-  shown = compare.text(
-    result(about, list(about.logits)[:2], list(about.logits)[2])
-  )
+  found = result(about, list(about.logits)[:2], list(about.logits)[2])
+  first = found["models"][0]["per_label"][0]
+  assert {*first["auroc"].values(), *first["auprc"].values()} == {None}
+  assert found["models"][0]["difference"]["auroc"]["delong"] is not None
+  shown = compare.text(found)
   assert max(map(len, shown.split("\n"))) <= 100
   assert ("By label" in shown) == (labels > 1)
   assert ("<11" in shown) == (labels > 1)

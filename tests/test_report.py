@@ -175,6 +175,18 @@ def test_probabilities_of_the_reported_head():
     rates = found["selective"]["per_label"][c]
     assert {*rates["risk"], *rates["cases"], *rates["missed"]} == {None}
   assert found["per_label"][3]["positives"] == ">289"
+  # They count in the mean, but have no metric of their own.
+  scored = found["model"]
+  assert [p["auroc"]["value"] is None for p in scored["per_label"]] == [
+    False,
+    True,
+    True,
+    True,
+  ]
+  assert (scored["undefined"], scored["auroc"]["value"]) == (
+    1,
+    metrics.summary(given["logits"]["late"], label)["auroc"],
+  )
   json.dumps(found, allow_nan=False)
 
 

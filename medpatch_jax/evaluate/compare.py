@@ -16,11 +16,11 @@ import numpy as np
 from medpatch_jax.evaluate import (
   bootstrap,
   calibration,
+  disclosure,
   metrics,
   significance,
 )
 from medpatch_jax.evaluate.cells import difference, intervals, number
-from medpatch_jax.evaluate.disclosure import SMALLEST_CELL, count, part
 from medpatch_jax.evaluate.names import NAME, shorten
 from medpatch_jax.evaluate.predictions import Predictions
 
@@ -97,43 +97,49 @@ def build(
     ValueError: fewer than 11 stays.
   """
   N, C = about.label.shape
-  if N < SMALLEST_CELL:
+  if N < disclosure.SMALLEST_CELL:
     raise ValueError(
-      f"there are {count(N)} stays; comparing takes {SMALLEST_CELL} or more."
+      f"there are {disclosure.count(N)} stays; comparing takes {disclosure.SMALLEST_CELL} or more."
     )
-  rows = [_against(model, reference, about) for model in models]
+  few = disclosure.few(about.label)
+  rows = [_against(model, reference, about, few) for model in models]
   _correct([row["difference"][name] for row in rows for name in METRICS])
   _correct([label["auroc"] for row in rows for label in row["per_label"]])
   return {
     "task": about.task,
     "split": about.split,
-    "stays": count(N),
-    "patients": count(len(np.unique(about.subject))),
+    "stays": disclosure.count(N),
+    "patients": disclosure.count(len(np.unique(about.subject))),
     "labels": list(about.label_names),
-    "positives": [part(int(n), N) for n in about.label.sum(axis=0)],
+    "positives": [disclosure.part(int(n), N) for n in about.label.sum(axis=0)],
     "undefined": metrics.mean(reference.points["auroc"])[1],
     "resamples": len(reference.under["auroc"]),
     "seed": seed,
-    "reference": {"name": reference.name, **_means(reference)},
+    "reference": {"name": reference.name, **_means(reference, few)},
     "models": rows,
   }
 
 
-def _means(model):
-  """Each metric's mean over labels with its interval, and per label."""
+def _means(model, few):
+  """Each metric's mean over labels with its interval, and per label.
+
+  Labels that are `few` bool[C] have no metric of their own.
+  """
   return {
     name: {
       **intervals(
         [metrics.mean(model.points[name])[0]],
         bootstrap.nanmean(model.under[name]),
       )[0],
-      "per_label": [number(v) for v in model.points[name]],
+      "per_label": [
+        None if hide else number(v) for v, hide in zip(model.points[name], few)
+      ],
     }
     for name in METRICS
   }
 
 
-def _against(model, reference, about):
+def _against(model, reference, about, few):
   label, subject = about.label, about.subject
   gaps = {}
   for name in METRICS:
@@ -151,13 +157,15 @@ def _against(model, reference, about):
     reference.under["auprc"],
   )
   per_label = []
-  for c in range(label.shape[1]):
-    roc = difference(closed, c)
+  for c, hide in enumerate(few):
+    roc, gap = (difference(found, c) for found in (closed, prc))
+    if hide:
+      roc, gap = dict.fromkeys(roc), dict.fromkeys(gap)
     roc["delong"] = roc.pop("p")
-    per_label.append({"auroc": roc, "auprc": difference(prc, c)})
+    per_label.append({"auroc": roc, "auprc": gap})
   return {
     "name": model.name,
-    **_means(model),
+    **_means(model, few),
     "difference": gaps,
     "per_label": per_label,
   }

@@ -30,6 +30,12 @@ def part(stays: int, whole: int) -> int | str:
   return count(stays)
 
 
+def few(label: np.ndarray) -> np.ndarray:
+  """Labels with 1 to 10 cases, or others, among stays [N C]: bool[C]."""
+  cases = (label == 1).sum(axis=0)
+  return small(cases) | small(len(label) - cases)
+
+
 def pool(sizes: np.ndarray) -> np.ndarray:
   """Groups to be shown as one, so that no small one can be told.
 

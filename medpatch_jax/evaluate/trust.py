@@ -39,9 +39,7 @@ def build(logits: np.ndarray, label: np.ndarray, draws: np.ndarray) -> dict:
     return dict.fromkeys(("calibration", "selective", "net_benefit"))
   positives = (label == 1).sum(axis=0)
   defined = (positives > 0) & (positives < len(label))
-  shown = defined & ~(
-    disclosure.small(positives) | disclosure.small(len(label) - positives)
-  )
+  shown = defined & ~disclosure.few(label)
   prob = calibration.probability(logits)
   return {
     "calibration": _calibration(prob, label, draws, defined, shown),
