@@ -6,11 +6,17 @@ the same draws, so any two of them can be compared.
 Dims: N stays, C labels, R resamples.
 """
 
+import logging
+import time
+
 import numpy as np
 
 from medpatch_jax.evaluate import bootstrap, disclosure, metrics, significance
 
 METRICS = ("auroc", "auprc")
+EVERY = 5.0  # Seconds between two messages.
+
+logger = logging.getLogger("medpatch_jax")
 
 
 class Cells:
@@ -22,6 +28,7 @@ class Cells:
     subject: np.ndarray,
     resamples: int = 1000,
     seed: int = 0,
+    work: int = 0,
   ):
     """Draws the patients.
 
@@ -30,10 +37,14 @@ class Cells:
       subject: [N] patient of each stay.
       resamples: how many.
       seed: of the draws.
+      work: stays to be scored over all models and subsets, at most; with it
+        progress is told.
     """
     self.label = np.asarray(label)
     self.draws = bootstrap.draw(subject, resamples, seed)
     self._kept = {}
+    self._work, self._done = work, 0
+    self._start = self._told = time.monotonic()
 
   def score(self, logits: np.ndarray, rows: np.ndarray) -> dict:
     """Both metrics with intervals, mean and per label.
@@ -120,7 +131,16 @@ class Cells:
       under = bootstrap.resample(values, label, self.draws[:, rows])
       # The logits are kept too: their id is theirs while they live.
       self._kept[key] = points, under, logits
+      self._tell(len(values))
     return self._kept[key][:2]
+
+  def _tell(self, stays):
+    self._done += stays
+    now = time.monotonic()
+    if self._work and now - self._told > EVERY:
+      self._told = now
+      left = (now - self._start) * max(0, self._work / self._done - 1)
+      logger.info("intervals: at most %.0f s left", left)
 
 
 def number(value) -> float | None:

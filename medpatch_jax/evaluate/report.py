@@ -73,9 +73,13 @@ def build(
       f"bayes has {sorted(unknown)}; known are 'all' and {modalities}."
     )
   label, present = np.asarray(label), np.asarray(present, bool)
-  cells = Cells(label, subject, resamples, seed)
   every = np.ones(len(label), bool)
   heads = [name for name in logits if name not in modalities]
+  # Every head, each unimodal model beside the whole, presence and people.
+  work = len(label) * (len(heads) + 4) + 2 * int(present.sum())
+  if bayes:
+    work += 2 * (len(label) + int(present.sum()))
+  cells = Cells(label, subject, resamples, seed, work)
   scored = {name: cells.score(logits[name], every) for name in heads}
   if chosen not in scored:
     scored[chosen] = cells.score(logits[chosen], every)
