@@ -83,24 +83,32 @@ def _unimodal(result):
 
 
 def _patterns(result):
+  if not result["bayes"]:
+    return  # Without the bound `_subgroups` shows all there is.
   title = f"By what the stay has: {result['title']}"
   yield from _section(title, result, "stays")
   for row in result["patterns"]:
-    name = row["group"]
-    if row["modalities"] is not None:
-      name = " ".join(
-        m.upper() if m in row["modalities"] else "-" * len(m)
-        for m in result["modalities"]
-      )
-    yield _row(name, row, row["bayes"], row["stays"])
+    yield _row(_has(result, row), row, row["bayes"], row["stays"])
+
+
+def _has(result, row):
+  """A pattern of presence: EHR --- RR DN."""
+  if row["modalities"] is None:
+    return row["group"]
+  return " ".join(
+    m.upper() if m in row["modalities"] else "-" * len(m)
+    for m in result["modalities"]
+  )
 
 
 def _subgroups(result):
-  divided = {k: v for k, v in result["subgroups"].items() if len(v) > 1}
+  presence = [row | {"group": _has(result, row)} for row in result["patterns"]]
+  divided = {"what it has": presence, **result["subgroups"]}
+  divided = {name: rows for name, rows in divided.items() if len(rows) > 1}
   if not divided:
     return
   yield ""
-  yield f"By whom it is for: {result['title']}"
+  yield f"By group: {result['title']}"
   head = f"{'':<{NAME}}{'stays':>6}  {'AUROC (95 % int.)':<22}"
   yield f"{head}{'minus the largest group':<27}AUPRC (95 % int.)"
   yield "-" * WIDTH
