@@ -156,11 +156,16 @@ def _gaps(cells, logits, groups):
 
 
 def _correct(rows):
-  """Adds Holm's correction over all gaps of all divisions to each."""
-  gaps = [row["gap"][name] for row in rows if row["gap"] for name in METRICS]
-  p = np.array([np.nan if g["p"] is None else g["p"] for g in gaps])
-  for gap, adjusted in zip(gaps, significance.holm(p)):
-    gap["holm"] = number(adjusted)
+  """Adds Holm's correction over the gaps of all divisions, metric by metric.
+
+  Over both metrics at once the least p of 1,000 resamples, 0.002, would be
+  lost among more than 25 gaps, which some cohorts have.
+  """
+  for name in METRICS:
+    gaps = [row["gap"][name] for row in rows if row["gap"]]
+    p = np.array([np.nan if g["p"] is None else g["p"] for g in gaps])
+    for gap, adjusted in zip(gaps, significance.holm(p)):
+      gap["holm"] = number(adjusted)
 
 
 def _beside(cells, name, logits, chosen, rows, stays, bound):
