@@ -85,7 +85,7 @@ def build(
   Args:
     models: one or more, scored under the same draws as the reference.
     reference: what they are compared with.
-    about: labels, patients and names of the stays that all predict.
+    about: labels, patients and names, the same for all models.
     seed: of the draws, to be told.
 
   Returns:
@@ -99,7 +99,8 @@ def build(
   N, C = about.label.shape
   if N < disclosure.SMALLEST_CELL:
     raise ValueError(
-      f"there are {disclosure.count(N)} stays; comparing takes {disclosure.SMALLEST_CELL} or more."
+      f"there are {disclosure.count(N)} stays; comparing takes"
+      f" {disclosure.SMALLEST_CELL} or more."
     )
   few = disclosure.few(about.label)
   rows = [_against(model, reference, about, few) for model in models]
