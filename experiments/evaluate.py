@@ -29,13 +29,13 @@ def evaluate(stages: Stages, truth=None) -> str:
     truth: truth.csv of the synthetic twin, or None.
 
   Raises:
-    ValueError: the test split is empty.
+    ValueError: the test split is empty, or it was scored by another version.
   """
   run_, config = stages.run, stages.config
   done = config.workdir / "results.txt"
   if done.exists():
     logger.info("%s: the test split was scored before", done)
-    return done.read_text("utf-8")
+    return table.text(report.read(config.workdir / "results.json")) + "\n"
   rows = run_.rows("test")
   if not len(rows):
     raise ValueError(f"{run_.data.path}: the test split holds no stay.")

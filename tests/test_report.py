@@ -257,6 +257,24 @@ def test_refuses():
       report.build(**{**cohort(), **change})
 
 
+def test_a_file_of_another_version_is_refused(tmp_path):
+  path = tmp_path / "results.json"
+  found = report.build(**cohort())
+  path.write_text(json.dumps(found))
+  assert report.read(path) == found
+  for text, said in [
+    (json.dumps(found | {"version": 99}), "of version 99, this code reads"),
+    (json.dumps({"heads": []}), "of version None"),
+    (json.dumps(found)[:100], "damaged"),
+    ("[]", "damaged"),
+  ]:
+    path.write_text(text)
+    with pytest.raises(ValueError, match=said):
+      report.read(path)
+  with pytest.raises(ValueError, match="missing"):
+    report.read(tmp_path / "none.json")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_names_are_short_and_distinct(name):
   assert len(table.shorten(name)) <= 22

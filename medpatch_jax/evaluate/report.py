@@ -11,12 +11,16 @@ from the others (`disclosure`). docs/statistics.md describes every field.
 Dims: N stays, M modalities, C labels.
 """
 
+import json
+import pathlib
+
 import numpy as np
 
 from medpatch_jax.evaluate import significance, subgroups, trust
 from medpatch_jax.evaluate.cells import METRICS, Cells, number
 from medpatch_jax.evaluate.disclosure import count, part
 
+VERSION = 1  # Of the fields; raised when one changes its meaning.
 RELEASED_CHOICE = ("high", "low", "late", "combined", "reduced")
 
 
@@ -88,6 +92,7 @@ def build(
     return cells.score(bayes[name], rows) if name in bayes else None
 
   return {
+    "version": VERSION,
     "title": title,
     "split": split,
     "stays": count(len(label)),
@@ -98,7 +103,10 @@ def build(
     "seed": seed,
     "chosen": chosen,
     "model": scored[chosen],
-    "heads": [{"head": name, **scored[name]} for name in heads],
+    "heads": [
+      {"head": name, "stays": count(len(label)), **scored[name]}
+      for name in heads
+    ],
     "optimistic": _optimistic(scored),
     "bayes": bound("all", every),
     "unimodal": [
@@ -115,6 +123,31 @@ def build(
     **_divisions(cells, logits[chosen], present, modalities, people, bound),
     **trust.build(logits[chosen], label, cells.draws),
   }
+
+
+def read(path) -> dict:
+  """What `build` returned, from results.json.
+
+  Raises:
+    ValueError: another version, or no such file.
+  """
+  path = pathlib.Path(path)
+  again = (
+    "Delete results.json and results.txt there and score the run again, with"
+    f" python -m experiments.evaluate --workdir={path.parent}."
+  )
+  try:
+    result = json.loads(path.read_text("utf-8"))
+    version = result.get("version")
+  except (OSError, ValueError, AttributeError) as error:
+    raise ValueError(
+      f"{path}: is missing or damaged ({type(error).__name__}). {again}"
+    ) from None
+  if version != VERSION:
+    raise ValueError(
+      f"{path}: is of version {version}, this code reads {VERSION}. {again}"
+    )
+  return result
 
 
 def _divisions(cells, logits, present, modalities, people, bound):
