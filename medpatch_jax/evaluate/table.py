@@ -7,6 +7,7 @@ from medpatch_jax.evaluate.names import NAME, shorten
 WIDTH = 100
 SILENT = 0.8  # Coverage that the table shows.
 METRICS = {"auroc": "AUROC", "auprc": "AUPRC"}
+DIVISIONS = ("age", "gender", "ethnicity")
 COLUMN = {"missingness": "miss.", "combined": "comb.", "reduced": "red."}
 
 
@@ -103,7 +104,9 @@ def _has(result, row):
 
 def _subgroups(result):
   presence = [row | {"group": _has(result, row)} for row in result["patterns"]]
-  divided = {"what it has": presence, **result["subgroups"]}
+  divided = {"what it has": presence}
+  for name in DIVISIONS:  # A file holds them in another order.
+    divided[name] = result["subgroups"].get(name, [])
   divided = {name: rows for name, rows in divided.items() if len(rows) > 1}
   if not divided:
     return
