@@ -193,7 +193,7 @@ def _trust(result):
       f" cases in {_n(len(failed), 'label')}:"
     )
     yield from textwrap.wrap(
-      ", ".join(names), WIDTH, initial_indent="  ", subsequent_indent="  "
+      "; ".join(names), WIDTH, initial_indent="  ", subsequent_indent="  "
     )
 
 
