@@ -11,6 +11,7 @@ file the Bayes-optimal prediction stands beside each number.
 import numpy as np
 from absl import flags
 
+from data.records import GROUPS
 from data.synthetic import bayes
 from experiments import flags as experiment_flags
 from experiments.run import Run
@@ -97,15 +98,15 @@ def choose(stages: Stages) -> str:
 
 
 def _people(run_, rows) -> dict[str, np.ndarray]:
-  """Age f32[N], gender and ethnic group [N] of the test stays."""
-  source = run_.data.source("test", ("age", "gender", "ethnicity"))
+  """What the records say of whom the test stays are of: words or f32 [N]."""
+  kinds = run_.data.metadata.get("groups", GROUPS)
+  source = run_.data.source("test", tuple(kinds))
   records = [source[int(row)] for row in rows]
   return {
-    "age": np.array([record["age"] for record in records], np.float32),
-    **{
-      name: np.array([examples.string(record[name]) for record in records])
-      for name in ("gender", "ethnicity")
-    },
+    name: np.array([record[name] for record in records], np.float32)
+    if kind == "number"
+    else np.array([examples.string(record[name]) for record in records])
+    for name, kind in kinds.items()
   }
 
 

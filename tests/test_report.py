@@ -106,13 +106,17 @@ def with_people(seed=3, **kwargs):
   return given
 
 
+def groups(found):
+  return {division["by"]: division["groups"] for division in found["subgroups"]}
+
+
 def test_a_gap_is_over_labels_that_both_groups_have():
   given = with_people()
   women = given["people"]["gender"] == "F"
   largest = women if women.sum() > 150 else ~women
   other = ~largest
   given["label"][np.ix_(other, [2])] = 0  # A label the smaller group lacks.
-  found = report.build(**given)["subgroups"]["gender"]
+  found = groups(report.build(**given))["gender"]
   assert [row["stays"] for row in found] == [largest.sum(), other.sum()]
   assert found[0]["gap"] is None
   scored = [
@@ -134,14 +138,14 @@ def test_a_gap_is_seen_where_there_is_one():
     size=(women.sum(), 2)
   )
   found = report.build(**{**given, "resamples": 1000})
-  moved = next(r for r in found["subgroups"]["gender"] if r["gap"])
+  moved = next(r for r in groups(found)["gender"] if r["gap"])
   assert abs(moved["gap"]["auroc"]["value"]) > 0.3
   assert moved["gap"]["auroc"]["holm"] < 0.05
   assert " *" in table.text(found) and "Holm" in table.text(found)
 
 
 def test_small_groups_of_people_are_shown_together():
-  found = report.build(**with_people())["subgroups"]
+  found = groups(report.build(**with_people()))
   assert [row["group"] for row in found["ethnicity"]][-1] == subgroups.POOLED
   for rows in found.values():
     assert sum(row["stays"] for row in rows) == 300

@@ -51,9 +51,20 @@ def test_patterns_of_presence():
   assert subgroups.having(present) == [80, "~60"]
 
 
-def test_divide_names_blanks():
+def test_divide_takes_words_and_numbers():
   found = subgroups.divide(
-    np.full(30, 50.0), ["F"] * 15 + [" "] * 15, ["White"] * 30
+    {
+      "age": np.full(45, 50.0),
+      "gender": ["F"] * 15 + [" "] * 30,
+      "weight": np.append(np.arange(33.0), [np.nan] * 12),
+    }
   )
-  assert sizes(found["gender"]) == {"F": 15, "unknown": 15}
-  assert sizes(found["age"]) == {"45 to 64": 30}
+  assert sizes(found["age"]) == {"45 to 64": 45}
+  assert sizes(found["gender"]) == {"unknown": 30, "F": 15}
+  assert [(g.name, g.rows.sum()) for g in found["weight"]] == [
+    ("lowest third", 11),
+    ("middle third", 11),
+    ("highest third", 11),
+    ("unknown", 12),
+  ]
+  assert subgroups.thirds(np.full(3, np.nan)).tolist() == ["unknown"] * 3

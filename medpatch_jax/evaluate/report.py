@@ -53,8 +53,8 @@ def build(
     chosen: the head that is the model's number, chosen on validation.
     bayes: best possible logits f[N C], under "all" from everything present
       and under a modality's name from that alone; any may be left out.
-    people: `age` f[N] in years, `gender` and `ethnicity` [N], for the
-      subgroups; without it there are those by presence only.
+    people: name -> words or numbers [N], as `subgroups.divide` takes them;
+      without it there are subgroups by presence only.
     title: name of the model.
     split: name of the split, for the heading.
     resamples: of patients, for the intervals.
@@ -153,7 +153,7 @@ def read(path) -> dict:
 def _divisions(cells, logits, present, modalities, people, bound):
   """The reported head by presence and by people, each group with its gap."""
   pattern = subgroups.by_presence(present, modalities)
-  divided = subgroups.divide(**people) if people else {}
+  divided = subgroups.divide(people or {})
   found = {
     name: _gaps(cells, logits, groups)
     for name, groups in {"": pattern, **divided}.items()
@@ -167,7 +167,8 @@ def _divisions(cells, logits, present, modalities, people, bound):
     }
     for row, group in zip(found.pop(""), pattern)
   ]
-  return {"patterns": patterns, "subgroups": found}
+  divisions = [{"by": name, "groups": rows} for name, rows in found.items()]
+  return {"patterns": patterns, "subgroups": divisions}
 
 
 def _gaps(cells, logits, groups):

@@ -1,4 +1,4 @@
-"""Stays divided by age, gender, ethnic group and what they have.
+"""Stays divided by whom they are of (age, gender ...) and by what they have.
 
 Dims: N stays, M modalities.
 """
@@ -11,6 +11,7 @@ from medpatch_jax.evaluate import disclosure
 
 AGE_BANDS = ((45, "under 45"), (65, "45 to 64"), (80, "65 to 79"))
 OLDEST = "80 and over"
+THIRDS = ("lowest third", "middle third", "highest third")
 UNKNOWN = "unknown"
 POOLED = "smaller groups"
 
@@ -38,6 +39,19 @@ def age_band(age: np.ndarray) -> np.ndarray:
     bands[age < below] = name
   bands[np.isnan(age)] = UNKNOWN
   return bands
+
+
+def thirds(values: np.ndarray) -> np.ndarray:
+  """Numbers f[N] -> names of the thirds they lie in [N]; NaN is unknown."""
+  values = np.asarray(values, np.float64)
+  names = np.full(values.shape, UNKNOWN, dtype=object)
+  known = ~np.isnan(values)
+  if known.any():
+    edges = np.quantile(values[known], [1 / 3, 2 / 3])
+    names[known] = np.array(THIRDS, object)[
+      np.searchsorted(edges, values[known], side="left")
+    ]
+  return names
 
 
 def by_name(names: np.ndarray, order: tuple[str, ...] = ()) -> list[Group]:
@@ -101,20 +115,22 @@ def _patterns(present):
   return patterns, place.reshape(-1), sizes
 
 
-def divide(
-  age: np.ndarray, gender: np.ndarray, ethnicity: np.ndarray
-) -> dict[str, list[Group]]:
+def divide(people: dict[str, np.ndarray]) -> dict[str, list[Group]]:
   """The divisions that are reported, by name.
 
   Args:
-    age: f[N] in years.
-    gender: [N] as charted; blank is unknown.
-    ethnicity: [N] group of docs/data.md.
+    people: name -> [N] words, blank where unknown; or f[N] numbers, NaN where
+      unknown: `age` in years, any other is cut in thirds.
   """
-  gender = np.array([str(g).strip() or UNKNOWN for g in gender], object)
-  bands = tuple(name for _, name in AGE_BANDS) + (OLDEST, UNKNOWN)
-  return {
-    "age": by_name(age_band(age), bands),
-    "gender": by_name(gender),
-    "ethnicity": by_name(ethnicity),
-  }
+  found = {}
+  for name, values in people.items():
+    values = np.asarray(values)
+    if name == "age":
+      bands = tuple(band for _, band in AGE_BANDS) + (OLDEST, UNKNOWN)
+      found[name] = by_name(age_band(values), bands)
+    elif values.dtype.kind == "f":
+      found[name] = by_name(thirds(values), (*THIRDS, UNKNOWN))
+    else:
+      words = [str(word).strip() or UNKNOWN for word in values]
+      found[name] = by_name(np.array(words, object))
+  return found

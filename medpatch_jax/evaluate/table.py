@@ -7,7 +7,6 @@ from medpatch_jax.evaluate.names import NAME, shorten
 WIDTH = 100
 SILENT = 0.8  # Coverage that the table shows.
 METRICS = {"auroc": "AUROC", "auprc": "AUPRC"}
-DIVISIONS = ("age", "gender", "ethnicity")
 COLUMN = {"missingness": "miss.", "combined": "comb.", "reduced": "red."}
 
 
@@ -105,8 +104,7 @@ def _has(result, row):
 def _subgroups(result):
   presence = [row | {"group": _has(result, row)} for row in result["patterns"]]
   divided = {"what it has": presence}
-  for name in DIVISIONS:  # A file holds them in another order.
-    divided[name] = result["subgroups"].get(name, [])
+  divided |= {d["by"]: d["groups"] for d in result["subgroups"]}
   divided = {name: rows for name, rows in divided.items() if len(rows) > 1}
   if not divided:
     return
@@ -117,7 +115,7 @@ def _subgroups(result):
   yield "-" * WIDTH
   marked = False
   for name, rows in divided.items():
-    yield name
+    yield shorten(name, WIDTH)
     for row in rows:
       gap = row["gap"] and row["gap"]["auroc"]
       moved = ""
@@ -126,7 +124,7 @@ def _subgroups(result):
         marked |= sure
         moved = _signed(gap) + (" *" if sure else "")
       yield (
-        f"  {row['group']:<{NAME - 2}}{_count(row['stays']):>6}"
+        f"  {shorten(row['group'], NAME - 2):<{NAME - 2}}{_count(row['stays']):>6}"
         f"  {_interval(row['auroc']):<22}{moved:<27}{_interval(row['auprc'])}"
       )
   if marked:
