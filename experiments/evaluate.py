@@ -58,6 +58,7 @@ def evaluate(stages: Stages, truth=None) -> str:
     modalities=config.modalities,
     chosen=chosen,
     people=_people(run_, rows),
+    title="MedPatch" if config.model == "medpatch" else config.model,
     bayes=_bayes(run_, rows, present, truth) if truth else None,
   )
   for m, has in zip(config.modalities, present.T):
