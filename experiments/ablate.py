@@ -11,7 +11,6 @@ SWEEP/results.csv, table.md and table.tex.
 """
 
 import copy
-import json
 import pathlib
 import re
 import time
@@ -22,6 +21,7 @@ from absl import flags
 
 from experiments import evaluate, sweeps, train
 from experiments import flags as experiment_flags
+from medpatch_jax.evaluate import report
 from medpatch_jax.train import checkpoint
 from medpatch_jax.train.log import logger
 
@@ -86,14 +86,18 @@ def configure(row, seed, values, workdir) -> experiment_flags.Config:
 
 
 def collect(rows, workdir, seeds: int) -> list[dict]:
-  """One dict for each finished run and head: the tidy results."""
+  """One dict for each finished run and head: the tidy results.
+
+  Raises:
+    ValueError: a run was scored by another version.
+  """
   found = []
   for row in rows:
     for seed in range(seeds):
       path = pathlib.Path(workdir, "runs", row.name, str(seed), "results.json")
       if not path.exists():
         continue
-      result = json.loads(path.read_text("utf-8"))
+      result = report.read(path)
       for head in result["heads"]:
         line = {
           "row": row.name,

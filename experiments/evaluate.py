@@ -2,19 +2,22 @@
 
   python -m experiments.evaluate --workdir=RUN [--truth=RAW/truth.csv]
 
-prints the table and writes it to RUN/results.json and RUN/results.txt; a
-second call prints what the first one found. With the synthetic twin's truth
+prints the table and writes it to RUN/results.json and RUN/results.txt, and what
+was predicted for each stay to RUN/predictions.npz; a second call prints what
+the first one found. With the synthetic twin's truth
 file the Bayes-optimal prediction stands beside each number.
 """
 
 import numpy as np
 from absl import flags
 
+from data.records import GROUPS
 from data.synthetic import bayes
 from experiments import flags as experiment_flags
 from experiments.run import Run
 from experiments.stages import Stages
-from medpatch_jax.evaluate import metrics, report, table
+from medpatch_jax.evaluate import metrics, predictions, report, table
+from medpatch_jax.input import examples
 from medpatch_jax.train import checkpoint
 from medpatch_jax.train.log import logger
 
@@ -27,13 +30,13 @@ def evaluate(stages: Stages, truth=None) -> str:
     truth: truth.csv of the synthetic twin, or None.
 
   Raises:
-    ValueError: the test split is empty.
+    ValueError: the test split is empty, or it was scored by another version.
   """
   run_, config = stages.run, stages.config
   done = config.workdir / "results.txt"
   if done.exists():
     logger.info("%s: the test split was scored before", done)
-    return done.read_text("utf-8")
+    return table.text(report.read(config.workdir / "results.json")) + "\n"
   rows = run_.rows("test")
   if not len(rows):
     raise ValueError(f"{run_.data.path}: the test split holds no stay.")
@@ -44,15 +47,36 @@ def evaluate(stages: Stages, truth=None) -> str:
     if name.startswith("unimodal/") or name not in config.modalities
   }
   present = run_.present("test")[rows]
+  label, subject = run_.label("test")[rows], run_.data.subject("test")[rows]
+  chosen = choose(stages)
   result = report.build(
     logits,
-    run_.label("test")[rows],
+    label,
     present,
-    run_.data.subject("test")[rows],
+    subject,
     label_names=run_.labels,
     modalities=config.modalities,
-    chosen=choose(stages),
+    chosen=chosen,
+    people=_people(run_, rows),
+    title="MedPatch" if config.model == "medpatch" else config.model,
     bayes=_bayes(run_, rows, present, truth) if truth else None,
+  )
+  for m, has in zip(config.modalities, present.T):
+    if m in logits:
+      logits[m] = np.where(has[:, None], logits[m], np.nan)
+  predictions.save(
+    config.workdir / predictions.NAME,
+    predictions.Predictions(
+      logits,
+      label,
+      subject,
+      rows,
+      run_.labels,
+      chosen,
+      config.task,
+      "test",
+      run_.data.fingerprint,
+    ),
   )
   text = table.text(result) + "\n"
   checkpoint.write_json(config.workdir / "results.json", result)
@@ -72,6 +96,19 @@ def choose(stages: Stages) -> str:
     for head in stages.heads
   }
   return max(values, key=values.get)
+
+
+def _people(run_, rows) -> dict[str, np.ndarray]:
+  """What the records say of whom the test stays are of: words or f32 [N]."""
+  kinds = run_.data.metadata.get("groups", GROUPS)
+  source = run_.data.source("test", tuple(kinds))
+  records = [source[int(row)] for row in rows]
+  return {
+    name: np.array([record[name] for record in records], np.float32)
+    if kind == "number"
+    else np.array([examples.string(record[name]) for record in records])
+    for name, kind in kinds.items()
+  }
 
 
 def _bayes(run_, rows, present, truth) -> dict[str, np.ndarray]:

@@ -63,6 +63,9 @@ def test_quickstart_shows_every_model_and_where_everything_lies(quickstart):
   assert results["chosen"] in ("late", "combined", "reduced")
   assert results["bayes"]["auroc"]["value"] > 0.8
   assert len(results["per_label"]) == 25
+  divisions = [division["by"] for division in results["subgroups"]]
+  assert divisions == ["age", "gender", "ethnicity"]
+  assert results["calibration"]["brier"]["value"] > 0
   for path in ("raw/truth.csv", "records/phenotyping", "run/fuse/best"):
     assert (root / path).exists() and str(root) in done.stdout
   assert "left" in done.stderr  # Time left, throughout.
@@ -75,6 +78,29 @@ def test_the_second_evaluation_does_not_score_again(quickstart, repository):
   assert done.returncode == 0, done.stderr[-2000:]
   assert done.stdout.strip() == (root / "run/results.txt").read_text().strip()
   assert (root / "run/results.json").stat().st_mtime_ns == before
+
+
+def test_heads_of_a_run_are_compared_on_its_test_stays(
+  quickstart, repository, tmp_path
+):
+  root, _ = quickstart
+  run, out = root / "run", tmp_path / "compared.json"
+  done = command(
+    repository,
+    "experiments.compare",
+    f"--a={run}:late,{run}:ehr",
+    f"--b={run}:combined",
+    "--resamples=100",
+    f"--out={out}",
+  )
+  assert done.returncode == 0, done.stderr[-2000:]
+  results = json.loads((run / "results.json").read_text())
+  late = next(row for row in results["heads"] if row["head"] == "late")
+  found = json.loads(out.read_text())
+  assert found["models"][0]["auroc"]["value"] == pytest.approx(
+    late["auroc"]["value"], abs=1e-6
+  )
+  assert "DeLong" in done.stdout and "0 s left" in done.stderr
 
 
 def test_a_killed_run_ends_with_the_same_numbers(quickstart, repository):
@@ -126,6 +152,8 @@ def test_a_killed_run_ends_with_the_same_numbers(quickstart, repository):
     (("experiments.train", "--data_dir=nowhere", "--workdir=w"), "no built"),
     (("experiments.train", "--data_dir=d"), "--workdir is missing"),
     (("experiments.evaluate", "--workdir=nowhere"), "no trained run"),
+    (("experiments.compare", "--a=nowhere", "--b=w"), "no run was scored"),
+    (("experiments.compare", "--a=nowhere"), "--b is missing"),
     (
       ("experiments.train", "--without=joint,late", "--data_dir=d"),
       "missing|unknown",

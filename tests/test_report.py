@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from medpatch_jax import schema
-from medpatch_jax.evaluate import metrics, report, table
+from medpatch_jax.evaluate import (
+  calibration,
+  metrics,
+  report,
+  subgroups,
+  table,
+)
 
 MODALITIES = schema.MODALITIES
 NAMES = schema.TASKS["phenotyping"].labels
@@ -51,7 +57,6 @@ def test_numbers_are_those_of_the_metrics():
 
   rows = given["present"][:, 1]
   film = next(r for r in found["unimodal"] if r["modality"] == "cxr")
-  assert film["stays"] == rows.sum()
   want = [
     metrics.summary(given["logits"][name][rows], given["label"][rows])["auroc"]
     for name in ("cxr", "late")
@@ -78,21 +83,129 @@ def test_small_cells_hold_no_numbers():
   note = next(r for r in found["unimodal"] if r["modality"] == "dn")
   assert note["stays"] == "<11" and note["auroc"] is None
   assert note["gain"] is None and note["bayes"]["auprc"] is None
-  hidden = [r for r in found["patterns"] if r["stays"] == "<11"]
-  assert hidden and all(r["per_label"] is None for r in hidden)
-  shown = [r for r in found["patterns"] if r["stays"] != "<11"]
-  assert shown and all(r["stays"] >= 11 for r in shown)
+  pooled = found["patterns"][-1]
+  assert pooled["group"] == subgroups.POOLED and pooled["modalities"] is None
+  assert sum(r["stays"] for r in found["patterns"]) == 300
+  assert all(r["stays"] >= 11 for r in found["patterns"])
   tiny = report.build(**cohort(rows=9))
   assert tiny["stays"] == "<11" and tiny["model"]["auroc"] is None
   assert all(r["positives"] in ("<11", 0) for r in tiny["per_label"])
   assert "0." not in table.text(tiny)
 
 
-def test_patterns_cover_every_stay_once():
-  present = np.array([[1, 0], [1, 1], [1, 1], [0, 0]], bool)
-  found = report.patterns(present)
-  assert [p for p, _ in found][0] == (True, True)
-  np.testing.assert_array_equal(sum(rows for _, rows in found), np.ones(4))
+def with_people(seed=3, **kwargs):
+  given = cohort(**kwargs)
+  rng, rows = np.random.default_rng(seed), len(given["label"])
+  given["people"] = {
+    "age": rng.uniform(18, 99, rows),
+    "gender": rng.choice(["F", "M"], rows),
+    "ethnicity": rng.choice(
+      ["White", "Black", "Asian"], rows, p=[0.7, 0.28, 0.02]
+    ),
+  }
+  return given
+
+
+def groups(found):
+  return {division["by"]: division["groups"] for division in found["subgroups"]}
+
+
+def test_a_gap_is_over_labels_that_both_groups_have():
+  given = with_people()
+  women = given["people"]["gender"] == "F"
+  largest = women if women.sum() > 150 else ~women
+  other = ~largest
+  given["label"][np.ix_(other, [2])] = 0  # A label the smaller group lacks.
+  found = groups(report.build(**given))["gender"]
+  assert [row["stays"] for row in found] == [largest.sum(), other.sum()]
+  assert found[0]["gap"] is None
+  scored = [
+    metrics.auroc(given["logits"]["late"][rows], given["label"][rows])
+    for rows in (other, largest)
+  ]
+  gap = found[1]["gap"]
+  assert gap["labels"] == 2
+  want = np.mean(scored[0][:2]) - np.mean(scored[1][:2])
+  assert gap["auroc"]["value"] == pytest.approx(want)
+  assert gap["auroc"]["low"] < gap["auroc"]["value"] < gap["auroc"]["high"]
+  assert gap["auroc"]["p"] <= gap["auroc"]["holm"] <= 1
+
+
+def test_a_gap_is_seen_where_there_is_one():
+  given = with_people(labels=2)
+  women = given["people"]["gender"] == "F"
+  given["logits"]["late"][women] = np.random.default_rng(0).normal(
+    size=(women.sum(), 2)
+  )
+  found = report.build(**{**given, "resamples": 1000})
+  moved = next(r for r in groups(found)["gender"] if r["gap"])
+  assert abs(moved["gap"]["auroc"]["value"]) > 0.3
+  assert moved["gap"]["auroc"]["holm"] < 0.05
+  assert " *" in table.text(found) and "Holm" in table.text(found)
+
+
+def test_small_groups_of_people_are_shown_together():
+  found = groups(report.build(**with_people()))
+  assert [row["group"] for row in found["ethnicity"]][-1] == subgroups.POOLED
+  for rows in found.values():
+    assert sum(row["stays"] for row in rows) == 300
+    assert min(row["stays"] for row in rows) >= 11
+
+
+def test_probabilities_of_the_reported_head():
+  given = with_people(labels=4)
+  label = given["label"]
+  label[:, 1], label[:, 2] = 0, np.arange(300) < 6
+  label[:, 3] = np.arange(300) >= 6
+  found = report.build(**given)
+  prob = calibration.probability(given["logits"]["late"])
+  part = found["calibration"]
+  want = calibration.brier(prob, label)
+  assert part["undefined"] == 1
+  assert part["brier"]["value"] == pytest.approx(np.mean(want[[0, 2, 3]]))
+  assert part["brier"]["low"] < part["brier"]["value"] < part["brier"]["high"]
+  assert part["ece"] == pytest.approx(
+    np.mean(calibration.ece(prob, label)[[0, 2, 3]])
+  )
+  row = part["per_label"][0]
+  assert row["observed"] == pytest.approx(label[:, 0].mean())
+  assert sum(row["reliability"]["count"]) == 300
+  assert found["net_benefit"]["per_label"][0]["model"] is not None
+  # Six cases, or six stays without: nothing that would tell their number.
+  for c in (1, 2, 3):
+    assert part["per_label"][c]["observed"] is None
+    assert part["per_label"][c]["reliability"] is None
+    assert found["net_benefit"]["per_label"][c]["model"] is None
+    rates = found["selective"]["per_label"][c]
+    assert {*rates["risk"], *rates["cases"], *rates["missed"]} == {None}
+  assert found["per_label"][3]["positives"] == ">289"
+  # They count in the mean, but have no metric of their own.
+  scored = found["model"]
+  assert [p["auroc"]["value"] is None for p in scored["per_label"]] == [
+    False,
+    True,
+    True,
+    True,
+  ]
+  assert (scored["undefined"], scored["auroc"]["value"]) == (
+    1,
+    metrics.summary(given["logits"]["late"], label)["auroc"],
+  )
+  json.dumps(found, allow_nan=False)
+
+
+def test_rates_do_not_tell_how_few_cases_are_rejected():
+  """A head that never says yes is wrong at the cases, and only there."""
+  given = with_people(labels=1)
+  label = given["label"]
+  label[:, 0] = np.arange(300) < 40
+  logits = np.full((300, 1), -3.0)
+  logits[:5], logits[40:80] = -0.5, -0.5  # Five cases are least certain.
+  given["logits"]["late"] = logits + np.linspace(0, 0.1, 300)[:, None]
+  rates = report.build(**given)["selective"]["per_label"][0]
+  assert rates["risk"][0] == pytest.approx(40 / 300)
+  assert rates["missed"][2] == 1.0
+  assert rates["risk"][2] is None and rates["cases"][2] is None
 
 
 def test_undefined_labels_are_counted():
@@ -109,10 +222,16 @@ def test_undefined_labels_are_counted():
 @pytest.mark.parametrize("labels", [1, 3, 25])
 @pytest.mark.parametrize("bound", [False, True])
 def test_prints_within_100_columns(labels, bound):
-  shown = table.text(report.build(**cohort(labels=labels, bound=bound)))
+  shown = table.text(report.build(**with_people(labels=labels, bound=bound)))
   assert max(map(len, shown.split("\n"))) <= 100
   assert ("Bayes" in shown) == bound
-  for word in ("EHR alone", "late = MedPatch", "EHR CXR RR --", "gain"):
+  for word in (
+    "EHR alone",
+    "late = MedPatch",
+    "EHR CXR RR --",
+    "gain",
+    "65 to 79",
+  ):
     assert word in shown
 
 
@@ -140,6 +259,25 @@ def test_refuses():
   ]:
     with pytest.raises(ValueError, match=message):
       report.build(**{**cohort(), **change})
+
+
+def test_a_file_of_another_version_is_refused(tmp_path):
+  path = tmp_path / "results.json"
+  found = report.build(**with_people())
+  path.write_text(json.dumps(found, sort_keys=True))
+  assert report.read(path) == found
+  assert table.text(report.read(path)) == table.text(found)
+  for text, said in [
+    (json.dumps(found | {"version": 99}), "of version 99, this code reads"),
+    (json.dumps({"heads": []}), "of version None"),
+    (json.dumps(found)[:100], "damaged"),
+    ("[]", "damaged"),
+  ]:
+    path.write_text(text)
+    with pytest.raises(ValueError, match=said):
+      report.read(path)
+  with pytest.raises(ValueError, match="missing"):
+    report.read(tmp_path / "none.json")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -62,6 +62,49 @@ def test_delong_undefined():
   assert np.isnan([found.value, found.low, found.high, found.p]).all()
 
 
+def test_a_perfect_model_against_a_constant_one_has_no_p():
+  """Nothing varies, so the closed form knows no spread; not p = 0."""
+  label = np.array([[0.0], [0], [1], [1]])
+  found = significance.delong(label, np.zeros_like(label), label)
+  np.testing.assert_array_equal([found.value[0], found.p[0]], [0.5, np.nan])
+
+
+def test_delong_of_a_mean():
+  first, second, label = stays(4, n=400, gain=0.2)
+  subject = np.arange(400) // 2
+  single = significance.delong(first, second, label, subject)
+  mean = significance.delong_mean(first, second, label, subject)
+  for name in ("value", "low", "high", "p"):
+    np.testing.assert_allclose(getattr(mean, name), getattr(single, name))
+  # A copy of the label, and one without both classes, bring nothing new.
+  three = [
+    np.concatenate([x, x, 0 * x], axis=1) for x in (first, second, label)
+  ]
+  again = significance.delong_mean(*three, subject)
+  np.testing.assert_allclose(again.p, single.p)
+  nothing = significance.delong_mean(first, second, 0 * label)
+  assert np.isnan(nothing.p).all() and nothing.p.shape == (1,)
+
+
+def test_delong_of_a_mean_agrees_with_the_bootstrap():
+  """Labels that move together, stays that cluster, two unlike models."""
+  rng = np.random.default_rng(5)
+  subject = np.repeat(np.arange(300), 2)
+  shared = rng.normal(size=(300, 1))[subject]
+  label = (rng.normal(size=(600, 4)) + shared > 0.8).astype(float)
+  first = label + rng.normal(size=label.shape) + shared
+  second = label + rng.normal(size=label.shape) - 0.5 * shared
+  counts = bootstrap.draw(subject, 1000)
+  under = [
+    bootstrap.resample(x, label, counts).mean().auroc[:, 0]
+    for x in (first, second)
+  ]
+  low, high = bootstrap.interval(under[0] - under[1])
+  found = significance.delong_mean(first, second, label, subject)
+  np.testing.assert_allclose(found.low, low, atol=0.006)
+  np.testing.assert_allclose(found.high, high, atol=0.006)
+
+
 def test_bootstrap_and_delong_agree():
   first, second, label = stays(3, n=600, gain=0.2)
   counts = bootstrap.draw(np.arange(len(label)), 1000)

@@ -35,7 +35,7 @@ class Resampled:
 
   def mean(self) -> "Resampled":
     """Means over the labels that are defined in each resample: f64[R 1]."""
-    return Resampled(_nanmean(self.auroc), _nanmean(self.auprc))
+    return Resampled(nanmean(self.auroc), nanmean(self.auprc))
 
 
 def draw(
@@ -126,7 +126,7 @@ def interval(
   return low, high
 
 
-def _nanmean(values: np.ndarray) -> np.ndarray:
+def nanmean(values: np.ndarray) -> np.ndarray:
   """Mean over the last axis f64[R C] -> f64[R 1] without warnings."""
   defined = ~np.isnan(values)
   count = defined.sum(axis=1, keepdims=True)

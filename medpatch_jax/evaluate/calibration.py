@@ -87,6 +87,29 @@ def brier(
   return np.mean((prob.astype(np.float64) - label) ** 2, axis=0)
 
 
+def brier_resampled(
+  prob: np.ndarray, label: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
+  """Brier score under every resample.
+
+  Args:
+    prob: f[N C] in [0, 1].
+    label: [N C] in {0, 1}.
+    counts: u[R N] from `bootstrap.draw`.
+
+  Returns:
+    f64[R C], NaN where no row is drawn.
+  """
+  prob, label = metrics.check(prob, label)
+  error = (prob.astype(np.float64) - label) ** 2
+  out = np.empty((len(counts), prob.shape[1]))
+  for r in range(0, len(counts), 64):  # In float64 all draws take 100 MB.
+    drawn = counts[r : r + 64].astype(np.float64)
+    total = drawn.sum(axis=1, keepdims=True)
+    out[r : r + 64] = drawn @ error / np.where(total > 0, total, np.nan)
+  return out
+
+
 @dataclasses.dataclass(frozen=True)
 class Reliability:
   """Observed against predicted; NaN in empty bins.
@@ -121,3 +144,39 @@ def reliability(
   predicted = np.where(inside, prob[None], 0.0).sum(axis=1) / divisor
   observed = (inside & (label == 1)[None]).sum(axis=1) / divisor
   return Reliability(edges, count, predicted, observed)
+
+
+def merge(curve: Reliability, c: int, smallest: int) -> Reliability:
+  """One label's curve, neighbouring bins merged until none is small.
+
+  Args:
+    curve: of all labels.
+    c: the label.
+    smallest: positives and negatives that a bin must have of either, unless
+      it has none.
+
+  Returns:
+    A curve of one label with fewer bins; one bin if nothing else will do.
+  """
+  count = curve.count[:, c]
+  positive = np.rint(np.where(count > 0, count * curve.observed[:, c], 0))
+  total = np.where(count > 0, count * curve.predicted[:, c], 0.0)
+  rows = np.stack([count, positive, count - positive, total])
+
+  def large(sums):
+    return sums[0] >= smallest and not any(0 < n < smallest for n in sums[1:3])
+
+  starts = [0]
+  for k in range(1, len(count)):
+    if large(rows[:, starts[-1] : k].sum(axis=1)):
+      starts.append(k)
+  while len(starts) > 1 and not large(rows[:, starts[-1] :].sum(axis=1)):
+    starts.pop()
+  sums = np.add.reduceat(rows, starts, axis=1)
+  divisor = np.where(sums[0] > 0, sums[0], np.nan)
+  return Reliability(
+    np.append(curve.edges[starts], curve.edges[-1]),
+    sums[0].astype(np.int64)[:, None],
+    (sums[3] / divisor)[:, None],
+    (sums[1] / divisor)[:, None],
+  )

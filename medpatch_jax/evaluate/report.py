@@ -5,17 +5,22 @@ classes, its interval from resampling patients. Each unimodal model is scored
 on the stays that have its modality, beside the model on the same stays. The
 model's number is that of the head chosen on validation; what the released
 code would report, the best of its heads on test, is there too, named
-optimistic. Cells of fewer than 11 stays hold no numbers.
+optimistic. Cells of fewer than 11 stays hold no numbers and cannot be told
+from the others (`disclosure`). docs/statistics.md describes every field.
 
-Dims: N stays, M modalities, C labels, R resamples.
+Dims: N stays, M modalities, C labels.
 """
+
+import json
+import pathlib
 
 import numpy as np
 
-from medpatch_jax.evaluate import bootstrap, metrics, significance
+from medpatch_jax.evaluate import significance, subgroups, trust
+from medpatch_jax.evaluate.cells import METRICS, Cells, number
+from medpatch_jax.evaluate.disclosure import count, part
 
-SMALLEST_CELL = 11
-HIDDEN = "<11"
+VERSION = 1  # Of the fields; raised when one changes its meaning.
 RELEASED_CHOICE = ("high", "low", "late", "combined", "reduced")
 
 
@@ -29,6 +34,7 @@ def build(
   modalities: tuple[str, ...],
   chosen: str,
   bayes: dict[str, np.ndarray] | None = None,
+  people: dict[str, np.ndarray] | None = None,
   title: str = "MedPatch",
   split: str = "test",
   resamples: int = 1000,
@@ -47,6 +53,8 @@ def build(
     chosen: the head that is the model's number, chosen on validation.
     bayes: best possible logits f[N C], under "all" from everything present
       and under a modality's name from that alone; any may be left out.
+    people: name -> words or numbers [N], as `subgroups.divide` takes them;
+      without it there are subgroups by presence only.
     title: name of the model.
     split: name of the split, for the heading.
     resamples: of patients, for the intervals.
@@ -54,7 +62,8 @@ def build(
 
   Returns:
     A dict of JSON types: `heads`, `unimodal`, `model`, `optimistic`,
-    `bayes`, `per_label`, `patterns` and what describes them.
+    `bayes`, `per_label`, `patterns`, `subgroups`, `calibration`, `selective`,
+    `net_benefit` and what describes them.
 
   Raises:
     ValueError: shapes or names do not fit each other.
@@ -67,9 +76,14 @@ def build(
     raise ValueError(
       f"bayes has {sorted(unknown)}; known are 'all' and {modalities}."
     )
-  cells = _Cells(np.asarray(label), np.asarray(subject), resamples, seed)
+  label, present = np.asarray(label), np.asarray(present, bool)
   every = np.ones(len(label), bool)
   heads = [name for name in logits if name not in modalities]
+  # Every head, each unimodal model beside the whole, presence and people.
+  work = len(label) * (len(heads) + 4) + 2 * int(present.sum())
+  if bayes:
+    work += 2 * (len(label) + int(present.sum()))
+  cells = Cells(label, subject, resamples, seed, work)
   scored = {name: cells.score(logits[name], every) for name in heads}
   if chosen not in scored:
     scored[chosen] = cells.score(logits[chosen], every)
@@ -78,6 +92,7 @@ def build(
     return cells.score(bayes[name], rows) if name in bayes else None
 
   return {
+    "version": VERSION,
     "title": title,
     "split": split,
     "stays": count(len(label)),
@@ -88,48 +103,115 @@ def build(
     "seed": seed,
     "chosen": chosen,
     "model": scored[chosen],
-    "heads": [{"head": name, **scored[name]} for name in heads],
+    "heads": [
+      {"head": name, "stays": count(len(label)), **scored[name]}
+      for name in heads
+    ],
     "optimistic": _optimistic(scored),
     "bayes": bound("all", every),
     "unimodal": [
-      _beside(cells, name, logits, chosen, np.asarray(present)[:, m], bound)
-      for m, name in enumerate(modalities)
+      _beside(cells, name, logits, chosen, rows, stays, bound)
+      for name, rows, stays in zip(
+        modalities, present.T, subgroups.having(present)
+      )
       if name in logits
     ],
     "per_label": [
-      {"label": name, "positives": count(int(positives))}
+      {"label": name, "positives": part(int(positives), len(label))}
       for name, positives in zip(label_names, np.sum(label == 1, axis=0))
     ],
-    "patterns": [
-      {
-        "modalities": [m for m, p in zip(modalities, pattern) if p],
-        **cells.score(logits[chosen], rows),
-        "bayes": bound("all", rows),
-      }
-      for pattern, rows in patterns(present)
-    ],
+    **_divisions(cells, logits[chosen], present, modalities, people, bound),
+    **trust.build(logits[chosen], label, cells.draws),
   }
 
 
-def patterns(present: np.ndarray) -> list[tuple[tuple[bool, ...], np.ndarray]]:
-  """Each pattern of presence and its rows bool[N], the most frequent first."""
-  unique, place, count = np.unique(
-    np.asarray(present, bool), axis=0, return_inverse=True, return_counts=True
+def read(path) -> dict:
+  """What `build` returned, from results.json.
+
+  Raises:
+    ValueError: another version, or no such file.
+  """
+  path = pathlib.Path(path)
+  again = (
+    "Delete results.json and results.txt there and score the run again, with"
+    f" python -m experiments.evaluate --workdir={path.parent}."
   )
-  place = place.reshape(-1)
-  order = np.argsort(-count, kind="stable")
-  return [(tuple(unique[i].tolist()), place == i) for i in order]
+  try:
+    result = json.loads(path.read_text("utf-8"))
+    version = result.get("version")
+  except (OSError, ValueError, AttributeError) as error:
+    raise ValueError(
+      f"{path}: is missing or damaged ({type(error).__name__}). {again}"
+    ) from None
+  if version != VERSION:
+    raise ValueError(
+      f"{path}: is of version {version}, this code reads {VERSION}. {again}"
+    )
+  return result
 
 
-def _beside(cells, name, logits, chosen, rows, bound):
+def _divisions(cells, logits, present, modalities, people, bound):
+  """The reported head by presence and by people, each group with its gap."""
+  pattern = subgroups.by_presence(present, modalities)
+  divided = subgroups.divide(people or {})
+  found = {
+    name: _gaps(cells, logits, groups)
+    for name, groups in {"": pattern, **divided}.items()
+  }
+  _correct([row for rows in found.values() for row in rows])
+  patterns = [
+    {
+      **row,
+      "modalities": group.modalities and list(group.modalities),
+      "bayes": bound("all", group.rows),
+    }
+    for row, group in zip(found.pop(""), pattern)
+  ]
+  divisions = [{"by": name, "groups": rows} for name, rows in found.items()]
+  return {"patterns": patterns, "subgroups": divisions}
+
+
+def _gaps(cells, logits, groups):
+  """Groups of one division, each beside the largest of them."""
+  if not groups:
+    return []
+  largest = max(groups, key=lambda group: group.rows.sum())
+  return [
+    {
+      "group": group.name,
+      "stays": part(int(group.rows.sum()), len(group.rows)),
+      **cells.score(logits, group.rows),
+      "gap": None
+      if group is largest
+      else cells.gap((logits, group.rows), (logits, largest.rows)),
+    }
+    for group in groups
+  ]
+
+
+def _correct(rows):
+  """Adds Holm's correction over the gaps of all divisions, metric by metric.
+
+  Over both metrics at once the least p of 1,000 resamples, 0.002, would be
+  lost among more than 25 gaps, which some cohorts have.
+  """
+  for name in METRICS:
+    gaps = [row["gap"][name] for row in rows if row["gap"]]
+    p = np.array([np.nan if g["p"] is None else g["p"] for g in gaps])
+    for gap, adjusted in zip(gaps, significance.holm(p)):
+      gap["holm"] = number(adjusted)
+
+
+def _beside(cells, name, logits, chosen, rows, stays, bound):
   """A unimodal model and the whole one on the stays with that modality."""
   return {
     "modality": name,
+    "stays": stays,
     **cells.score(logits[name], rows),
     "bayes": bound(name, rows),
     "model": cells.score(logits[chosen], rows),
     "model_bayes": bound("all", rows),
-    "gain": cells.gain(logits[chosen], logits[name], rows),
+    "gain": cells.gap((logits[chosen], rows), (logits[name], rows)),
   }
 
 
@@ -147,81 +229,6 @@ def _optimistic(scored):
   return {"head": best, **scored[best]}
 
 
-class _Cells:
-  """Scores subsets of the stays, hiding small ones.
-
-  Draws are made once per subset, so that models are compared under the same
-  ones, and a model's resamples on a subset are kept for its differences.
-  """
-
-  def __init__(self, label, subject, resamples, seed):
-    self._label, self._subject = label, subject
-    self._resamples, self._seed = resamples, seed
-    self._draws, self._kept = {}, {}
-
-  def _resampled(self, logits, rows):
-    key = rows.tobytes()
-    if key not in self._draws:
-      self._draws[key] = bootstrap.draw(
-        self._subject[rows], self._resamples, self._seed
-      )
-    kept = (id(logits), key)
-    if kept not in self._kept:
-      values, label = np.asarray(logits)[rows], self._label[rows]
-      points = bootstrap.Resampled(*metrics.scores(values, label))
-      under = bootstrap.resample(values, label, self._draws[key])
-      self._kept[kept] = points, under
-    return self._kept[kept]
-
-  def score(self, logits, rows):
-    """Both metrics with intervals, mean and per label, of rows bool[N]."""
-    stays = int(rows.sum())
-    if stays < SMALLEST_CELL:
-      nothing = {"auroc": None, "auprc": None, "undefined": None}
-      return {"stays": count(stays), **nothing, "per_label": None}
-    points, under = self._resampled(logits, rows)
-    mean = under.mean()
-    columns = {
-      name: _intervals(getattr(points, name), getattr(under, name))
-      for name in ("auroc", "auprc")
-    }
-    return {
-      "stays": stays,
-      **{
-        name: _intervals(
-          [metrics.mean(getattr(points, name))[0]], getattr(mean, name)
-        )[0]
-        for name in columns
-      },
-      "undefined": metrics.mean(points.auroc)[1],
-      "per_label": [
-        {"auroc": roc, "auprc": prc} for roc, prc in zip(*columns.values())
-      ],
-    }
-
-  def gain(self, first, second, rows):
-    """Mean metrics of first minus second with intervals and p, or None."""
-    if rows.sum() < SMALLEST_CELL:
-      return None
-    (a, under_a), (b, under_b) = (
-      self._resampled(logits, rows) for logits in (first, second)
-    )
-    gains = {}
-    for name in ("auroc", "auprc"):
-      means = [metrics.mean(getattr(point, name))[0] for point in (a, b)]
-      value = np.nan if None in means else means[0] - means[1]
-      found = significance.difference(
-        np.array([value]),
-        getattr(under_a.mean(), name),
-        getattr(under_b.mean(), name),
-      )
-      gains[name] = {
-        **_intervals(found.value, None, (found.low, found.high))[0],
-        "p": _number(found.p[0]),
-      }
-    return gains
-
-
 def _check(logits, label, present, subject, label_names, modalities):
   """Refuses arrays and names that do not fit each other."""
   rows, labels = np.shape(label)
@@ -236,21 +243,3 @@ def _check(logits, label, present, subject, label_names, modalities):
   for name, (got, want) in wanted.items():
     if got != want:
       raise ValueError(f"{name} is {got}; labels {(rows, labels)} want {want}.")
-
-
-def count(stays: int) -> int | str:
-  """A count as it may be shown: 0 and 11 or more, else hidden."""
-  return HIDDEN if 0 < stays < SMALLEST_CELL else stays
-
-
-def _number(value) -> float | None:
-  return None if value is None or np.isnan(value) else float(value)
-
-
-def _intervals(values, resamples, bounds=None) -> list[dict]:
-  """values [C] with intervals of resamples [R C]: value, low, high each."""
-  low, high = bounds or bootstrap.interval(np.asarray(resamples))
-  return [
-    {"value": _number(v), "low": _number(a), "high": _number(b)}
-    for v, a, b in zip(values, low, high)
-  ]

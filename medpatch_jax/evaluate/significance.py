@@ -74,17 +74,41 @@ def delong(
 
   Returns:
     Fields f64[C], NaN for a label with fewer than two stays (patients) of
-    either class.
+    either class; p is NaN too where no two stays differ in what they say, as
+    of a perfect model against a constant one.
   """
-  first, checked = metrics.check(first, label)
-  second, _ = metrics.check(second, label)
-  subject = np.arange(len(first)) if subject is None else np.asarray(subject)
-  _, group = np.unique(subject, return_inverse=True)
   columns = [
-    _delong(first[:, c], second[:, c], checked[:, c] == 1, group)
-    for c in range(first.shape[1])
+    (np.nan,) * 4 if part is None else _normal(*part.moments())
+    for part in _parts(first, second, label, subject)
   ]
-  return Difference(*np.array(columns).reshape(-1, 4).T)
+  return Difference(*np.array(columns, np.float64).reshape(-1, 4).T)
+
+
+def delong_mean(
+  first: np.ndarray,
+  second: np.ndarray,
+  label: np.ndarray,
+  subject: np.ndarray | None = None,
+) -> Difference:
+  """Difference of two mean AUROCs; arguments as `delong`.
+
+  Labels of one stay move together, so their variances do not simply add:
+  each patient's contributions to all labels are summed before squaring. With
+  one label this is `delong`.
+
+  Returns:
+    Fields f64[1], over the labels that `delong` defines; NaN if none is.
+  """
+  parts = [p for p in _parts(first, second, label, subject) if p is not None]
+  if not parts:
+    return Difference(*np.full((4, 1), np.nan))
+  mean = _Part(
+    *(
+      np.mean([getattr(part, field.name) for part in parts], axis=0)
+      for field in dataclasses.fields(_Part)
+    )
+  )
+  return Difference(*np.array([_normal(*mean.moments())]).T)
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -115,30 +139,58 @@ def _components(score, positive):
   return share
 
 
-def _delong(first, second, positive, group):
-  """One label: (difference, low, high, p)."""
-  n_pos, n_neg = int(positive.sum()), int((~positive).sum())
-  patients = min(
-    len(np.unique(group[positive])), len(np.unique(group[~positive]))
-  )
-  if patients < 2:
-    return (np.nan,) * 4
+@dataclasses.dataclass(frozen=True)
+class _Part:
+  """A difference of AUROCs and what each of G patients adds to it.
+
+  `positive` and `negative` f64[G] are sums over the patient's stays of either
+  class with the factor of their variance, `cross` f64[2 G] the same two with
+  that of their covariance.
+  """
+
+  value: float
+  positive: np.ndarray
+  negative: np.ndarray
+  cross: np.ndarray
+
+  def moments(self) -> tuple[float, float]:
+    """The difference and its variance (Obuchowski 1997)."""
+    variance = (self.positive**2).sum() + (self.negative**2).sum()
+    return float(self.value), variance + 2 * np.prod(self.cross, axis=0).sum()
+
+
+def _parts(first, second, label, subject):
+  """Per label a `_Part`, or None with under two patients of either class."""
+  first, checked = metrics.check(first, label)
+  second, _ = metrics.check(second, label)
+  subject = np.arange(len(first)) if subject is None else np.asarray(subject)
+  _, group = np.unique(subject, return_inverse=True)
+  for c in range(first.shape[1]):
+    yield _part(first[:, c], second[:, c], checked[:, c] == 1, group)
+
+
+def _part(first, second, positive, group):
+  """One label's `_Part`."""
+  patients = [len(np.unique(group[rows])) for rows in (positive, ~positive)]
+  if min(patients) < 2:
+    return None
   share = _components(first, positive) - _components(second, positive)
   value = share[positive].mean()
-  centred = share - value
   size = group.max() + 1
   # Sums over each patient's positive and negative stays.
-  pos = np.bincount(group[positive], centred[positive], size)
-  neg = np.bincount(group[~positive], centred[~positive], size)
-  with_pos = len(np.unique(group[positive]))
-  with_neg = len(np.unique(group[~positive]))
-  variance = (
-    with_pos / (with_pos - 1) * (pos**2).sum() / n_pos**2
-    + with_neg / (with_neg - 1) * (neg**2).sum() / n_neg**2
-    + 2 * size / max(size - 1, 1) * (pos * neg).sum() / (n_pos * n_neg)
-  )
+  added = [
+    np.bincount(group[rows], share[rows] - value, size) / rows.sum()
+    for rows in (positive, ~positive)
+  ]
+  scaled = [math.sqrt(n / (n - 1)) * sums for n, sums in zip(patients, added)]
+  return _Part(value, *scaled, math.sqrt(size / (size - 1)) * np.array(added))
+
+
+def _normal(value, variance):
+  """(value, low, high, p) of a normal difference."""
   spread = math.sqrt(max(variance, 0.0))
-  if spread == 0:
-    return value, value, value, 1.0 if value == 0 else 0.0
+  if spread < 1e-12:
+    # All pairs agree: no difference, or one of which no spread is known.
+    return value, value, value, 1.0 if abs(value) < 1e-12 else np.nan
   p = math.erfc(abs(value) / spread / math.sqrt(2))
   return value, value - 1.959964 * spread, value + 1.959964 * spread, p

@@ -1,54 +1,13 @@
 """A result of `report.build` as text that reads well at 100 columns."""
 
+import textwrap
+
+from medpatch_jax.evaluate.names import NAME, shorten
+
 WIDTH = 100
-NAME = 22
+SILENT = 0.8  # Coverage that the table shows.
 METRICS = {"auroc": "AUROC", "auprc": "AUPRC"}
 COLUMN = {"missingness": "miss.", "combined": "comb.", "reduced": "red."}
-
-# The names of the phenotyping benchmark, each told by at most 22 characters.
-SHORT = {
-  "Acute and unspecified renal failure": "Acute renal failure",
-  "Acute cerebrovascular disease": "Acute cerebrovascular",
-  "Acute myocardial infarction": "Acute myocardial inf.",
-  "Cardiac dysrhythmias": "Cardiac dysrhythmias",
-  "Chronic kidney disease": "Chronic kidney disease",
-  "Chronic obstructive pulmonary disease and bronchiectasis": "COPD",
-  "Complications of surgical procedures or medical care": (
-    "Surgical complications"
-  ),
-  "Conduction disorders": "Conduction disorders",
-  "Congestive heart failure; nonhypertensive": "Congestive heart fail.",
-  "Coronary atherosclerosis and other heart disease": "Coronary atheroscl.",
-  "Diabetes mellitus with complications": "Diabetes, with compl.",
-  "Diabetes mellitus without complication": "Diabetes, no compl.",
-  "Disorders of lipid metabolism": "Lipid disorders",
-  "Essential hypertension": "Essential hypertension",
-  "Fluid and electrolyte disorders": "Fluid, electrolytes",
-  "Gastrointestinal hemorrhage": "GI hemorrhage",
-  "Hypertension with complications and secondary hypertension": (
-    "Hypertension, compl."
-  ),
-  "Other liver diseases": "Other liver diseases",
-  "Other lower respiratory disease": "Other lower respir.",
-  "Other upper respiratory disease": "Other upper respir.",
-  "Pleurisy; pneumothorax; pulmonary collapse": "Pleurisy, pneumothorax",
-  "Pneumonia (except that caused by tuberculosis or sexually transmitted"
-  " disease)": "Pneumonia",
-  "Respiratory failure; insufficiency; arrest (adult)": ("Respiratory failure"),
-  "Septicemia (except in labor)": "Septicemia",
-  "Shock": "Shock",
-}
-
-
-def shorten(name: str, width: int = NAME) -> str:
-  """A label's name in at most `width` characters, cut between words."""
-  short = SHORT.get(name, name)
-  if len(short) <= width:
-    return short
-  cut = short[: width - 1]
-  if short[width - 1] != " " and " " in cut:
-    cut = cut.rsplit(" ", 1)[0]
-  return cut.rstrip(" ,;(") + "."
 
 
 def text(result: dict) -> str:
@@ -63,7 +22,9 @@ def text(result: dict) -> str:
     *_heads(result),
     *_unimodal(result),
     *_patterns(result),
+    *_subgroups(result),
     *_per_label(result),
+    *_trust(result),
   ]
   if labels > 1:
     lines += [*_grid(result, "auroc"), *_grid(result, "auprc")]
@@ -122,14 +83,52 @@ def _unimodal(result):
 
 
 def _patterns(result):
+  if not result["bayes"]:
+    return  # Without the bound `_subgroups` shows all there is.
   title = f"By what the stay has: {result['title']}"
   yield from _section(title, result, "stays")
   for row in result["patterns"]:
-    has = [
-      m.upper() if m in row["modalities"] else "-" * len(m)
-      for m in result["modalities"]
-    ]
-    yield _row(" ".join(has), row, row["bayes"], row["stays"])
+    yield _row(_has(result, row), row, row["bayes"], row["stays"])
+
+
+def _has(result, row):
+  """A pattern of presence: EHR --- RR DN."""
+  if row["modalities"] is None:
+    return row["group"]
+  return " ".join(
+    m.upper() if m in row["modalities"] else "-" * len(m)
+    for m in result["modalities"]
+  )
+
+
+def _subgroups(result):
+  presence = [row | {"group": _has(result, row)} for row in result["patterns"]]
+  divided = {"what it has": presence}
+  divided |= {d["by"]: d["groups"] for d in result["subgroups"]}
+  divided = {name: rows for name, rows in divided.items() if len(rows) > 1}
+  if not divided:
+    return
+  yield ""
+  yield f"By group: {result['title']}"
+  head = f"{'':<{NAME}}{'stays':>6}  {'AUROC (95 % int.)':<22}"
+  yield f"{head}{'minus the largest group':<27}AUPRC (95 % int.)"
+  yield "-" * WIDTH
+  marked = False
+  for name, rows in divided.items():
+    yield shorten(name, WIDTH)
+    for row in rows:
+      gap = row["gap"] and row["gap"]["auroc"]
+      moved = ""
+      if gap and gap["value"] is not None:
+        sure = gap["holm"] is not None and gap["holm"] < 0.05
+        marked |= sure
+        moved = _signed(gap) + (" *" if sure else "")
+      yield (
+        f"  {shorten(row['group'], NAME - 2):<{NAME - 2}}{_count(row['stays']):>6}"
+        f"  {_interval(row['auroc']):<22}{moved:<27}{_interval(row['auprc'])}"
+      )
+  if marked:
+    yield ("*: not 0 with p < 0.05 after Holm's correction over all groups.")
 
 
 def _per_label(result):
@@ -143,6 +142,56 @@ def _per_label(result):
       scored[i] if scored else None,
       bounds[i] if bounds else None,
       result["per_label"][i]["positives"],
+    )
+
+
+def _trust(result):
+  """Calibration, and what is gained by staying silent when unsure."""
+  if not (found := result["calibration"]):
+    return
+  selective = result["selective"]
+  at = selective["coverage"].index(SILENT)
+  fifth = f"{100 * SILENT:.0f} %"
+  yield ""
+  yield f"Can its probabilities be acted on? {result['title']}"
+  yield (
+    f"{'':<{NAME + 24}}{'':<8}{'mean':>7}{'share':>8}"
+    f"{'wrong at 0.5':>15}{'cases missed':>15}"
+  )
+  yield (
+    f"{'':<{NAME}}  {'Brier (95 % int.)':<22}{'ECE':>8}{'p':>7}"
+    f"{'of cases':>10}{'all':>7}{fifth:>7}{'all':>8}{fifth:>7}"
+  )
+  yield "-" * WIDTH
+
+  def line(name, row, risk, missed):
+    cells = [_number(row.get(key)) for key in ("ece", "predicted", "observed")]
+    cells += [_number(values[k]) for values in (risk, missed) for k in (0, at)]
+    widths = (8, 7, 10, 7, 7, 8, 7)
+    return f"{name:<{NAME}}  {_interval(row['brier']):<22}" + "".join(
+      f"{cell:>{width}}" for cell, width in zip(cells, widths)
+    )
+
+  nothing = [None] * len(selective["coverage"])
+  for name, row, kept in zip(
+    result["labels"], found["per_label"], selective["per_label"]
+  ):
+    yield line(shorten(name), row, kept["risk"], kept["missed"])
+  if len(result["labels"]) > 1:
+    yield "-" * WIDTH
+    yield line("mean", found, nothing, nothing)
+  yield (
+    f"{fifth}: only the most confident stays of each label. ECE: expected"
+    " calibration error."
+  )
+  if failed := selective["failures"]:
+    names = [shorten(result["labels"][c]) for c in failed]
+    yield (
+      "Silence on the rest makes fewer errors but misses no smaller share of"
+      f" cases in {_n(len(failed), 'label')}:"
+    )
+    yield from textwrap.wrap(
+      "; ".join(names), WIDTH, initial_indent="  ", subsequent_indent="  "
     )
 
 
@@ -199,7 +248,6 @@ def _section(title, result, count=""):
 
 def _row(name, row, bound, count=""):
   """A name, a count, and each metric with its interval, bound and gap."""
-  count = f"{count:,}" if isinstance(count, int) else count
   cells = ""
   for metric in METRICS:
     got = row and row[metric]
@@ -210,7 +258,7 @@ def _row(name, row, bound, count=""):
         gap = round(best - got["value"], 3) + 0.0  # Never -0.000.
         cell += f"  {best:.3f} {gap:6.3f}"
     cells += f"  {cell:<34}"
-  return f"{name:<{NAME}}{count:>6}{cells}"
+  return f"{name:<{NAME}}{_count(count):>6}{cells}"
 
 
 def _line(name, cells, width):
@@ -228,18 +276,25 @@ def _interval(found):
 def _gain(found):
   if found["value"] is None:
     return ""
-  return (
-    f"{found['value']:+.3f} ({found['low']:+.3f}, {found['high']:+.3f})"
-    f"  p {found['p']:.3f}"
-  )
+  return f"{_signed(found)}  p {found['p']:.3f}"
+
+
+def _signed(found):
+  return f"{found['value']:+.3f} ({found['low']:+.3f}, {found['high']:+.3f})"
 
 
 def _value(found):
-  if not found or found["value"] is None:
-    return "-"
-  return f"{found['value']:.3f}"
+  return _number(found and found["value"])
+
+
+def _number(value):
+  return "-" if value is None else f"{value:.3f}"
+
+
+def _count(count):
+  return f"{count:,}" if isinstance(count, int) else count
 
 
 def _n(count, noun):
-  count = f"{count:,}" if isinstance(count, int) else count
+  count = _count(count)
   return f"{count} {noun}" + ("" if count == "1" else "s")
