@@ -297,9 +297,7 @@ def test_profile_names_the_rows_read(tmp_path):
   """Row counts come from DuckDB's profile: a change there must not pass."""
   root = mimic_raw.write(tmp_path)
   table = tables.find(root / "mimiciv", "chartevents", ("icu",))
-  connection = tables.connect(
-    tmp_path / "db", threads=1, memory="200MB", temporary=tmp_path
-  )
+  connection = tables.connect(threads=1, memory="200MB", temporary=tmp_path)
   sql = f"CREATE TABLE x AS SELECT * FROM {tables.scan(table)} WHERE itemid = 0"
   tables.load(connection, table, sql, quiet=True)
   assert table.rows == 28

@@ -1,19 +1,28 @@
 """Raw files of MIMIC -> records, metadata and report. Reads top to bottom.
 
 Out of core: DuckDB reads every csv file once and keeps what belongs to the
-cohort in a database file; records are then assembled a few stays at a time.
+cohort; records are then assembled a few stays at a time, by several processes.
 """
 
-import concurrent.futures
 import json
 import pathlib
+import shutil
 import sys
 import time
 
 from data import records
 from data.errors import InputError
-from data.mimic import assemble, cohort, release, report, sources, tables, tally
-from data.progress import Progress
+from data.mimic import (
+  cohort,
+  disk,
+  phenotypes,
+  release,
+  report,
+  shards,
+  sources,
+  store,
+  tables,
+)
 from data.splits import SPLITS
 from medpatch_jax import schema
 from medpatch_jax.input import variables as table
@@ -25,14 +34,15 @@ def extract(
   """Writes one task's dataset into the new folder `out`.
 
   Args:
-    out: folder to create.
-    work: an existing folder for the database and what it spills.
+    out: folder to create, on the disk of `work`.
+    work: an existing folder for what is read and written on the way. What an
+      earlier call of the same arguments finished there is not done again.
     task: a name of `schema.TASKS`.
     roots: folders of MIMIC-IV, MIMIC-CXR-JPG and MIMIC-IV-Note; the last two
       may be None.
     rules: `rules.Rules`.
     lists: (validation list, test list) paths or None.
-    threads: for reading and for decoding films.
+    threads: cores for reading and writing.
     memory: limit of DuckDB, as "2GB".
     twin: the files are the synthetic twin's (said in the report).
     quiet: no progress on stderr.
@@ -41,42 +51,44 @@ def extract(
     InputError: a file is missing or damaged.
   """
   work, out = pathlib.Path(work), pathlib.Path(out)
+  for folder in (out, work / "spill"):
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
   opened, cxr_root = _open(task, roots)
   connection = tables.connect(
-    work / "events.duckdb", threads=threads, memory=memory, temporary=work
+    threads=threads, memory=memory, temporary=work / "spill"
   )
   try:
     people = cohort.load(
       connection, opened, task=task, rules=rules, lists=lists, quiet=quiet
     )
+    disk.check(work, opened, people, quiet)
     start = time.monotonic()
-    notes = _read(connection, opened, people, task, rules, quiet)
-    assembler = assemble.Assembler(connection, people, rules, cxr_root, notes)
-    out.mkdir()
-    writer = records.Writer(
-      out,
-      task,
-      records.features(
-        len(schema.TASKS[task].labels), len(table.columns(rules.variables))
-      ),
+    kept = store.Store(connection, work, quiet)
+    views = _read(kept, opened, people, task, rules)
+    linked = kept.one("SELECT count(*) FROM films")[0] if cxr_root else 0
+    job = shards.Job(work, task, people, rules, cxr_root, views, linked)
+    files, counts = shards.write(
+      job, threads=threads, memory=disk.size_of(memory), quiet=quiet
     )
-    counts = _write(writer, assembler, people, rules, threads, quiet)
+    sentence = "with an event of the 17 variables in the window"
+    people.filters.append((sentence, sum(map(counts.stays, SPLITS))))
     if not quiet:
       _speed(opened, time.monotonic() - start)
+    writer = records.Writer(out, task, job.features())
+    for split, path, met in files:
+      writer.adopt(split, path, met)
     _finish(
-      connection,
-      writer,
-      out,
-      task,
-      opened,
-      cxr_root,
-      people,
-      counts,
-      rules,
+      connection, writer, out, task, opened, cxr_root, people, counts, rules,
       twin,
-    )
+    )  # fmt: skip
   finally:
     connection.close()
+
+
+def inputs(task, roots):
+  """Paths of every table that the task is built from."""
+  return [t.path for t in _open(task, roots)[0].values()]
 
 
 def _open(task, roots):
@@ -108,82 +120,31 @@ def _open(task, roots):
   return opened, cxr
 
 
-def _read(connection, opened, people, task, rules, quiet):
-  """Every remaining table, once. -> names of the note tables there are."""
+def _read(kept, opened, people, task, rules):
+  """Every remaining table, once. -> names of those that records come from."""
   if task == cohort.PHENOTYPING:
-    cohort.phenotypes(connection, opened["diagnoses_icd"], people, quiet)
-  chart = sources.events(connection, opened["chartevents"], rules, quiet)
-  labs = sources.events(connection, opened["labevents"], rules, quiet)
+    phenotypes.label(kept, opened["diagnoses_icd"], people)
+  chart = sources.events(kept, opened["chartevents"], rules)
+  labs = sources.events(kept, opened["labevents"], rules)
   people.facts.update(
     chart_rows_of_the_cohort=chart["rows"],
     chart_rows_with_the_id_of_another_stay=chart["odd"],
+    chart_rows_of_no_possible_time=chart["absurd"],
     lab_rows_of_the_cohort=labs["rows"],
     lab_rows_regained_without_hadm_id=labs["odd"],
+    lab_rows_of_no_possible_time=labs["absurd"],
   )
+  views = ["chartevents", "labevents"]
   if "metadata" in opened:
-    sources.films(connection, opened["metadata"], quiet)
+    sources.films(kept, opened["metadata"])
+    views.append("films")
   if "radiology" in opened:
-    sources.reports(connection, opened["radiology"], rules, task, quiet)
+    sources.reports(kept, opened["radiology"], rules, task)
+    views.append("radiology")
   if "discharge" in opened:
-    sources.discharge_notes(connection, opened["discharge"], quiet)
-  return tuple(n for n in ("radiology", "discharge") if n in opened)
-
-
-def _write(writer, assembler, people, rules, threads, quiet):
-  """Assembles chunks in parallel and writes them in order."""
-  counts = tally.Tally(rules.variables, people.label.shape[1])
-  chunks = []
-  for index in range(len(SPLITS)):
-    rows = (people.split == index).nonzero()[0]
-    for i in range(0, len(rows), assemble.CHUNK):
-      part = rows[i : i + assemble.CHUNK]
-      chunks.append((SPLITS[index], int(part[0]), int(part[-1]) + 1))
-  linked = _linked(assembler)
-  pool = concurrent.futures.ThreadPoolExecutor(threads)
-  with Progress("writing records", quiet=quiet) as progress, pool:
-    waiting, pending = iter(chunks), []
-    try:
-      for done in range(len(chunks)):
-        while len(pending) < threads + 1:
-          chunk = next(waiting, None)
-          if chunk is None:
-            break
-          pending.append(
-            (chunk[0], pool.submit(assembler.part, chunk[1], chunk[2]))
-          )
-        split, future = pending.pop(0)
-        _add(writer, counts, split, future.result(), linked, people)
-        progress.at((done + 1) / len(chunks))
-    except BaseException:
-      pool.shutdown(cancel_futures=True)
-      raise
-  sentence = "with an event of the 17 variables in the window"
-  people.filters.append((sentence, sum(map(counts.stays, SPLITS))))
-  return counts
-
-
-def _linked(assembler):
-  if assembler.cxr_root is None:
-    return 0
-  return assembler.connection.execute("SELECT count(*) FROM films").fetchone()[
-    0
-  ]
-
-
-def _add(writer, counts, split, part, linked, people):
-  """Writes one part and counts it."""
-  for example in part.examples:
-    writer.write(split, example)
-    counts.add(split, example)
-  counts.counts.update(part.counts)
-  counts.films += part.films
-  counts.bad_films = sorted(counts.bad_films + part.bad_films)
-  if len(counts.bad_films) > max(1, 0.01 * linked):
-    raise InputError(
-      f"--mimic_cxr: {len(counts.bad_films):,} or more of {linked:,} linked"
-      " films are missing or unreadable, at most 1 % may be; the first is in"
-      f" line {counts.bad_films[0]} of mimic-cxr-2.0.0-metadata.csv."
-    )
+    sources.discharge_notes(kept, opened["discharge"])
+    views.append("discharge")
+  return tuple(views)
 
 
 def _finish(

@@ -185,7 +185,7 @@ def scan(table):
     column: wanted[inverse[column]] if column in inverse else TEXT
     for column in table.header
   }
-  spec = ", ".join(f"{_quote(c)}: '{t}'" for c, t in types.items())
+  spec = ", ".join(f"{quote(c)}: '{t}'" for c, t in types.items())
   chosen = ", ".join(
     f'"{found}" AS {name}' for name, found in table.names.items()
   )
@@ -193,7 +193,7 @@ def scan(table):
   # readers in the middle of a plain file could do.
   parallel = "false" if table.name in MULTILINE else "true"
   return (
-    f"(SELECT {chosen} FROM read_csv({_quote(str(table.path))}, header=true,"
+    f"(SELECT {chosen} FROM read_csv({quote(str(table.path))}, header=true,"
     f" auto_detect=false, delim=',', quote='\"', escape='\"',"
     f" columns={{{spec}}}, parallel={parallel}, store_rejects=true,"
     f" rejects_table='bad_{table.name}',"
@@ -201,16 +201,17 @@ def scan(table):
   )
 
 
-def _quote(text):
+def quote(text):
+  """Text as an SQL literal."""
   return "'" + text.replace("'", "''") + "'"
 
 
-def connect(path, *, threads, memory, temporary):
-  """A DuckDB database that keeps within `memory` (as "2GB") by spilling."""
-  connection = duckdb.connect(str(path))
+def connect(*, threads, memory, temporary):
+  """A DuckDB connection that keeps within `memory` (as "2GB") by spilling."""
+  connection = duckdb.connect()
   connection.execute(f"SET threads={int(threads)}")
-  connection.execute(f"SET memory_limit={_quote(memory)}")
-  connection.execute(f"SET temp_directory={_quote(str(temporary))}")
+  connection.execute(f"SET memory_limit={quote(memory)}")
+  connection.execute(f"SET temp_directory={quote(str(temporary))}")
   connection.execute("SET enable_progress_bar=true")
   connection.execute("SET enable_progress_bar_print=false")
   # A csv file looks tiny to the planner, which would then hash the large
@@ -233,7 +234,7 @@ def load(connection, table, sql, *, title=None, quiet=False):
   connection.execute("PRAGMA enable_profiling='no_output'")
   progress = Progress(
     title or f"reading {table.path.name}",
-    poll=lambda: connection.query_progress() / 100,
+    poll=_poll(connection, table.path),
     quiet=quiet,
   )
   try:
@@ -254,6 +255,10 @@ def load(connection, table, sql, *, title=None, quiet=False):
   table.bad_count = len(rejects)
   table.rows = rows + len(rejects)
   most = max(1, 0.01 * table.rows)
+  if not table.rows:
+    raise InputError(
+      f"{table.path}: holds a header and no row; was the download cut off?"
+    )
   if table.bad_count > most or table.bad_count >= MOST_REJECTS:
     line, kind, column = rejects[0]
     where = f", column {column}" if column else ""
@@ -262,6 +267,24 @@ def load(connection, table, sql, *, title=None, quiet=False):
       f" may; the first is line {line}{where}: {_kind(kind, table, column)}."
     )
   return table
+
+
+def _poll(connection, path):
+  """A function returning how much of a file has been read, in [0, 1].
+
+  DuckDB knows no better than a guess of a compressed file. Where the system
+  counts the bytes a process reads, these tell it.
+  """
+  counter = pathlib.Path("/proc/self/io")
+
+  def read():
+    return int(counter.read_text().split()[1])
+
+  try:
+    start, size = read(), path.stat().st_size
+  except OSError:
+    return lambda: connection.query_progress() / 100
+  return lambda: min(1.0, (read() - start) / max(size, 1))
 
 
 def _share(table):
