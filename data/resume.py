@@ -137,12 +137,14 @@ def check_disk(folder, needed, kept, quiet=False):
     quiet: nothing on stderr.
 
   Raises:
-    OutOfRoom: less is free.
+    InputError: less is free.
   """
   there = sum(p.stat().st_size for p in pathlib.Path(folder).rglob("*.parquet"))
   needed, free = max(needed - there, 0), shutil.disk_usage(folder).free
   if free < needed:
-    raise OutOfRoom(
+    # What an earlier build has finished stays.
+    kind = OutOfRoom if there else InputError
+    raise kind(
       f"--data_dir: about {size(needed)} of disk are needed while building"
       f" ({size(kept)} of it stay), {size(free)} are free; make room, or give"
       " a --data_dir on another disk."

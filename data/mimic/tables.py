@@ -16,6 +16,7 @@ import duckdb
 
 from data.errors import InputError, nearest
 from data.progress import Progress
+from data.resume import OutOfRoom
 
 ID, TIME, REAL, TEXT = "BIGINT", "TIMESTAMP", "DOUBLE", "VARCHAR"
 
@@ -316,7 +317,11 @@ def _explain(table, error):
   if "GZIP" in text.upper() or "gzip" in text:
     what = "the gzip stream ends early or is damaged; download it again"
   elif isinstance(error, duckdb.OutOfMemoryException):
-    what = "memory or the temporary folder ran out; raise --memory"
+    return OutOfRoom(
+      f"{table.path}: memory or the disk of --data_dir ran out; raise --memory,"
+      " or make room, and give the same command again: what is finished is"
+      " kept."
+    )
   elif isinstance(error, duckdb.IOException):
     what = "cannot be read to its end (disk or permission)"
   elif isinstance(error, duckdb.InvalidInputException):
