@@ -27,6 +27,9 @@ from data.splits import SPLITS
 from medpatch_jax import schema
 from medpatch_jax.input import variables as table
 
+# Tables that are counted where no record needs them, to tell the release.
+_COUNTED = {"outputevents": "icu", "diagnoses_icd": "hosp"}
+
 
 def extract(
   out, work, *, task, roots, rules, lists, threads, memory, twin, quiet=False
@@ -78,10 +81,7 @@ def extract(
     writer = records.Writer(out, task, job.features())
     for split, path, met in files:
       writer.adopt(split, path, met)
-    _finish(
-      connection, writer, out, task, opened, cxr_root, people, counts, rules,
-      twin,
-    )  # fmt: skip
+    _finish(kept, writer, out, task, opened, roots, people, counts, rules, twin)
   finally:
     connection.close()
 
@@ -105,6 +105,12 @@ def _open(task, roots):
   }
   if task == cohort.PHENOTYPING:
     opened["diagnoses_icd"] = tables.find(iv, "diagnoses_icd", ("hosp",))
+  for name, place in _COUNTED.items():
+    if name not in opened:
+      try:
+        opened[name] = tables.find(iv, name, (place,))
+      except InputError:
+        continue  # Nothing is taken from it.
   if cxr is not None:
     cxr = tables.folder(cxr, "mimic_cxr")
     opened["metadata"] = tables.find(
@@ -144,26 +150,41 @@ def _read(kept, opened, people, task, rules):
   if "discharge" in opened:
     sources.discharge_notes(kept, opened["discharge"])
     views.append("discharge")
+  for name in _COUNTED:
+    if name in opened and opened[name].rows is None:
+      try:
+        kept.scan(
+          opened[name],
+          name,
+          f"SELECT count(subject_id) AS n FROM {tables.scan(opened[name])}",
+        )
+      except InputError as error:
+        del opened[name]
+        people.remarks.append(f"Not counted: {error}")
   return tuple(views)
 
 
-def _finish(
-  connection, writer, out, task, opened, cxr_root, people, counts, rules, twin
-):
-  """Metadata and report, from what was counted."""
-  groups = connection.execute(
-    "SELECT DISTINCT anchor_year_group FROM patients"
-  ).fetchall()
+def _release(kept, opened, roots, twin):
+  """-> (what was read, in words; remarks)."""
+  groups = kept.execute("SELECT DISTINCT anchor_year_group FROM patients")
   layout = release.by_layout(
     opened["patients"].path.parent.name == "core",
     {name: t.columns() for name, t in opened.items()},
-    [g or "" for (g,) in groups],
-  )
-  found, remarks = release.detect(
-    layout, {n: opened[n].rows for n in release.TABLES if n in opened}
+    [g or "" for (g,) in groups.fetchall()],
   )
   if twin:
-    found, remarks = f"{layout} (synthetic twin)", ["No real patients."]
+    return f"{layout} (synthetic twin)", ["No real patients."]
+  rows = {name: t.rows for name, t in opened.items()}
+  found, remarks = release.detect(layout, rows, roots[0])
+  names, more = release.others(*roots[1:], rows)
+  return ", ".join([found, *names]), remarks + more
+
+
+def _finish(
+  kept, writer, out, task, opened, roots, people, counts, rules, twin
+):
+  """Metadata and report, from what was counted."""
+  found, remarks = _release(kept, opened, roots, twin)
   people.facts["heights_and_weights_carried_in"] = counts.counts[
     "carried", "in"
   ]
@@ -171,7 +192,7 @@ def _finish(
     task=task,
     release=found,
     remarks=remarks,
-    cxr_given=cxr_root is not None,
+    cxr_given=roots[1] is not None,
     opened=opened,
     cohort=people,
     tally=counts,

@@ -64,7 +64,14 @@ COLUMNS = {
     "value": TEXT,
     "valuenum": REAL,
   },
-  "diagnoses_icd": {"hadm_id": ID, "icd_code": TEXT, "icd_version": ID},
+  # Counted, to tell the release; nothing is taken from it.
+  "outputevents": {"subject_id": ID},
+  "diagnoses_icd": {
+    "subject_id": ID,
+    "hadm_id": ID,
+    "icd_code": TEXT,
+    "icd_version": ID,
+  },
   "metadata": {
     "dicom_id": TEXT,
     "subject_id": ID,
