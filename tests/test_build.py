@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from data import build, errors, splits
-from data.mimic import report, tables
+from data.mimic import tables
 from medpatch_jax import schema
 from tests import mimic_raw
 from tests.test_mimic import examples, read
@@ -149,13 +149,6 @@ def test_empty_splits_are_written_and_read(tmp_path):
   counts = {s: info.splits[s].num_examples for s in splits.SPLITS}
   assert counts == {"train": 2, "validation": 0, "test": 1}
   assert info.metadata["index"]["validation"]["hours"] == []
-
-
-def test_small_counts_are_hidden():
-  assert [report.shown(n) for n in (0, 1, 10, 11)] == [0, "<11", "<11", 11]
-  assert report.percent(5, 200) == "<5.5"
-  assert report.percent(50, 200) == 25.0
-  assert report.percent(3, 8) == "hidden"
 
 
 @pytest.mark.parametrize("damage", [None, "gzip", "flag"])

@@ -15,7 +15,9 @@ from data.errors import InputError
 from data.mimic import (
   cohort,
   disk,
+  page,
   phenotypes,
+  quality,
   release,
   report,
   shards,
@@ -198,6 +200,9 @@ def _finish(
     tally=counts,
     rules=rules,
   )
+  found_in = quality.collect(
+    task=task, release=found, cohort=people, tally=counts, rules=rules
+  )
   mean, std = counts.normaliser()
   writer.finish(
     {
@@ -216,6 +221,8 @@ def _finish(
   )
   (out / "report.json").write_text(json.dumps(result, indent=1), "utf-8")
   (out / "report.txt").write_text(report.text(result), "utf-8")
+  (out / "quality.json").write_text(json.dumps(found_in, indent=1), "utf-8")
+  (out / "quality.html").write_text(page.page(found_in), "utf-8")
 
 
 def _speed(opened, seconds):

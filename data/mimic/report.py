@@ -6,26 +6,10 @@ gives the same bytes. Counts of people or of their rows below 11 are hidden.
 
 import dataclasses
 
+from data.counts import HIDDEN, WORD, cells, chain, percent, share, shown, small
 from data.mimic import published
 from data.splits import SPLITS
 from medpatch_jax import schema
-
-HIDDEN = 11
-
-
-def shown(count):
-  """A count as it may be printed."""
-  count = int(count)
-  return count if count == 0 or count >= HIDDEN else f"<{HIDDEN}"
-
-
-def percent(count, total):
-  """A rate in percent that gives no hidden count away."""
-  if not total:
-    return None
-  if 0 < count < HIDDEN:
-    return f"<{100 * HIDDEN / total:.1f}" if total >= HIDDEN else "hidden"
-  return round(100 * count / total, 1)
 
 
 def make(*, task, release, remarks, cxr_given, opened, cohort, tally, rules):
@@ -46,15 +30,32 @@ def make(*, task, release, remarks, cxr_given, opened, cohort, tally, rules):
     },
     "films": {
       "given": bool(cxr_given),
-      "opened": shown(tally.films),
+      "opened": _films_opened(tally),
       "unreadable": len(tally.bad_films),
       "their_lines_in_the_metadata": tally.bad_films[:100],
     },
-    "filters": [{"rule": r, "stays_left": shown(n)} for r, n in cohort.filters],
+    "filters": [
+      {"rule": r, "stays_left": n} for r, n in _filters(cohort, tally)
+    ],
     "facts": {k: shown(v) for k, v in cohort.facts.items()},
     "splits": {s: _split(task, s, i, tally) for i, s in enumerate(SPLITS)},
     "variables": _variables(tally),
   }
+
+
+def _filters(cohort, tally):
+  """What each rule leaves, as far as the splits' numbers allow."""
+  stays = [tally.stays(s) for s in SPLITS]
+  few = [n for n in stays if small(n)]
+  # One hidden split alone is what the others are short of the last rule's.
+  return chain(cohort.filters, sum(stays) - few[0] if len(few) == 1 else None)
+
+
+def _films_opened(tally):
+  """Hidden where it would tell the one split that has few films."""
+  number = schema.MODALITIES.index("cxr")
+  few = sum(small(tally.present(s)[number]) for s in SPLITS)
+  return WORD if few == 1 else shown(tally.films)
 
 
 def _split(task, split, number, tally):
@@ -76,7 +77,7 @@ def _split(task, split, number, tally):
     "mean_age": round(float(age.mean[0]), 1) if total >= HIDDEN else None,
     "present": {
       m: {
-        "stays": shown(n),
+        "stays": share(n, total),
         "percent": percent(n, total),
         "published_percent": rates.get(m),
       }
@@ -84,14 +85,14 @@ def _split(task, split, number, tally):
     },
     "labels": {
       name: {
-        "stays": shown(n),
+        "stays": share(n, total),
         "percent": percent(n, total),
         "published_percent": theirs[number],
       }
       for name, n, theirs in labels
     },
     **{
-      kind: {w: shown(n) for (k, w), n in sorted(words.items()) if k == kind}
+      kind: cells({w: n for (k, w), n in sorted(words.items()) if k == kind})
       for kind in ("age", "gender", "ethnicity")
     },
   }
