@@ -17,14 +17,14 @@ th{font-weight:600;color:#4a525c}th:first-child,td:first-child{text-align:left}
 thead tr:first-child th{text-align:center;border-bottom:0}
 .wide{overflow-x:auto;font-size:12px}.wide td,.wide th{padding:2px 5px}
 td.first,th.first{border-left:1px solid #c9ced4}
-.left td,.left th{text-align:left;white-space:normal}
+.left td,.left thead tr:first-child th{text-align:left;white-space:normal}
 .ok{color:#17703b;font-weight:600}.note{color:#8a5a00}
 .charts{display:flex;flex-wrap:wrap;gap:14px}.charts svg{background:#fafbfc}
 text{font:10px system-ui,sans-serif;fill:#4a525c}
 """
 _COLOURS = {"train": "#1f5fa8", "validation": "#d1760a", "test": "#3d8b4f"}
 _SHORT = {"train": "train", "validation": "valid", "test": "test"}
-_WIDTH, _HEIGHT, _LEFT, _TOP = 285, 150, 30, 22
+_WIDTH, _HEIGHT, _LEFT, _TOP = 290, 150, 34, 22
 
 
 def page(quality):
@@ -47,10 +47,13 @@ def page(quality):
     "<h2>Variables</h2>",
     "<p>Percent of all hours: measured in the hour; carried on from the last"
     " one; the rest holds the normal value. The range is that of measured"
-    " hours without the ten outermost values at either end. Cleaning counts"
-    " raw rows: converted to the variable's unit; outliers that were taken for"
-    " missing (outside) or clamped; text of no known meaning.</p>",
-    _variables(quality["variables"]),
+    " hours without the ten outermost values at either end.</p>",
+    _variables(quality["variables"], _HOURLY),
+    "<h2>Cleaning</h2>",
+    "<p>Raw rows of the stays: read; converted to the variable's unit;"
+    " outliers, taken for missing (outside the range) or clamped to it; text of"
+    " no known meaning.</p>",
+    _variables(quality["variables"], _CLEANED),
     "<h2>Two definitions of death</h2>",
     _deaths(quality["deaths"]),
   ]
@@ -96,18 +99,31 @@ def _checks(checks):
   return _table(head, rows, "left")
 
 
-def _variables(variables):
-  """A row for each variable, for each number a column of each split."""
-  groups = (
-    ("measured %", lambda v: v["measured"]),
-    ("carried %", lambda v: v["carried"]),
-    ("range", _range),
-    ("mean ± SD", _spread),
-    ("converted", lambda v: v["converted"]),
-    ("outside", lambda v: v["outside"]),
-    ("clamped", lambda v: v["clamped"]),
-    ("unread", lambda v: v["text"]),
-  )
+def _range(v):
+  return None if v["low"] is None else f"{v['low']:g}–{v['high']:g}"
+
+
+def _spread(v):
+  return None if v["mean"] is None else f"{v['mean']:g} ± {v['sd']:g}"
+
+
+_HOURLY = (
+  ("measured %", lambda v: v["measured"]),
+  ("carried %", lambda v: v["carried"]),
+  ("range", _range),
+  ("mean ± SD", _spread),
+)
+_CLEANED = (
+  ("rows", lambda v: v["rows"]),
+  ("converted", lambda v: v["converted"]),
+  ("outside", lambda v: v["outside"]),
+  ("clamped", lambda v: v["clamped"]),
+  ("unread", lambda v: v["text"]),
+)
+
+
+def _variables(variables, groups):
+  """A row for each variable, for each of `groups` a column of each split."""
 
   def row(tag, key):
     out = []
@@ -128,14 +144,6 @@ def _variables(variables):
   return _table([top, below], rows)
 
 
-def _range(v):
-  return None if v["low"] is None else f"{v['low']:g}–{v['high']:g}"
-
-
-def _spread(v):
-  return None if v["mean"] is None else f"{v['mean']:g} ± {v['sd']:g}"
-
-
 def _charts(presence):
   """One small chart for each modality, a line for each split."""
   out = []
@@ -150,7 +158,7 @@ def _chart(title, hours, lines):
   last = len(hours)
 
   def at(hour, value):
-    x = _LEFT + hour / last * (_WIDTH - _LEFT - 8)
+    x = _LEFT + hour / last * (_WIDTH - _LEFT - 14)
     y = _TOP + (1 - value / 100) * (_HEIGHT - _TOP - 18)
     return x, y
 

@@ -111,6 +111,9 @@ class Moments:
     """Adds what another has seen (Chan's update, which does not cancel)."""
     if not other.count:
       return
+    if not self.count:
+      self.count, self.mean, self.square = other.count, other.mean, other.square
+      return
     total = self.count + other.count
     delta = other.mean - self.mean
     share = self.count * other.count / total
