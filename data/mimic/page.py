@@ -46,8 +46,8 @@ def page(quality):
     _charts(quality["presence_by_hour"]),
     "<h2>Variables</h2>",
     "<p>Percent of all hours: measured in the hour; carried on from the last"
-    " one; the rest holds the normal value. The range is that of measured"
-    " hours without the ten outermost values at either end.</p>",
+    " one; the rest holds the normal value. The range is one that eleven stays"
+    " reach at either end.</p>",
     _variables(quality["variables"], _HOURLY),
     "<h2>Cleaning</h2>",
     "<p>Raw rows of the stays: read; converted to the variable's unit;"

@@ -1,9 +1,8 @@
 """The data quality report: what the records hold, as numbers (quality.json).
 
 From the tally alone, so that it costs no second pass; `page` makes a page of
-it. Counts below 11 are hidden, as are those that would give one away, and a
-range leaves out its ten outermost values at either end: an extreme is one
-person's.
+it. Counts below 11 are hidden, as are those that would give one away, and the
+range is one that eleven stays reach at either end: an extreme is one person's.
 """
 
 from data.counts import (
@@ -103,7 +102,7 @@ def _variable(tally, split, i, name):
     "carried": carried,
     "normal": hours - moments.count - carried,
   }
-  enough = moments.count >= 2 * HIDDEN
+  enough = len(tally.low[split][i]) == HIDDEN  # Stays that have it.
   number = _round(moments) if enough else None
   counts = cells(parts)
   return {
@@ -113,7 +112,7 @@ def _variable(tally, split, i, name):
       k: percent(n, hours) if counts[k] != WORD else WORD
       for k, n in parts.items()
     },
-    # The 11th least and greatest value.
+    # Values that 11 stays reach at either end.
     "low": _digits(tally.low[split][i][-1], number) if enough else None,
     "high": _digits(tally.high[split][i][0], number) if enough else None,
     "mean": _digits(moments.mean[0], number) if enough else None,

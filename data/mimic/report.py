@@ -105,7 +105,7 @@ def _variables(tally):
     entry = {"unit": v.unit or ("class or score" if v.classes else "")}
     for split in SPLITS:
       moments = tally.measured[split][i]
-      enough = moments.count >= HIDDEN
+      enough = len(tally.low[split][i]) >= HIDDEN  # Stays that have it.
       entry[split] = {
         "hours": shown(moments.count),
         "percent": percent(moments.count, sum(tally.hours[split])),

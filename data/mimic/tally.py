@@ -30,7 +30,8 @@ class Tally:
   Attributes:
     moments: of every column over all hours of the train split.
     measured: moments of each variable's values where measured.
-    low, high: of each variable the 11 least and greatest of these, sorted.
+    low, high: of each variable the 11 least of the stays' least values, and
+      the 11 greatest of their greatest, sorted.
     carried: i64[V] hours that repeat a value measured before.
     hours, bits, subjects: of each record: T, presence, subject_id.
     characters: of each record, by modality.
@@ -106,15 +107,22 @@ class Tally:
     if split == "train":
       self.moments.add(grid)
     V = len(self.variables)
-    first = table.starts(self.variables)
+    first, begin = table.starts(self.variables), np.cumsum(length) - length
     mask = grid[:, -V:] > 0
     for i in range(V):
       rows = mask[:, i]
       if rows.any():
         value = self._value(grid[rows], i, first[i])
         self.measured[split][i].add(value[:, None])
-        self._extremes(split, i, value)
-    start = np.repeat(np.cumsum(length) - length, length)
+        series = np.full(len(grid), np.nan)
+        series[rows] = value
+        # One value of each stay that has one.
+        least, greatest = (
+          f.reduceat(series, begin) for f in (np.fmin, np.fmax)
+        )
+        there = ~np.isnan(least)
+        self._extremes(split, i, least[there], greatest[there])
+    start = np.repeat(begin, length)
     place = np.arange(len(grid))
     last = np.maximum.accumulate(np.where(mask, place[:, None], -1), axis=0)
     self.carried[split] += ((last >= start[:, None]) & ~mask).sum(axis=0)
@@ -122,11 +130,11 @@ class Tally:
     for name, rows in (("ehr", mask.any(axis=1)), ("there", mask[:, 0] >= 0)):
       self.by_hour[split][name] += np.bincount(hour[rows], minlength=HOURS + 1)
 
-  def _extremes(self, split, i, value):
+  def _extremes(self, split, i, least, greatest):
     n = counts_lib.HIDDEN
     low, high = self.low[split], self.high[split]
-    low[i] = np.sort(np.concatenate([low[i], value]))[:n]
-    high[i] = np.sort(np.concatenate([high[i], value]))[-n:]
+    low[i] = np.sort(np.concatenate([low[i], least]))[:n]
+    high[i] = np.sort(np.concatenate([high[i], greatest]))[-n:]
 
   def _record(self, split, example):
     """Counts of one record besides its series."""
@@ -160,8 +168,7 @@ class Tally:
       self.ages[s].merge(other.ages[s])
       for i, moments in enumerate(other.measured[s]):
         self.measured[s][i].merge(moments)
-        for values in (other.low[s][i], other.high[s][i]):
-          self._extremes(s, i, values)
+        self._extremes(s, i, other.low[s][i], other.high[s][i])
       self.carried[s] += other.carried[s]
       self.label[s] += other.label[s]
       for name in ("words", "leaks", "cleaned"):
