@@ -30,7 +30,10 @@ def key(given, files):
   """
   stamps = []
   for path in sorted(str(f) for f in files):
-    found = os.stat(path)
+    try:
+      found = os.stat(path)
+    except OSError:
+      continue  # Told by who reads it.
     stamps.append([os.path.abspath(path), found.st_size, found.st_mtime_ns])
   text = json.dumps([given, stamps, _code()], sort_keys=True, default=str)
   return hashlib.sha256(text.encode()).hexdigest()[:16]

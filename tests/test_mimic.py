@@ -362,14 +362,14 @@ def test_tables_nothing_is_taken_from_are_counted(raw, tmp_path):
   root = tmp_path / "raw"
   mimic_raw.write(root)
   outputs = root / "mimiciv" / "icu" / "outputevents.csv"
-  outputs.write_text("subject_id,stay_id\n1,1010\n")
+  outputs.write_text("subject_id,hadm_id\n1,101\n")
   path = _build(root, tmp_path / "out", "in_hospital_mortality")
   found = json.loads((path / "report.json").read_text())
   assert found["tables"]["outputevents"]["rows"] == 1
   assert found["tables"]["diagnoses_icd"]["rows"] == 6
   assert "Row counts are those of no release" in found["remarks"][0]
   # Damage there is told and stops nothing.
-  outputs.write_text("subject_id,stay_id\n")
+  outputs.write_text("subject_id,hadm_id\n")
   path = _build(root, tmp_path / "more", "in_hospital_mortality")
   found = json.loads((path / "report.json").read_text())
   assert any("outputevents.csv: holds a header" in r for r in found["remarks"])

@@ -158,6 +158,12 @@ def load(connection, opened, *, task, rules, lists=(None, None), quiet=False):
     _load_small(connection, opened[name], key, quiet)
   _check_joins(connection, opened)
   filters = _filter(connection, task, rules)
+  emptied = next((rule for rule, left in filters if not left), None)
+  if emptied:
+    raise InputError(
+      f"{opened['icustays'].path}: none of its stays is left by the rule:"
+      f" {emptied}."
+    )
   deaths, facts = _deaths(connection)
   ids = connection.execute(
     "SELECT stay_id, subject_id FROM chosen"

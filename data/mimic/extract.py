@@ -158,7 +158,7 @@ def _read(kept, opened, people, task, rules):
         kept.scan(
           opened[name],
           name,
-          f"SELECT count(subject_id) AS n FROM {tables.scan(opened[name])}",
+          f"SELECT count(hadm_id) AS n FROM {tables.scan(opened[name])}",
         )
       except InputError as error:
         del opened[name]

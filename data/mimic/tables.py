@@ -65,13 +65,8 @@ COLUMNS = {
     "valuenum": REAL,
   },
   # Counted, to tell the release; nothing is taken from it.
-  "outputevents": {"subject_id": ID},
-  "diagnoses_icd": {
-    "subject_id": ID,
-    "hadm_id": ID,
-    "icd_code": TEXT,
-    "icd_version": ID,
-  },
+  "outputevents": {"hadm_id": ID},
+  "diagnoses_icd": {"hadm_id": ID, "icd_code": TEXT, "icd_version": ID},
   "metadata": {
     "dicom_id": TEXT,
     "subject_id": ID,
@@ -89,7 +84,6 @@ COLUMNS = {
     "text": TEXT,
   },
   "discharge": {
-    "subject_id": ID,
     "hadm_id": ID,
     "note_type": TEXT,
     "note_seq": ID,
