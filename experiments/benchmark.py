@@ -1,11 +1,14 @@
 """Times and memory of parts of the model, ours beside a direct translation.
 
   python -m experiments.benchmark --what=joint
+  python -m experiments.benchmark --what=extract [--scale=1,4,16]
 
 joint: one step of stage 3 (forward, backward, Adam) at the published size from
 the encoders' tokens: confidence, calibration, patching, joint, missingness and
 late modules. `translation` projects every token and pools a [B T C E] tensor,
 as the released code does; both give the same gradients.
+
+extract: raw files to records (experiments/extraction.py).
 """
 
 import functools
@@ -20,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
+from experiments import extraction
 from medpatch_jax import calibrate, medpatch, schema
 from medpatch_jax.confidence import Confidence
 from medpatch_jax.train import losses, optimizer
@@ -39,6 +43,13 @@ def define() -> None:
   flags.DEFINE_integer("batch_size", 16, "Stays.", lower_bound=1)
   flags.DEFINE_integer("labels", 25, "Labels.", lower_bound=1)
   flags.DEFINE_integer("steps", 5, "Timed steps; the median counts.", 1)
+  flags.DEFINE_list("scale", ["1", "4", "16"], "extract: sizes of the twin.")
+  flags.DEFINE_integer(
+    "records", 60_000, "extract: records of the last part; 0 for none.", 0
+  )
+  flags.DEFINE_string("folder", None, "extract: where raw files are kept.")
+  flags.DEFINE_integer("threads", os.cpu_count(), "extract: cores.", 1)
+  flags.DEFINE_string("memory", "2GB", "extract: what DuckDB may hold.")
   flags.DEFINE_enum(
     "only", None, tuple(STEPS), "Run one way only, in this process."
   )
@@ -236,7 +247,18 @@ def joint(B: int, C: int, steps: int) -> None:
     )
 
 
-BENCHMARKS = {"joint": joint}
+def extract() -> None:
+  values = flags.FLAGS
+  extraction.run(
+    [float(s) for s in values.scale],
+    values.records,
+    values.folder,
+    values.threads,
+    values.memory,
+  )
+
+
+BENCHMARKS = {"joint": joint, "extract": extract}
 
 
 def main(argv) -> None:
@@ -245,8 +267,10 @@ def main(argv) -> None:
   sizes = values.batch_size, values.labels, values.steps
   if values.only:
     print(*measure(values.only, *sizes))
+  elif values.what == "joint":
+    joint(*sizes)
   else:
-    BENCHMARKS[values.what](*sizes)
+    BENCHMARKS[values.what]()
 
 
 if __name__ == "__main__":
