@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from data import build, errors, splits
+from data import build, errors, resume, splits
 from data.mimic import tables
 from medpatch_jax import schema
 from tests import mimic_raw
@@ -56,6 +56,33 @@ def test_unreadable_films(tmp_path):
   mimic_raw.assert_refused(
     root, tmp_path / "new", "2 or more of 2 linked films .* line 6 of"
   )
+
+
+def test_only_films_of_the_cohort_are_opened(tmp_path):
+  root = mimic_raw.write(tmp_path / "raw")
+  for subject, study, *_ in mimic_raw.FILMS:
+    if study not in (15, 61):
+      mimic_raw.film(root, subject, study).unlink()
+  path = mimic_raw.build(root, tmp_path / "out")
+  found = json.loads((path / "report.json").read_text())["films"]
+  assert found["unreadable"] == 0 and found["opened"] != 0
+
+
+def test_disk_is_not_underestimated(tmp_path, monkeypatch):
+  told = []
+  monkeypatch.setattr(
+    resume, "check_disk", lambda f, most, kept, quiet: told.extend([most, kept])
+  )
+  path = build.build(
+    source="synthetic",
+    task="phenotyping",
+    data_dir=tmp_path,
+    subjects=150,
+    density=0.3,
+    quiet=True,
+  )
+  kept = sum(p.stat().st_size for p in path.rglob("*"))
+  assert 1e5 < kept < told[1] < told[0]
 
 
 def test_existing_dataset_is_kept_unless_told(tmp_path):

@@ -24,7 +24,7 @@ def estimate(opened, cohort):
     size[name] = count if table.path.suffix == ".gz" else count / _ZIPPED
   events = _EVENTS * (size["chartevents"] + size["labevents"])
   texts = _TEXTS * sum(size.get(n, 0) for n in ("radiology", "discharge"))
-  kept = texts + _HOUR * float(cohort.end.sum()) + 2000 * len(cohort.end)
+  kept = texts + _HOUR * float(cohort.end.sum()) + 2000 * len(cohort.end) + 1e6
   if "metadata" in opened:
     kept += _FILM * _WITH_FILM * len(cohort.end)
   return events + texts + kept, kept
