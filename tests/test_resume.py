@@ -169,8 +169,8 @@ def test_a_writing_process_that_dies_is_told(raw, tmp_path, monkeypatch):
   """As when the system ends it for want of memory; then it goes on."""
   raw, whole = raw
   monkeypatch.setattr(records, "SHARD", 8)
-  monkeypatch.setattr(shards, "ALONE", 0)
   with monkeypatch.context() as patch:
+    patch.setattr(shards, "ALONE", 0)
     patch.setattr(shards, "_make", _die)
     with pytest.raises(errors.InputError, match="ended from outside"):
       _build(tmp_path, raw)

@@ -7,8 +7,6 @@ cohort; records are then assembled a few stays at a time, by several processes.
 import json
 import pathlib
 import shutil
-import sys
-import time
 
 from data import records
 from data.errors import InputError
@@ -68,7 +66,6 @@ def extract(
       connection, opened, task=task, rules=rules, lists=lists, quiet=quiet
     )
     disk.check(work, opened, people, quiet)
-    start = time.monotonic()
     kept = store.Store(connection, work, quiet)
     views = _read(kept, opened, people, task, rules)
     linked = kept.one("SELECT count(*) FROM films")[0] if cxr_root else 0
@@ -78,8 +75,6 @@ def extract(
     )
     sentence = "with an event of the 17 variables in the window"
     people.filters.append((sentence, sum(map(counts.stays, SPLITS))))
-    if not quiet:
-      _speed(opened, time.monotonic() - start)
     writer = records.Writer(out, task, job.features())
     for split, path, met in files:
       writer.adopt(split, path, met)
@@ -223,12 +218,3 @@ def _finish(
   (out / "report.txt").write_text(report.text(result), "utf-8")
   (out / "quality.json").write_text(json.dumps(found_in, indent=1), "utf-8")
   (out / "quality.html").write_text(page.page(found_in), "utf-8")
-
-
-def _speed(opened, seconds):
-  rows = opened["chartevents"].rows + opened["labevents"].rows
-  print(
-    f"{rows:,} chart and lab rows to records in {seconds:.1f} s"
-    f" ({rows / seconds:,.0f} a second)",
-    file=sys.stderr,
-  )

@@ -6,6 +6,7 @@ finished. Beside each file lies a note: its length, digest and tally.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import multiprocessing.util
 import os
@@ -107,7 +108,8 @@ def _spread(job, todo, workers, found, progress):
     initargs=(job,),
   )
   try:
-    futures = [pool.submit(_make, item) for item in todo]
+    with _deaf():  # The new processes start so: stopping is the parent's.
+      futures = [pool.submit(_make, item) for item in todo]
     for done, future in enumerate(concurrent.futures.as_completed(futures), 1):
       found.check(future.result())
       progress.at(done / len(todo))
@@ -121,10 +123,19 @@ def _spread(job, todo, workers, found, progress):
     pool.shutdown(cancel_futures=True)
 
 
+@contextlib.contextmanager
+def _deaf():
+  """Holds Ctrl-C back; processes started meanwhile never hear it."""
+  before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+  try:
+    yield
+  finally:
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start(job):
   """Prepares a new process."""
   global _maker
-  signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent sees to it.
   threading.Thread(target=_follow, daemon=True).start()
   # Without the interpreter's last rites, at which libraries complain.
   multiprocessing.util.Finalize(None, os._exit, (0,), exitpriority=-100)
