@@ -58,7 +58,9 @@ def chain(counts, end=None):
   """
   out, below = [], end
   for name, count in reversed(counts):
-    if below is not None and small(count - below):
+    if small(count):
+      out.append((name, shown(count)))
+    elif below is not None and small(count - below):
       out.append((name, WORD))
     else:
       out.append((name, shown(count)))

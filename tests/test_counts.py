@@ -50,6 +50,13 @@ def test_chain_gives_no_small_difference_away(end):
       assert found == falling
 
 
+def test_chain_ends_in_small_counts():
+  falling = list(zip("abcd", (30, 14, 9, 3)))
+  assert [n for _, n in counts.chain(falling)] == [30, 14, "<11", "<11"]
+  falling = list(zip("abcd", (30, 14, 9, 0)))
+  assert [n for _, n in counts.chain(falling)] == [30, 14, "<11", 0]
+
+
 def test_coarse_shares_step_by_eleven_people():
   shares = {counts.coarse(n, 110) for n in range(111)}
   assert shares == {10.0 * i for i in range(11)}
