@@ -6,6 +6,7 @@ A part appears under its name only when it is whole.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -83,10 +84,22 @@ def workplace(parent, name):
   except InputError:
     shutil.rmtree(folder, ignore_errors=True)
     raise
+  except Exception as error:
+    if full(error):
+      raise OutOfRoom(
+        f"{parent}: the disk is full; make room and give the same command"
+        " again: what is finished is kept."
+      ) from None
+    raise
   else:
     shutil.rmtree(folder, ignore_errors=True)
   finally:
     lock.close()
+
+
+def full(error):
+  """Whether an error, of any library, is that of a full disk."""
+  return os.strerror(errno.ENOSPC) in str(error)
 
 
 def _lock(folder):
@@ -99,9 +112,11 @@ def _lock(folder):
   file = open(folder / "lock", "wb")
   try:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except OSError:
+  except BlockingIOError:
     file.close()
     return None
+  except OSError:
+    pass  # A disk without locks, as some shared ones: nothing can be told.
   return file
 
 

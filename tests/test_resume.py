@@ -1,5 +1,6 @@
 """A build that was stopped goes on, and gives what one never stopped gives."""
 
+import errno
 import fcntl
 import os
 import shutil
@@ -11,7 +12,7 @@ import time
 import pytest
 
 from data import build, errors, records, resume
-from data.mimic import rules, shards
+from data.mimic import rules, shards, store
 from tests import mimic_raw
 from tests.test_build import _digest as digest
 
@@ -159,6 +160,36 @@ def test_too_little_disk_is_refused_before_the_start(tmp_path, monkeypatch):
     tmp_path / "out",
     r"--data_dir: about .* (kB|MB) of disk are needed .* 5 kB are free; make",
   )
+
+
+@pytest.mark.parametrize("when", ["tables", "records"])
+def test_full_disk_is_told_and_gone_on_from(raw, when, tmp_path, monkeypatch):
+  raw, whole = raw
+  monkeypatch.setattr(records, "SHARD", 8)
+  full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+  def fail(*_):
+    raise full
+
+  with monkeypatch.context() as patch:
+    if when == "tables":
+      original = store.Store._copy
+      patch.setattr(
+        store.Store,
+        "_copy",
+        lambda self, sql, part, group: (
+          fail()
+          if "all_films" in str(part)
+          else original(self, sql, part, group)
+        ),
+      )
+    else:
+      patch.setattr(records, "encode", fail)
+    with pytest.raises(errors.InputError, match="disk is full; make room"):
+      _build(tmp_path, raw)
+  (work,) = (tmp_path / "phenotyping").glob(".part-*")
+  assert (work / "chartevents.json").exists()
+  assert digest(_build(tmp_path, raw)) == whole
 
 
 def _die(item):

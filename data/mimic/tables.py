@@ -16,7 +16,7 @@ import duckdb
 
 from data.errors import InputError, nearest
 from data.progress import Progress
-from data.resume import OutOfRoom
+from data.resume import OutOfRoom, full
 
 ID, TIME, REAL, TEXT = "BIGINT", "TIMESTAMP", "DOUBLE", "VARCHAR"
 
@@ -315,13 +315,17 @@ def _kind(kind, table, column):
 def _explain(table, error):
   """A one-line InputError for what DuckDB says, without content."""
   text = str(error)
+  if full(error):
+    return OutOfRoom(
+      "--data_dir: the disk is full; make room and give the same command"
+      " again: what is finished is kept."
+    )
   if "GZIP" in text.upper() or "gzip" in text:
     what = "the gzip stream ends early or is damaged; download it again"
   elif isinstance(error, duckdb.OutOfMemoryException):
     return OutOfRoom(
-      f"{table.path}: memory or the disk of --data_dir ran out; raise --memory,"
-      " or make room, and give the same command again: what is finished is"
-      " kept."
+      f"{table.path}: memory ran out; raise --memory and give the same command"
+      " again: what is finished is kept."
     )
   elif isinstance(error, duckdb.IOException):
     what = "cannot be read to its end (disk or permission)"
