@@ -7,12 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 from data import build, errors, records, resume
-from data.mimic import rules, shards, store
+from data.mimic import rules, shards, store, tables
 from tests import mimic_raw
 from tests.test_build import _digest as digest
 
@@ -190,6 +191,19 @@ def test_full_disk_is_told_and_gone_on_from(raw, when, tmp_path, monkeypatch):
   (work,) = (tmp_path / "phenotyping").glob(".part-*")
   assert (work / "chartevents.json").exists()
   assert digest(_build(tmp_path, raw)) == whole
+
+
+def test_ctrl_c_while_a_table_is_read(tmp_path):
+  root = mimic_raw.write(tmp_path)
+  table = tables.find(root / "mimiciv", "chartevents", ("icu",))
+  connection = tables.connect(threads=1, memory="1GB", temporary=tmp_path)
+  stop = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+  stop.start()
+  with pytest.raises(KeyboardInterrupt):
+    tables.load(
+      connection, table, "SELECT max(hash(range)) FROM range(100000000000)"
+    )
+  connection.close()
 
 
 def _die(item):

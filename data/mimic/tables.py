@@ -244,6 +244,10 @@ def load(connection, table, sql, *, title=None, quiet=False):
       connection.execute(sql)
   except duckdb.Error as error:
     raise _explain(table, error) from None
+  except RuntimeError as error:  # What DuckDB makes of Ctrl-C.
+    if "interrupted" in str(error):
+      raise KeyboardInterrupt from None
+    raise
   profile = json.loads(connection.get_profiling_information())
   connection.execute("PRAGMA disable_profiling")
   rows = _scanned(profile)
