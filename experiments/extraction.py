@@ -177,7 +177,8 @@ def child(raw, out, threads, memory, notes):
   total = time.perf_counter() - start
   report = json.loads((path / "report.json").read_text("utf-8"))
   rows = {n: t["rows"] for n, t in report["tables"].items()}
-  stays = report["filters"][-1]["stays_left"]
+  index = json.loads((path / "metadata.json").read_text("utf-8"))["index"]
+  stays = sum(len(split["hours"]) for split in index.values())
   seconds = dict(Progress.finished)
   print(
     json.dumps(
