@@ -7,6 +7,7 @@ shuffles over temporary files, refuses empty splits and serialises maps in
 arbitrary order.
 """
 
+import dataclasses
 import hashlib
 import os
 import pathlib
@@ -16,53 +17,79 @@ import numpy as np
 
 from data import resume
 from data.splits import SPLITS
+from medpatch_jax import schema
 
 VERSION = "1.0.0"
 # Stays per file, fixed so that the bytes do not depend on the machine: some
 # 30 MB with films and notes, over 100 files at MIMIC's full size.
 SHARD = 512
 
-DESCRIPTION = """\
+# Subgroups of MIMIC's stays: a number or a word.
+GROUPS = {"age": "number", "gender": "word", "ethnicity": "word"}
+
+
+@dataclasses.dataclass(frozen=True)
+class About:
+  """What TFDS says of a dataset."""
+
+  description: str
+  citation: str
+  licence: str
+
+
+MIMIC = About(
+  description="""\
 Intensive care stays with four modalities, any of which may be absent: hourly
 vital signs and laboratory values, chest X-ray, radiology reports, discharge
 note. Built from MIMIC-IV, MIMIC-CXR-JPG and MIMIC-IV-Note, or from a synthetic
-twin in their format, by medpatch-jax; docs/data.md describes every field."""
-CITATION = """\
+twin in their format, by medpatch-jax; docs/data.md describes every field.""",
+  citation="""\
 @article{johnson2023mimiciv, title={MIMIC-IV, a freely accessible electronic
 health record dataset}, author={Johnson, Alistair E. W. and others},
-journal={Scientific Data}, volume={10}, number={1}, year={2023}}"""
-LICENCE = """\
+journal={Scientific Data}, volume={10}, number={1}, year={2023}}""",
+  licence="""\
 Records derived from MIMIC fall under the PhysioNet Credentialed Health Data
 Use Agreement: they may not be shared with anyone not credentialed. Records
 derived from the open demo fall under the ODbL 1.0, those of the synthetic twin
-under no restriction."""
+under no restriction.""",
+)
 
 
-def features(labels, columns):
-  """TFDS features of one stay; no feature needs TensorFlow to be read."""
+def features(
+  labels, columns, kinds=schema.KINDS, groups=GROUPS, single=("dn",)
+):
+  """TFDS features of one stay; no feature needs TensorFlow to be read.
+
+  Args:
+    labels: how many.
+    columns: of a series.
+    kinds: modality -> series, image or text.
+    groups: subgroup -> number or word.
+    single: texts that have one hour, as images do; others have many.
+  """
   import tensorflow_datasets as tfds
 
   f = tfds.features
-  return f.FeaturesDict(
-    {
-      "stay_id": f.Scalar(np.int64),
-      "subject_id": f.Scalar(np.int64),
-      "ehr": f.Tensor(
-        shape=(None, columns), dtype=np.float32, encoding="bytes"
-      ),
-      "cxr": f.Scalar(np.object_),
-      "rr": f.Text(),
-      "dn": f.Text(),
-      "present": f.Tensor(shape=(4,), dtype=np.bool_),
-      "label": f.Tensor(shape=(labels,), dtype=np.float32),
-      "age": f.Scalar(np.float32),
-      "gender": f.Text(),
-      "ethnicity": f.Text(),
-      "cxr_hour": f.Scalar(np.float32),
-      "rr_hours": f.Tensor(shape=(None,), dtype=np.float32),
-      "dn_hour": f.Scalar(np.float32),
-    }
-  )
+  number, many = f.Scalar(np.float32), f.Tensor(shape=(None,), dtype=np.float32)
+  modality = {
+    "series": f.Tensor(
+      shape=(None, columns), dtype=np.float32, encoding="bytes"
+    ),
+    "image": f.Scalar(np.object_),
+    "text": f.Text(),
+  }
+  fields = {"stay_id": f.Scalar(np.int64), "subject_id": f.Scalar(np.int64)}
+  fields |= {m: modality[kind] for m, kind in kinds.items()}
+  fields["present"] = f.Tensor(shape=(len(kinds),), dtype=np.bool_)
+  fields["label"] = f.Tensor(shape=(labels,), dtype=np.float32)
+  for name, kind in groups.items():
+    fields[name] = number if kind == "number" else f.Text()
+  for m, kind in kinds.items():
+    if kind == "image" or m in single:
+      fields[f"{m}_hour"] = number
+    elif kind == "text":
+      fields[f"{m}_hours"] = many
+  return f.FeaturesDict(fields)
 
 
 def encode(features, example):
@@ -106,14 +133,16 @@ def write_file(path, features, examples):
 class Writer:
   """Writes records split by split, in the order given."""
 
-  def __init__(self, folder, task, features):
+  def __init__(self, folder, task, features, about=MIMIC):
     """Opens nothing yet; `folder` must exist.
 
     Args:
       folder: where the dataset's files go.
       task: the dataset's name.
       features: of `features`.
+      about: what TFDS says of it.
     """
+    self._about = about
     self._folder = pathlib.Path(folder)
     self._task = task
     self._features = features
@@ -192,9 +221,9 @@ class Writer:
       ),
       features=self._features,
       metadata=tfds.core.MetadataDict(metadata),
-      description=DESCRIPTION,
-      citation=CITATION,
-      license=LICENCE,
+      description=self._about.description,
+      citation=self._about.citation,
+      license=self._about.licence,
     )
     info.set_file_format("array_record")
     info.set_splits(splits_lib.SplitDict(infos))

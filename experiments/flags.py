@@ -9,7 +9,8 @@ from absl import flags
 
 from data import errors
 from data.errors import InputError
-from medpatch_jax import presets, schema
+from medpatch_jax import baselines, presets, schema
+from medpatch_jax.input import dataset
 from medpatch_jax.train import loop, optimizer, parallel
 from medpatch_jax.train.log import logger
 
@@ -21,11 +22,25 @@ HEADS = ("late", "combined", "reduced")
 LOSS_WEIGHTS = ("learned", "uniform", "uncertainty")
 WITHOUT = ("unimodal", "missingness", "joint")
 
+MODELS = ("medpatch", "unimodal", *baselines.BASELINES)
+# Flags that only MedPatch has.
+OF_MEDPATCH = (
+  "calibration",
+  "confidence",
+  "threshold",
+  "fuser",
+  "without",
+  "loss_weights",
+  "head",
+  "authors",
+)
+
 # Flags that decide what a run computes: a workdir holds one value of each.
 NAMES = (
   "data_dir",
   "task",
   "preset",
+  "model",
   "modalities",
   "seed",
   "batch_size",
@@ -84,14 +99,20 @@ POOLING = ("absent_tokens", "ehr_uncalibrated", "entropy_direction")
 def define() -> None:
   """Defines the flags of a training run."""
   flags.DEFINE_string("data_dir", None, "Folder that data.build wrote.")
-  flags.DEFINE_enum(
-    "task", "phenotyping", tuple(schema.TASKS), "What to predict."
+  flags.DEFINE_string(
+    "task", "phenotyping", "What to predict: the name of a dataset in data_dir."
   )
   flags.DEFINE_string(
     "workdir", None, "Folder of the run: checkpoints, caches, results."
   )
   flags.DEFINE_enum(
     "preset", "tiny", tuple(presets.PRESETS), "Sizes of the model."
+  )
+  flags.DEFINE_enum(
+    "model",
+    "medpatch",
+    MODELS,
+    "MedPatch, or a baseline on the same encoders.",
   )
   flags.DEFINE_enum(
     "stage",
@@ -102,7 +123,7 @@ def define() -> None:
   flags.DEFINE_list(
     "modalities",
     None,
-    "Subset of ehr,cxr,rr,dn to learn from; all of the task by default. The"
+    "Subset of the dataset's to learn from, as ehr,cxr; all by default. The"
     " order matters to presence_order only.",
   )
   flags.DEFINE_integer(
@@ -254,9 +275,11 @@ class Config:
   task: str
   workdir: pathlib.Path
   preset: str
+  model: str
   sizes: presets.Preset
   modalities: tuple[str, ...]
   flag_order: tuple[str, ...]
+  kinds: dict[str, str]
   settings: loop.Settings
   learning_rates: dict[str, float]
   epochs: dict[str, int]
@@ -291,7 +314,7 @@ class Config:
       stage: unimodal, confidence, calibrate or pools.
       m: modality.
     """
-    names, behaviours = OF_KIND[schema.KINDS[m]]
+    names, behaviours = OF_KIND[self.kinds[m]]
     names = (*TRAINING, *names)
     own = {"stage": stage, "modality": m}
     if self.pairs == "paired":
@@ -330,9 +353,13 @@ def config(f, **override) -> Config:
     if given[name] is not None and not given[name] > 0:
       raise ValueError(f"--{name}={given[name]}: wanted a number above 0.")
   sizes = presets.PRESETS[get("preset")]
-  modalities = _modalities(get("modalities"), get("task"))
+  described = dataset.describe(get("data_dir"), get("task"))
+  modalities = _among(
+    get("modalities") or described.inputs, described.inputs, "modalities"
+  )
+  kinds = {m: described.kinds[m] for m in modalities}
   without = _among(get("without"), WITHOUT, "without")
-  text = [m for m in modalities if schema.KINDS[m] == "text"]
+  text = [m for m in modalities if kinds[m] == "text"]
   if text and not sizes.learn_text and not get("bert"):
     raise ValueError(
       f"--preset={get('preset')} keeps the text encoder frozen and needs a"
@@ -347,23 +374,27 @@ def config(f, **override) -> Config:
     seed=get("seed"),
     save_minutes=get("save_minutes"),
   )
-  _together(get, without, modalities)
+  _together(get, without, kinds)
+  if get("model") != "medpatch":
+    _baseline(f, get, kinds)
   return Config(
     data_dir=str(get("data_dir")),
     task=get("task"),
     workdir=pathlib.Path(get("workdir")),
     preset=get("preset"),
+    model=get("model"),
     sizes=sizes,
     modalities=modalities,
     flag_order=tuple(get("modalities") or modalities),
+    kinds=kinds,
     settings=settings,
     learning_rates={
       name: get("learning_rate") or rate
-      for name, rate in _rates(sizes, get("task")).items()
+      for name, rate in _rates(sizes, described, kinds).items()
     },
     epochs={
       name: most if get("epochs") is None else get("epochs")
-      for name, most in sizes.epochs.items()
+      for name, most in _by_part(sizes.epochs, kinds).items()
     },
     batch_size=get("batch_size") or sizes.batch_size,
     calibration=get("calibration"),
@@ -431,7 +462,7 @@ def _among(names, valid, flag) -> tuple[str, ...]:
   return tuple(name for name in valid if name in names)
 
 
-def _together(get, without, modalities) -> None:
+def _together(get, without, kinds) -> None:
   """Refuses flags that contradict each other."""
   if set(without) == set(WITHOUT):
     raise ValueError("--without leaves no prediction: leave one module in.")
@@ -442,12 +473,11 @@ def _together(get, without, modalities) -> None:
     )
   if not get("authors"):
     return
-  if "dn" in modalities or "rr" in modalities:
-    if not get("bert"):
-      raise ValueError(
-        "--authors holds no vocabulary: pass --bert=DIR, the folder of the"
-        " text encoder it was made with."
-      )
+  if "text" in kinds.values() and not get("bert"):
+    raise ValueError(
+      "--authors holds no vocabulary: pass --bert=DIR, the folder of the text"
+      " encoder it was made with."
+    )
   for name, wanted in (("ehr", "lstm"), ("calibration", "position")):
     if get(name) != wanted:
       raise ValueError(
@@ -456,18 +486,40 @@ def _together(get, without, modalities) -> None:
       )
 
 
-def _rates(sizes, task: str) -> dict[str, float]:
-  """The preset's learning rates, "fuse" that of the task."""
-  rates = dict(sizes.learning_rate)
-  one_label = rates.pop("fuse_one_label")
-  if len(schema.TASKS[task].labels) == 1:
-    rates["fuse"] = one_label
+def _baseline(f, get, kinds) -> None:
+  """Refuses flags that a baseline has no place for."""
+  model = get("model")
+  for name in OF_MEDPATCH:
+    default = f[name].default if f is not None else get(name)
+    if get(name) != default:
+      raise ValueError(
+        f"--{name} is MedPatch's, --model={model} has no such part; leave it"
+        " out."
+      )
+  if model == "unimodal" and len(kinds) != 1:
+    raise ValueError(
+      f"--model=unimodal takes one modality, not {', '.join(kinds)}: pass"
+      f" --modalities={next(iter(kinds))}, or another."
+    )
+  if get("finetune_encoders") and model in ("unimodal", "early", "late"):
+    raise ValueError(
+      f"--model={model} keeps its encoders as stage 1 left them; pass"
+      " --model=joint to train them on."
+    )
+
+
+def _by_part(values, kinds) -> dict:
+  """A preset's values by kind -> by modality, and "fuse"."""
+  each = {m: values[kind] for m, kind in kinds.items()}
+  return each | {"fuse": values["fuse"]}
+
+
+def _rates(sizes, described, kinds) -> dict[str, float]:
+  """The preset's learning rates, "fuse" that of the number of labels."""
+  rates = _by_part(sizes.learning_rate, kinds)
+  if len(described.labels) == 1:
+    rates["fuse"] = sizes.learning_rate["fuse_one_label"]
   return rates
-
-
-def _modalities(names, task: str) -> tuple[str, ...]:
-  valid = schema.TASKS[task].modalities
-  return _among(names or valid, valid, "modalities")
 
 
 def _thresholds(values, modalities, confidence) -> dict[str, float]:

@@ -33,7 +33,9 @@ class Fusion:
 
 
 def build(stages) -> Fusion:
-  """Stage 3 of a run: from pools made once, or from raw input."""
+  """Stage 3 of a run: MedPatch from pools or raw input, or a baseline."""
+  if stages.config.model != "medpatch":
+    return baseline(stages)
   if stages.config.finetune_encoders:
     return from_input(stages)
   return from_pools(stages)
@@ -100,11 +102,54 @@ def from_input(stages) -> Fusion:
     "medpatch": _start(stages),
     "encoder": {m: parts(m, frozen["encoder"][m])[0] for m in names},
   }
+  return Fusion(forward, params, frozen, _raw_loader(stages))
+
+
+def baseline(stages) -> Fusion:
+  """A baseline on stage 1's encoders (METHOD.md section 9).
+
+  Encoders stay as they are, but in `joint` and with --finetune_encoders; late
+  and unimodal are stage 1 put together, so nothing of them learns.
+  """
+  run, config = stages.run, stages.config
+  names, name = config.modalities, config.model
+  model = models.baseline(run)
+  params = models.start_baseline(run, {m: stages.encoder(m) for m in names})
+  whole = name in ("late", "unimodal")
+  learns = name == "joint" or config.finetune_encoders
+
+  def still(path):
+    if not path[0].startswith("encoders_"):
+      return whole
+    m = path[0].removeprefix("encoders_")
+    return not learns or models.frozen(run, m)(("encoder", *path[1:]))
+
+  learn, frozen = freeze.split(params, still)
+
+  def forward(params, frozen, batch, key):
+    rngs = None if key is None else {"dropout": key}
+    outputs, out = model.apply(
+      {"params": freeze.join(params, frozen)},
+      batch,
+      train=key is not None,
+      rngs=rngs,
+    )
+    (logits,) = outputs.values()
+    total, count = losses.bce(logits, batch.label, batch.weight)
+    for term in out.get("losses", {}).values():
+      total += (batch.weight * term).sum()
+    return total, count, {name: logits}
+
+  return Fusion(forward, learn, frozen, _raw_loader(stages))
+
+
+def _raw_loader(stages):
+  run = stages.run
 
   def batches(split, learn):
-    return run.loader(split, names, run.rows(split), learn)
+    return run.loader(split, run.config.modalities, run.rows(split), learn)
 
-  return Fusion(forward, params, frozen, batches)
+  return batches
 
 
 def _start(stages) -> dict:

@@ -1,13 +1,16 @@
 """Configuration -> modules and their initial parameters."""
 
+import functools
+
 import jax
 import numpy as np
 
 from experiments.run import Run, once
-from medpatch_jax import calibrate, schema
+from medpatch_jax import baselines, calibrate, schema
 from medpatch_jax.confidence import Confidence
 from medpatch_jax.encode import cxr, ehr, notes
 from medpatch_jax.export import authors, pretrained, released
+from medpatch_jax.input import dataset, examples
 from medpatch_jax.medpatch import MedPatch, init_from_stage1
 from medpatch_jax.unimodal import Unimodal
 
@@ -15,7 +18,7 @@ from medpatch_jax.unimodal import Unimodal
 def encoder(run: Run, m: str):
   """The encoder of one modality at the preset's size."""
   sizes, behaviours = run.config.sizes, run.config.as_released
-  kind = schema.KINDS[m]
+  kind = run.config.kinds[m]
   if kind == "series":
     if run.config.ehr == "transformer":
       return ehr.Transformer(
@@ -84,16 +87,62 @@ def medpatch(run: Run) -> MedPatch:
     width=config.sizes.width,
     fuser=config.fuser,
     without=config.without,
+    unprojected=tuple(m for m, k in config.kinds.items() if k == "series"),
     released=config.as_released,
     flag_order=config.flag_order,
   )
+
+
+def baseline(run: Run):
+  """The baseline of --model at the preset's size.
+
+  Raises:
+    ValueError: it is not defined for these modalities.
+  """
+  config = run.config
+  fields = dict(config.sizes.baselines.get(config.model, {}))
+  if config.model == "metra":
+    fields["lengths"] = {m: _longest(run, m) for m in config.modalities}
+    fields["unprojected"] = tuple(
+      m for m, kind in config.kinds.items() if kind == "series"
+    )
+  if config.model in ("late", "metra"):
+    fields["released"] = config.as_released
+  # A single modality is a mean over one.
+  name = "late" if config.model == "unimodal" else config.model
+  return baselines.build(
+    name,
+    modalities=config.modalities,
+    encoders={m: encoder(run, m) for m in config.modalities},
+    num_labels=len(run.labels),
+    **fields,
+  )
+
+
+def _longest(run: Run, m: str) -> int:
+  """The most tokens of a stay of any split, padding included."""
+  if run.config.kinds[m] != "series":
+    return positions(run, m, "train")
+  hours = max(int(run.data.hours(s).max(initial=1)) for s in dataset.SPLITS)
+  padded = examples.bucket(hours, run.shapes.hour_buckets)
+  return padded + (run.config.ehr == "transformer")
+
+
+def start_baseline(run: Run, stage1: dict[str, dict]) -> dict:
+  """Initial parameters of `baseline`, encoders taken from stage 1."""
+  rows = {m: example(run, m) for m in run.config.modalities}
+  batch = next(iter(rows.values())).replace(
+    inputs={m: one.inputs[m] for m, one in rows.items()}
+  )
+  params = _init(baseline(run), batch, run, train=False)
+  return baselines.pretrained(params, stage1)
 
 
 def start(run: Run, m: str) -> dict:
   """Initial parameters of `unimodal`, pretrained where --bert or --vit is."""
   params = _init(unimodal(run, m), example(run, m), run)
   encoder_params = params["encoder"]
-  kind, config = schema.KINDS[m], run.config
+  kind, config = run.config.kinds[m], run.config
   if kind == "text" and config.bert:
     like = encoder_params["bert"]
     encoder_params["bert"] = pretrained.bert(config.bert, like)
@@ -192,13 +241,13 @@ def frozen(run: Run, m: str):
   """Which parameters of `unimodal` do not learn: a path -> bool."""
   config = run.config
   learn = config.sizes.learn_text and not config.bert
-  still = schema.KINDS[m] == "text" and not learn
+  still = run.config.kinds[m] == "text" and not learn
   return lambda path: still and path[:2] == ("encoder", "bert")
 
 
 def token_width(run: Run, m: str) -> int:
   """D, width of an encoder's tokens."""
-  sizes, kind = run.config.sizes, schema.KINDS[m]
+  sizes, kind = run.config.sizes, run.config.kinds[m]
   if kind == "text":
     return text_sizes(run)["width"]
   return sizes.width if kind == "series" else sizes.cxr["width"]
@@ -206,7 +255,7 @@ def token_width(run: Run, m: str) -> int:
 
 def positions(run: Run, m: str, split: str) -> int:
   """T, the most tokens a stay of the split can have."""
-  sizes, kind = run.config.sizes, schema.KINDS[m]
+  sizes, kind = run.config.sizes, run.config.kinds[m]
   if kind == "series":
     hours = int(run.data.hours(split)[run.rows(split, m)].max(initial=1))
     return hours + (run.config.ehr == "transformer")  # Its class token.
@@ -217,7 +266,7 @@ def positions(run: Run, m: str, split: str) -> int:
 
 def example(run: Run, m: str) -> schema.Batch:
   """A batch of one row of zeros, to initialise from."""
-  shapes, kind = run.shapes, schema.KINDS[m]
+  shapes, kind = run.shapes, run.config.kinds[m]
   if kind == "series":
     hours = shapes.hour_buckets[0]
     fields = {
@@ -256,8 +305,8 @@ def blank_pools(run: Run) -> dict[str, dict[str, tuple]]:
   return out
 
 
-def _init(module, batch, run: Run) -> dict:
+def _init(module, batch, run: Run, **how) -> dict:
   """Parameters as host arrays, a function of the seed alone."""
   key = jax.random.key(run.config.settings.seed, impl="threefry2x32")
-  variables = jax.jit(module.init)(key, batch)
+  variables = jax.jit(functools.partial(module.init, **how))(key, batch)
   return jax.device_get(variables["params"])

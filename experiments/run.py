@@ -6,15 +6,29 @@ import jax
 import numpy as np
 
 from experiments.flags import Config
-from medpatch_jax import schema
 from medpatch_jax.input import dataset, examples, loader, tokenise
 from medpatch_jax.train import store
 from medpatch_jax.train.log import logger
 from medpatch_jax.train.parallel import Parallel
 
-# Decoded examples are kept in memory up to this many bytes; past it they are
-# decoded anew each epoch.
-MEMORY = 2**30
+
+class Memory(dict):
+  """A dict of examples that takes no more once `limit` bytes are in it."""
+
+  def __init__(self, limit: int):
+    super().__init__()
+    self._left = limit
+
+  def __setitem__(self, key, example):
+    size = sum(np.asarray(x).nbytes for x in jax.tree.leaves(example))
+    if size <= self._left:
+      self._left -= size
+      super().__setitem__(key, example)
+
+
+# Decoded examples are kept in memory up to this many bytes, for all runs of
+# the process; past it they are decoded anew each epoch.
+_MEMORY = Memory(2**30)
 
 
 def once(method):
@@ -44,10 +58,11 @@ class Run:
     self.config = config
     self.data = dataset.Dataset(config.data_dir, config.task)
     self.labels = self.data.labels
-    self.shapes = config.sizes.shapes(len(self.data.mean))
+    self.shapes = config.sizes.shapes(
+      len(self.data.mean), self.data.description.hours
+    )
     self.parallel = Parallel(config.parallel)
     self.parallel.check(config.batch_size)
-    self._memory = Memory(MEMORY)
     self._cut: set[tuple] = set()
 
   @functools.cached_property
@@ -66,9 +81,10 @@ class Run:
     return tokenise.Tokeniser.load(folder)
 
   def _notes(self, split):
-    kinds = [m for m in self.data.modalities if schema.KINDS[m] == "text"]
-    for record in self.data.source(split, kinds):
-      for m in kinds:
+    kinds = self.data.description.kinds
+    texts = [m for m in self.data.modalities if kinds[m] == "text"]
+    for record in self.data.source(split, texts):
+      for m in texts:
         if record[m]:
           yield examples.string(record[m])
 
@@ -116,7 +132,9 @@ class Run:
       "image": self.config.augment,
       "text": False,
     }
-    augmented = {m: learn and augmented[schema.KINDS[m]] for m in modalities}
+    augmented = {
+      m: learn and augmented[self.config.kinds[m]] for m in modalities
+    }
     lengths = self.data.lengths(split, modalities[0])
     return loader.Loader(
       rows=rows,
@@ -124,7 +142,7 @@ class Run:
       fetch=functools.partial(self._example, split, augmented),
       collate=functools.partial(
         examples.collate,
-        modalities=self.config.modalities,
+        kinds=self.config.kinds,
         labels=len(self.labels),
         shapes=self.shapes,
       ),
@@ -152,26 +170,31 @@ class Run:
     column = self.config.modalities.index(modality)
     if not self.present(split)[row, column]:
       return None
-    key = (split, modality, row)
-    if rng is None and key in self._memory:
-      return self._memory[key]
-    record = self._source(split, modality)[row]
-    fields = self._fields(modality, record, rng)
-    if fields.pop("windows", 0) > self.shapes.max_windows:
-      self._cut.add(key)
+    key = (self._identity, split, modality, row)
+    if (fields := _MEMORY.get(key)) is None:
+      stored = self._source(split, modality)[row][modality]
+      fields = _MEMORY[key] = self._fields(modality, stored)
+    if fields.get("windows", 0) > self.shapes.max_windows:
+      self._cut.add((split, modality, row))
     if rng is None:
-      self._memory[key] = fields
-    return fields
+      return fields
+    if self.config.kinds[modality] == "series":
+      return examples.hide(fields, rng, self.config.sizes.hide)
+    return examples.augment(fields, rng, "mirror" in self.config.as_released)
 
-  def _fields(self, modality, record, rng):
-    kind = schema.KINDS[modality]
+  @functools.cached_property
+  def _identity(self) -> tuple:
+    """What decoded examples are a function of, beside split, kind and row."""
+    data, config = self.data, self.config
+    return (*data.fingerprint.values(), config.preset, config.bert)
+
+  def _fields(self, modality, stored):
+    kind = self.config.kinds[modality]
     if kind == "series":
-      mean, std = self.data.mean, self.data.std
-      return examples.series(record, mean, std, rng, self.config.sizes.hide)
+      return examples.series(stored, self.data.mean, self.data.std)
     if kind == "image":
-      mirror = "mirror" in self.config.as_released
-      return examples.image(record, self.shapes.image_size, rng, mirror)
-    return examples.text(record, modality, self.tokeniser, self.shapes)
+      return examples.image(stored, self.shapes.image_size)
+    return examples.text(stored, self.tokeniser, self.shapes)
 
   @once
   def _source(self, split, modality):
@@ -181,17 +204,3 @@ class Run:
   def present(self, split: str) -> np.ndarray:
     """Presence bool[N M] of the run's modalities, in record order."""
     return self.data.present(split, self.config.modalities)
-
-
-class Memory(dict):
-  """A dict of examples that takes no more once `limit` bytes are in it."""
-
-  def __init__(self, limit: int):
-    super().__init__()
-    self._left = limit
-
-  def __setitem__(self, key, example):
-    size = sum(x.nbytes for x in jax.tree.leaves(example))
-    if size <= self._left:
-      self._left -= size
-      super().__setitem__(key, example)

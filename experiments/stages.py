@@ -51,12 +51,12 @@ class Stages:
       ValueError: names the first that did not.
     """
     folders = [self.workdir / "fuse"]
-    if not self.config.authors:
-      folders += [
-        self.folder(s, m)
-        for m in self.config.modalities
-        for s in ENCODER_STAGES
-      ]
+    stages = () if self.config.authors else ENCODER_STAGES
+    if self.config.model != "medpatch":
+      stages = ENCODER_STAGES[:1]
+    folders += [
+      self.folder(s, m) for m in self.config.modalities for s in stages
+    ]
     for folder in folders:
       if not loop.complete(folder):
         raise ValueError(
@@ -81,6 +81,8 @@ class Stages:
       )
     for m in self.config.modalities:
       self.encoder(m)
+      if self.config.model != "medpatch":
+        continue  # Baselines have no use for confidence.
       if last in ("confidence", "calibrate", "fuse"):
         self.confidence(m)
       if last in ("calibrate", "fuse"):
@@ -317,11 +319,15 @@ class Stages:
       score=self._auroc(self.run.rows("validation"), self.heads),
       config=self.config.given,
     )
-    return self._fit(stage, "fuse", self.workdir / "fuse")
+    # Nothing of it learns where a baseline is stage 1 put together.
+    epochs = None if last.params else 0
+    return self._fit(stage, "fuse", self.workdir / "fuse", epochs)
 
   @property
   def heads(self) -> tuple[str, ...]:
     """The heads one of which is reported (METHOD.md section 8)."""
+    if self.config.model != "medpatch":
+      return (self.config.model,)
     if "joint" in self.config.without:
       return ("late",)
     if self.config.head != "validation":
@@ -343,10 +349,21 @@ class Stages:
       if self.config.authors and "unimodal" in self.config.without:
         continue  # The file's classifiers were never trained.
       logits = np.zeros((len(batches.rows), len(run.labels)), np.float32)
-      at = np.searchsorted(batches.rows, run.pooled_rows(split, m))
-      logits[at] = self.pools(m, split)["logits"]
+      rows, values = self._unimodal(split, m)
+      logits[np.searchsorted(batches.rows, rows)] = values
       outputs[f"unimodal/{m}"] = logits
     return outputs
+
+  def _unimodal(self, split: str, m: str):
+    """Rows i64[n] that have a modality and stage 1's logits f32[n C]."""
+    if self.config.model == "medpatch":
+      return self.run.pooled_rows(split, m), self.pools(m, split)["logits"]
+    model, batches = models.unimodal(self.run, m), self.raw(split, m, False)
+
+    def forward(params, frozen, batch, key):
+      return 0.0, 1.0, model.apply({"params": params}, batch)[0]
+
+    return batches.rows, self.outputs(forward, self.encoder(m), batches)[m]
 
   def raw(self, split: str, m: str, learn: bool):
     """Batches of one modality's raw input, of the stays that have it."""
@@ -366,11 +383,10 @@ class Stages:
     return outputs
 
   def _fit(self, stage, part, folder, epochs: int | None = None) -> dict:
-    most = self.config.epochs[part]
     settings = dataclasses.replace(
       self.config.settings,
       learning_rate=self.config.learning_rates[part],
-      epochs=epochs if epochs and most else most,
+      epochs=most if epochs is None else min(epochs, most or epochs),
     )
     with self._alone(folder):
       best, _ = loop.fit(stage, settings, folder, self.run.parallel)

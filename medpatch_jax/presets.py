@@ -15,6 +15,7 @@ class Preset:
     ehr: depth, heads, head_width, mlp of the EHR transformer, where it is
       chosen over the LSTM.
     cxr: patch, width, depth, heads, mlp of the ViT.
+    baselines: sizes of the baselines that have their own.
     text: width, depth, heads, mlp of the BERT-type encoder.
     window: pieces of a text window with [CLS] and [SEP].
     max_windows: windows kept of a text.
@@ -25,12 +26,12 @@ class Preset:
     augment: films are rotated, shifted and scaled in training.
     hide: share of a series' columns hidden in training.
     batch_size: rows of an update.
-    epochs: of each modality's stage 1 and of "fuse".
+    epochs: of stage 1 by the modality's kind, and of "fuse".
     confidence_epochs: of stage 2.
     patience: epochs without a better validation score before stopping.
     schedule: of the learning rate, plateau (as published) or linear.
-    learning_rate: Adam's, of each modality's stages 1 and 2, of "fuse", and of
-      "fuse_one_label", stage 3 of a task with a single label.
+    learning_rate: Adam's, of stages 1 and 2 by the modality's kind, of
+      "fuse", and of "fuse_one_label", stage 3 of a task with a single label.
   """
 
   width: int
@@ -38,6 +39,7 @@ class Preset:
   ehr: dict[str, int]
   cxr: dict[str, int]
   text: dict[str, int]
+  baselines: dict[str, dict[str, int]]
   window: int
   max_windows: int
   vocab_size: int
@@ -52,11 +54,14 @@ class Preset:
   schedule: str
   learning_rate: dict[str, float]
 
-  def shapes(self, columns: int) -> Shapes:
-    """Static sizes of a batch of series with `columns` columns."""
+  def shapes(self, columns: int, hours: int | None = None) -> Shapes:
+    """Static sizes of a batch of series with `columns` columns.
+
+    Where every series has the same `hours`, none is padded.
+    """
     return Shapes(
       columns=columns,
-      hour_buckets=self.hour_buckets,
+      hour_buckets=(hours,) if hours else self.hour_buckets,
       image_size=self.image_size,
       window=self.window,
       max_windows=self.max_windows,
@@ -71,6 +76,7 @@ PRESETS = {
     ehr=dict(depth=4, heads=4, head_width=128, mlp=768),
     cxr=dict(patch=16, width=384, depth=12, heads=6, mlp=1536),
     text=dict(width=768, depth=12, heads=12, mlp=3072),
+    baselines=dict(medfuse=dict(hidden=512), metra=dict(width=512)),
     window=512,
     max_windows=16,
     vocab_size=30_000,
@@ -79,12 +85,12 @@ PRESETS = {
     augment=True,
     hide=0.0,
     batch_size=16,
-    epochs=dict(ehr=100, cxr=100, rr=100, dn=100, fuse=100),
+    epochs=dict(series=100, image=100, text=100, fuse=100),
     confidence_epochs=100,
     patience=15,
     schedule="plateau",
     learning_rate=dict(
-      ehr=1e-3, cxr=1e-3, rr=1e-3, dn=1e-3, fuse=1e-3, fuse_one_label=1e-3
+      series=1e-3, image=1e-3, text=1e-3, fuse=1e-3, fuse_one_label=1e-3
     ),
   ),
   # Trains in minutes on two cores from random weights: a rate that falls to 0
@@ -100,6 +106,12 @@ PRESETS = {
     ehr=dict(depth=1, heads=2, head_width=32, mlp=128),
     cxr=dict(patch=8, width=64, depth=1, heads=2, mlp=128),
     text=dict(width=64, depth=0, heads=2, mlp=64),
+    baselines=dict(
+      medfuse=dict(hidden=64),
+      metra=dict(width=64, depth=1, heads=2, head_width=32, mlp=128),
+      healnet=dict(latents=16, latent_width=32, heads=2, head_width=16),
+      drfuse=dict(width=64),
+    ),
     window=128,
     max_windows=4,
     vocab_size=2_000,
@@ -108,12 +120,12 @@ PRESETS = {
     augment=False,
     hide=0.2,
     batch_size=16,
-    epochs=dict(ehr=10, cxr=24, rr=14, dn=14, fuse=4),
+    epochs=dict(series=10, image=24, text=14, fuse=4),
     confidence_epochs=3,
     patience=24,
     schedule="linear",
     learning_rate=dict(
-      ehr=2e-3, cxr=1e-3, rr=1e-3, dn=1e-3, fuse=1e-5, fuse_one_label=1e-3
+      series=2e-3, image=1e-3, text=1e-3, fuse=1e-5, fuse_one_label=1e-3
     ),
   ),
 }

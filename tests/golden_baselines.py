@@ -8,6 +8,7 @@ or sizes are understood too.
 """
 
 import ast
+import functools
 import re
 
 import einops
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax import traverse_util
 
 from medpatch_jax import schema
 from medpatch_jax.baselines import (
@@ -34,8 +36,12 @@ from tests.golden_names import Names, bce, differentiate, names_in
 
 def modalities_of(meta):
   """Modalities in our order, by the file's case: "ehr-cxr-rr_c1_cls"."""
-  named = meta["case"].split("_")[0].split("-")
-  if unknown := set(named) - set(schema.MODALITIES):
+  texts = (meta.get("covers", "").split(";")[0].split(":")[0], meta["case"])
+  for text in texts:
+    named = text.lower().split("_")[0].split("-")
+    if not (unknown := set(named) - set(schema.MODALITIES)):
+      break
+  else:
     raise ValueError(f"unknown modalities {sorted(unknown)}.")
   return tuple(m for m in schema.MODALITIES if m in named)
 
@@ -69,7 +75,8 @@ def batch_of(arrays, modalities):
 
 def encoders_of(arrays, meta, modalities, names, released):
   """Encoders for stub tokens and an LSTM, and their names."""
-  how = "first" if meta["case"].endswith("_cls") else "mean"
+  said = f"{meta.get('covers', '')} {meta['case']}"
+  how = "first" if re.search(r"pooling=cls|_cls\b", said) else "mean"
   project = {
     "cxr": "cxr_model.cxr_encoder.projection_layer",
     "rr": "text_model.fc_rr",
@@ -182,12 +189,19 @@ def run_metra(arrays, meta, released):
     names.dense(f"{theirs}.1.fn.net.0", f"{ours}/mlp_in")
     names.dense(f"{theirs}.1.fn.net.3", f"{ours}/mlp_out")
   names.classifier("metra_classifier.classifier", "classifier")
+  block = "param/transformer.layers.0"
+  found = re.search(r"heads (\d+)", meta.get("covers", ""))
+  heads = int(found[1]) if found else 4
+  inner = arrays[f"{block}.0.fn.to_qkv.weight"].shape[0] // 3
   model = metra.MeTra(
     modalities=modalities,
     encoders=encoders,
     num_labels=batch.label.shape[1],
     width=table.shape[-1],
     depth=depth,
+    heads=heads,
+    head_width=inner // heads,
+    mlp=arrays[f"{block}.1.fn.net.0.weight"].shape[0],
   )
   positions = {
     (f"position_{m}",): jnp.asarray(table[r][0] if m == "cls" else table[r])
@@ -208,8 +222,9 @@ def run_metra(arrays, meta, released):
 
 def run_medfuse(arrays, meta, released):
   """The MedFuse repository: outputs are probabilities."""
-  if not meta["case"].startswith("lstm"):
-    raise ValueError(f"medfuse: fusion {meta['case']!r} is not LSTM fusion.")
+  said = f"{meta.get('covers', '')} {meta['case']}"
+  if not re.search(r"fusion_type=lstm| lstm", said):
+    raise ValueError(f"medfuse: {said!r} is not LSTM fusion.")
   names = Names()
   given = dict(arrays)
   given["in/cxr_tokens"] = arrays["in/cxr_feats"][:, None]
@@ -316,25 +331,36 @@ def run_healnet_core(arrays, meta, released):
   names.dense("to_logits.2", "classifier/dense")
   latents, width = arrays["param/latents"].shape
   inner = arrays["param/layers.0.0.fn.to_q.weight"].shape[0]
-  heads = HEALNET_HEADS
   label = jnp.asarray(arrays["in/y"]).reshape(len(arrays["in/y"]), -1)
-  model = healnet.Core(
+  core = functools.partial(
+    healnet.Core,
     num_labels=label.shape[1],
     depth=depth,
     latents=latents,
     latent_width=width,
-    heads=heads,
-    head_width=inner // heads,
+    bands=_bands(arrays, exists),
     idle_turns=True,
   )
   B = label.shape[0]
   given, mask, present = {}, {}, {}
   for m, here in enumerate(exists):
     context = arrays[f"param/layers.0.{2 * m}.fn.to_kv.weight"].shape[1]
-    blank = np.zeros((B, 1, context - 2 * model.bands - 1), np.float32)
+    bands = core.keywords["bands"]
+    blank = np.zeros((B, 1, context - 2 * bands - 1), np.float32)
     given[str(m)] = jnp.asarray(arrays[f"in/t{m}"] if here else blank)
     mask[str(m)] = jnp.full(given[str(m)].shape[:2], bool(here))
     present[str(m)] = jnp.full(B, bool(here))
+  flat = traverse_util.unflatten_dict(names.params(arrays))
+
+  def gap(heads):
+    model = core(heads=heads, head_width=inner // heads)
+    logits, _ = model.apply({"params": flat}, given, mask, present)
+    return np.abs(logits - arrays["out/logits"]).max()
+
+  # Not to be told from the shapes of the files, which hold heads times width.
+  divisors = [h for h in (2, 8, 1, 4, 16) if inner % h == 0]
+  heads = next((h for h in divisors if gap(h) < 1e-5), 8)
+  model = core(heads=heads, head_width=inner // heads)
 
   def loss(apply):
     logits, x = apply(given, mask, present)
@@ -342,6 +368,15 @@ def run_healnet_core(arrays, meta, released):
 
   found, pairs, _ = differentiate(model, names, arrays, loss)
   return {k: (v, arrays[k]) for k, v in found.items()} | pairs
+
+
+def _bands(arrays, exists):
+  """Bands of the Fourier features, by how much they widen the tokens."""
+  for m, here in enumerate(exists):
+    if here:
+      context = arrays[f"param/layers.0.{2 * m}.fn.to_kv.weight"].shape[1]
+      return (context - arrays[f"in/t{m}"].shape[-1] - 1) // 2
+  return 4
 
 
 def _attention(names, theirs, ours, context=False):
@@ -386,9 +421,6 @@ def run_metrics(arrays, meta, released):
     )
   return {k: (v, arrays[k]) for k, v in found.items() if k in arrays}
 
-
-# Not to be told from the shapes of the files, which hold heads * head width.
-HEALNET_HEADS = 2
 
 RUNNERS = {
   "early": run_fusion,

@@ -67,17 +67,22 @@ def run_vit_block(file, released_names):
   project = "layers.0.0.fn.to_out.0.weight" in file.params
   entries = names.transformer("layers", (), depth, project=project)
   tree = load_params(file, entries)
-  heads = _heads(file, 0, None) if project else 1
   x = file.inputs["x"]
-  model = layers.Transformer(
-    depth=depth,
-    heads=heads,
-    head_width=_head_width(tree, heads),
-    mlp=tree["block_0"]["mlp_in"]["kernel"].shape[1],
-  )
+
+  def forward(heads, params=tree):
+    model = layers.Transformer(
+      depth=depth,
+      heads=heads,
+      head_width=_head_width(tree, heads),
+      mlp=tree["block_0"]["mlp_in"]["kernel"].shape[1],
+    )
+    return {"y_": model.apply({"params": params}, x)}
+
+  inner = tree["block_0"]["attention"]["qkv"]["kernel"].shape[1] // 3
+  heads = _heads(file, inner, forward) if project else 1
 
   def loss(params):
-    y = model.apply({"params": params}, x)
+    y = forward(heads, params)["y_"]
     return probe((y, file.inputs["y"])), {"y_": y}
 
   return finish(file, loss, tree, entries)
@@ -89,9 +94,13 @@ def _heads(file, width, forward):
   Heads show in no shape. `forward(heads)` gives {output: ours}.
   """
   case, covers = file.meta.get("case", ""), file.meta.get("covers", "")
-  for pattern, text in ((r"(?:^|_)h(\d+)", case), (r"'heads': (\d+)", covers)):
+  said = (
+    (r"(?:^|_)h(?:eads)?(\d+)", case),
+    (r"'heads': (\d+)|\bheads=?(\d+)\b", covers),
+  )
+  for pattern, text in said:
     if found := re.search(pattern, text):
-      return int(found.group(1))
+      return int(next(filter(None, found.groups())))
   if "heads" in file.args:
     return int(file.args["heads"])
   gaps = {}
@@ -122,23 +131,28 @@ def run_ehr_transformer(file, released_names):
     )
   )
   tree = load_params(file, entries)
-  heads = _heads(file, 0, None) if project else 1
-  x = file.inputs["x"]
-  model = ehr.Transformer(
-    width=tree["cls"].shape[0],
-    depth=depth,
-    heads=heads,
-    head_width=_head_width(tree["transformer"], heads),
-    mlp=tree["transformer"]["block_0"]["mlp_in"]["kernel"].shape[1],
-    over="variables",
-    released=released_names,
-  )
+  x, block = file.inputs["x"], tree["transformer"]["block_0"]
   fields = {"x": x, "mask": np.ones(x.shape[:2], bool)}
 
-  def loss(params):
+  def forward(heads, params=tree):
+    model = ehr.Transformer(
+      width=tree["cls"].shape[0],
+      depth=depth,
+      heads=heads,
+      head_width=_head_width(tree["transformer"], heads),
+      mlp=block["mlp_in"]["kernel"].shape[1],
+      over="variables",
+      released=released_names,
+    )
     encoded, _ = model.apply({"params": params}, fields, np.ones(len(x), bool))
-    outputs = {"tokens": encoded.tokens, "cls": encoded.summary}
-    return probe((encoded.summary, file.inputs["y"])), outputs
+    return {"tokens": encoded.tokens, "cls": encoded.summary}
+
+  inner = block["attention"]["qkv"]["kernel"].shape[1] // 3
+  heads = _heads(file, inner, forward) if project else 1
+
+  def loss(params):
+    outputs = forward(heads, params)
+    return probe((outputs["cls"], file.inputs["y"])), outputs
 
   return finish(file, loss, tree, entries)
 
@@ -189,11 +203,12 @@ def run_text_encoder(file, released_names):
     },
   )
   depth = names.depth(file.params, r"bert\.encoder\.layer\.(\d+)\.")
+  kinds = [m for m in ("rr", "dn") if f"fc_{m}.weight" in file.params]
   entries = names.bert("bert.", ("bert",), depth)
   tree = load_params(
     file,
-    entries + names.dense("fc_rr", ("rr",)) + names.dense("fc_dn", ("dn",)),
-    drop=("bert.pooler.",),
+    entries + sum((names.dense(f"fc_{m}", (m,)) for m in kinds), []),
+    drop=("bert.pooler.", "bert.embeddings.position_ids"),
   )
   given = file.inputs
   fields = _windows(given)
@@ -204,21 +219,21 @@ def run_text_encoder(file, released_names):
     width=bert["words"].shape[1],
     depth=depth,
     mlp=bert["block_0"]["mlp_in"]["kernel"].shape[1],
-    joint_width=len(tree["rr"]["bias"]),
+    joint_width=len(tree[kinds[0]]["bias"]),
     released=released_names,
   )
 
   def forward(heads):
     encoded, _ = model.clone(heads=heads).apply(
-      {"params": {"bert": bert, "project": tree["rr"]}},
+      {"params": {"bert": bert, "project": tree[kinds[0]]}},
       fields,
       np.ones(len(given["notes"]), bool),
     )
-    return {"rr_full": encoded.tokens}
+    full = {"rr": encoded.tokens, "dn": encoded.tokens[::-1]}
+    return {f"{m}_full": full[m] for m in kinds}
 
   heads = _heads(file, bert["words"].shape[1], forward)
-  full = {"rr": forward(heads)["rr_full"]}
-  full["dn"] = full["rr"][::-1]
+  full = {m: forward(heads)[f"{m}_full"] for m in kinds}
 
   def loss(params):
     outputs, value = {}, 0.0

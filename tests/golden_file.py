@@ -115,11 +115,11 @@ def fields(file, modality):
   return {"tokens": x, "mask": np.ones(x.shape[:2], bool)}
 
 
-def encoder(modality, width, released, summary="first"):
-  """The encoder that reads `fields`."""
+def encoder(modality, width, released, summary="first", note="mean"):
+  """The encoder that reads `fields`; how a film and a note are summarised."""
   if modality == "ehr":
     return ehr.LSTM(width, released=released)
-  how = summary if modality == "cxr" else "mean"
+  how = summary if modality == "cxr" else note
   return tokens.Tokens(width, how, released)
 
 

@@ -17,7 +17,7 @@ import optax
 from medpatch_jax import calibrate, layers
 from medpatch_jax.export import names
 from medpatch_jax.train import losses, optimizer
-from tests import golden_encoders, golden_model, golden_stages
+from tests import golden_encoders, golden_input, golden_model, golden_stages
 from tests.golden_file import (
   File,
   NotUnderstood,
@@ -52,8 +52,10 @@ def run_loss(file, released_names):
   known(file, {"a", "b", "y"})
   given = file.inputs
 
+  y = labels(file)
+
   def loss(b):
-    total, count = losses.bce(b, given["y"], jnp.ones(len(b)))
+    total, count = losses.bce(b.reshape(y.shape), y, jnp.ones(len(y)))
     return total / count
 
   value, grad = jax.value_and_grad(loss)(given["b"])
@@ -66,7 +68,10 @@ def run_ece(file, released_names):
   for key in file.group("out"):
     bins = int(key.removeprefix("ece_bins"))
     mask = np.ones(len(given["probs"]), bool)
-    sums = calibrate.bin_sums(given["probs"], given["labels"], mask, bins)
+    probability, label = (
+      given[k].reshape(len(mask), -1) for k in ("probs", "labels")
+    )
+    sums = calibrate.bin_sums(probability, label, mask, bins)
     ours[f"out/{key}"] = calibrate.error(sums)
   return ours
 
@@ -76,10 +81,11 @@ def run_optimizer(file, released_names):
   if "val_loss" in given:
     return {"out/lr": _plateau(given["val_loss"], file.group("out")["lr"][0])}
   known(file, {"grads", "lr"})
-  found = re.fullmatch(r"adam_b0\.9_([\d.]+)", file.meta["case"])
+  said = f"{file.meta.get('covers')} {file.meta.get('case')}"
+  found = re.search(r"betas=\(0?\.9, ?([\d.]+)\)|adam_b0\.9_([\d.]+)", said)
   if not found:
-    raise NotUnderstood(f"case {file.meta['case']!r}")
-  rule = optimizer.adam(float(given["lr"]), b2=float(found.group(1)))
+    raise NotUnderstood(f"an optimizer of {said!r}")
+  rule = optimizer.adam(float(given["lr"]), b2=float(found[1] or found[2]))
   params = file.group("out")["params"][0]
   rows, state = [params], rule.init(params)
   for grad in given["grads"]:
@@ -104,7 +110,11 @@ def _paired(run):
 
   def runner(arrays, meta, released_names):
     ours = run(File(arrays, meta), released_names)
-    return {k: (ours[k], arrays[k]) for k in ours if k in arrays}
+    pairs = {k: (ours[k], arrays[k]) for k in ours if k in arrays}
+    for k, (a, b) in pairs.items():
+      if b.dtype.kind == "U":
+        pairs[k] = golden_input.words(a, b)
+    return pairs
 
   return runner
 
@@ -123,6 +133,8 @@ RUNNERS = {
   "vit_block": _paired(golden_encoders.run_vit_block),
   "cxr_vit": _paired(golden_encoders.run_cxr_vit),
   "text_encoder": _paired(golden_encoders.run_text_encoder),
+  "discretizer": _paired(golden_input.run_discretizer),
+  "normalizer": _paired(golden_input.run_normalizer),
   "loss": _paired(run_loss),
   "ece": _paired(run_ece),
   "optimizer": _paired(run_optimizer),

@@ -6,6 +6,7 @@ differ in their numbers only share one.
 
 import dataclasses
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -58,17 +59,21 @@ def spec_of(file, released_names) -> Spec:
   without = [without] if isinstance(without, str) else without
   if set(without) - set(released.ABLATIONS):
     raise NotUnderstood(f"ablation {without}")
+  own = file.kind.startswith("default")
   predictions = file.meta.get("prediction_order")
   if predictions is None:
-    own = file.kind.startswith("default")
     predictions = schema.MODALITIES if own else released.PREDICTIONS
+  # Our defaults know one order only.
+  presence = modalities if own else flag
+  if "mask_order" in file.meta:
+    presence = tuple(m.lower() for m in file.meta["mask_order"])
   form = released.Form(
     modalities=modalities,
     num_labels=int(args["num_classes"]),
     fuser=args.get("fuser") or "concat",
     without=tuple(released.ABLATIONS[w] for w in without),
     predictions=tuple(m.lower() for m in predictions),
-    flag=flag,
+    flag=presence,
   )
   first = f"{modalities[0]}_classifier.classifier.fc.weight"
   if first not in file.params:
@@ -188,25 +193,29 @@ def run(file, released_names):
   return ours | {f"grad/{k}": None for k in unused}
 
 
-@_jit
-def _step(spec, params, state, batch):
+@functools.partial(jit, static_argnums=(0, 1))
+def _step(spec, rule, params, state, batch):
   (loss, (_, terms)), grads = _grad(spec, params, batch)
-  updates, state = _rule().update(grads, state, params)
+  updates, state = rule.update(grads, state, params)
   row = jnp.stack([loss, *(terms[k] for k in ("high", "low", "late"))])
   return optax.apply_updates(params, updates), state, row
 
 
 @functools.cache
-def _rule():
-  return optimizer.adam(1e-3, b2=0.9)
+def _rule(covers: str):
+  """Adam as `covers` says; the released trainer's where it does not."""
+  found = re.search(r"Adam\(([\d.e-]+), betas 0?\.9/([\d.]+)\)", covers)
+  rate, b2 = map(float, found.groups()) if found else (1e-3, 0.9)
+  return optimizer.adam(rate, b2=b2)
 
 
 def run_train_steps(file, released_names):
   """Steps of the released trainer on one batch."""
   spec, params, batch = _prepare(file, released_names)
-  state, rows = _rule().init(params), []
+  rule = _rule(file.meta.get("covers", ""))
+  state, rows = rule.init(params), []
   for _ in range(len(file.group("out")["losses"])):
-    params, state, row = _step(spec, params, state, batch)
+    params, state, row = _step(spec, rule, params, state, batch)
     rows.append(row)
   ours = {f"out/{k}": v for k, v in theirs(spec, params).items()}
   unused = released.unused(spec.form, spec.width)

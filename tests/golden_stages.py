@@ -61,7 +61,7 @@ def run_unimodal(file, released_names):
   batch = golden_file.batch(file, (m,))
   width = len(tree["classifier"]["norm"]["scale"])
   model = Unimodal(
-    encoder=golden_file.encoder(m, width, released_names, summary),
+    encoder=golden_file.encoder(m, width, released_names, summary, summary),
     num_labels=batch.label.shape[1],
     modality=m,
     modalities=(m,),

@@ -1,6 +1,8 @@
 """The authors' checkpoints (.pth.tar), both ways, and what is refused."""
 
+import argparse
 import dataclasses
+import itertools
 import pathlib
 
 import jax
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 
 from medpatch_jax.export import authors, names, released, torch_file
-from tests import golden, golden_file, golden_model
+from tests import golden, golden_file, golden_model, translation
 
 FOLDER = pathlib.Path(__file__).parent / "golden"
 FORM = released.Form(("ehr", "cxr", "rr", "dn"), 4)
@@ -73,6 +75,144 @@ def test_written_is_read_again(tmp_path, without, fuser):
   assert jax.tree.all(jax.tree.map(np.array_equal, got, tree))
 
 
+SUBSETS = [
+  m
+  for n in range(1, 5)
+  for m in itertools.combinations(("ehr", "cxr", "rr", "dn"), n)
+]
+
+
+def prefixed(tensors):
+  """Names as a whole `Fusion` saves them: prefixes, encoders three times."""
+  state = {}
+  for name, x in tensors.items():
+    state[f"fusion_model.{name}"] = x
+    if "_model." in name:
+      state[name] = x
+      state[f"fusion_model.{name.replace('_model.', '_model_fixed.')}"] = x
+  return state
+
+
+@pytest.mark.parametrize("ablation", [None, *released.ABLATIONS])
+@pytest.mark.parametrize("fuser", [None, "lstm", "transformer"])
+def test_every_kind_goes_there_and_back(tmp_path, ablation, fuser):
+  """Theirs -> ours -> theirs: bit for bit, but for what is never used."""
+  path = tmp_path / "a.pth.tar"
+  for i, modalities in enumerate(SUBSETS):
+    case = translation.Case(modalities, (1, 2, 25)[i % 3], fuser, ablation)
+    learn, frozen = translation.parameters(np.random.default_rng(i), case)
+    scalars = learn.pop("trainer_weights")
+    tensors = learn | frozen
+    content = {"state_dict": prefixed(tensors), "weights": scalars}
+    torch_file.write(path, content)
+    form = released.Form(
+      modalities,
+      case.labels,
+      fuser or "concat",
+      (released.ABLATIONS[ablation],) if ablation else (),
+    )
+    authors.write(path, authors.read(path, form, 16), form, 16)
+    back = torch_file.read(path)
+    used = {k: v for k, v in tensors.items() if not translation.unused(case, k)}
+    assert back["state_dict"].keys() == prefixed(used).keys()
+    for name, x in prefixed(used).items():
+      np.testing.assert_array_equal(back["state_dict"][name], x, err_msg=name)
+    if ablation != "without_joint_module":
+      np.testing.assert_array_equal(back["weights"], scalars)
+
+
+def test_notes_keep_their_own_projections(tmp_path):
+  tree = authors.read(checkpoint(tmp_path), FORM)
+  want = params()
+  for m in ("rr", "dn"):
+    np.testing.assert_array_equal(
+      tree["encoder"][m]["project"]["kernel"],
+      want[f"text_model.fc_{m}.weight"].T,
+    )
+    np.testing.assert_array_equal(
+      tree["medpatch"]["high"][f"project_{m}"]["bias"],
+      want[f"{m}_high_proj.bias"],
+    )
+
+
+def test_temperatures_are_positive_as_at_their_division(tmp_path):
+  def change(state, content):
+    table = state["fusion_model.rr_temperature"].copy()
+    table[1, 2] = -3.0
+    state["fusion_model.rr_temperature"] = table
+
+  tree = authors.read(checkpoint(tmp_path, change), FORM)
+  table = tree["temperature"]["rr"]
+  assert table.shape == (512, 4) and table[1, 2] == np.float32(1e-9)
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_whatever_else_is_saved_is_not_looked_at(tmp_path, old):
+  """Files as torch itself writes them, optimizer and arguments included."""
+  torch = pytest.importorskip("torch", reason="needs the extra torch")
+  tensors = params()
+  scalars = tensors.pop("trainer_weights")
+  state = {k: torch.tensor(v) for k, v in prefixed(tensors).items()}
+  layer = torch.nn.Linear(2, 2)
+  optimizer = torch.optim.Adam(layer.parameters())
+  layer(torch.ones(1, 2)).sum().backward()
+  optimizer.step()
+  content = {
+    "epoch": 7,
+    "state_dict": state,
+    "best_auroc": np.float64(0.8),
+    "optimizer": optimizer.state_dict(),
+    "args": argparse.Namespace(modalities="EHR-CXR-RR-DN", path=tmp_path),
+    "layer": layer,
+  }
+  for weights in (
+    torch.nn.Parameter(torch.tensor(scalars)),
+    torch.tensor(scalars),
+    scalars.tolist(),
+  ):
+    path = tmp_path / "theirs.pth.tar"
+    torch.save(
+      content | {"weights": weights},
+      path,
+      _use_new_zipfile_serialization=not old,
+    )
+    tree = authors.read(path, FORM, 16)
+    back = names.dump(tree, released.entries_of(FORM, 16, []))
+    for name, x in tensors.items():
+      np.testing.assert_array_equal(back[name], x, err_msg=name)
+    np.testing.assert_array_equal(back["trainer_weights"], scalars)
+  authors.write(tmp_path / "ours.pth.tar", tree, FORM, 16)
+  ours = torch.load(tmp_path / "ours.pth.tar", weights_only=True)
+  assert ours["state_dict"].keys() == state.keys()
+  assert all(torch.equal(ours["state_dict"][k], state[k]) for k in state)
+
+
+@pytest.mark.parametrize(
+  "weights, message",
+  [
+    ([1.0, 2.0], "not three numbers"),
+    ("equal", "not three numbers"),
+    (np.array([1, np.nan, 1], np.float32), "NaN or infinity"),
+  ],
+)
+def test_other_loss_scalars_are_refused(tmp_path, weights, message):
+  def change(state, content):
+    content["weights"] = np.array(weights, np.float32)
+
+  def text(state, content):
+    content["weights"] = weights
+
+  change = text if isinstance(weights, str) else change
+  with pytest.raises(ValueError, match=message):
+    authors.read(checkpoint(tmp_path, change), FORM)
+
+
+def test_without_loss_scalars_they_start_equal(tmp_path):
+  file = checkpoint(tmp_path, lambda state, content: content.pop("weights"))
+  scalars = authors.read(file, FORM)["medpatch"]["loss_scalars"]
+  np.testing.assert_array_equal(scalars, [1, 1, 1])
+
+
 def _blank(form, width):
   from medpatch_jax import schema
 
@@ -98,7 +238,11 @@ def _blank(form, width):
 @pytest.mark.parametrize(
   "form, width, message",
   [
-    (dataclasses.replace(FORM, num_labels=25), 16, "4 labels, the task has 25"),
+    (
+      dataclasses.replace(FORM, num_labels=25),
+      16,
+      "4 labels, the task has 25: no --task has as many",
+    ),
     (FORM, 512, "joint width 16, the model has 512"),
     (dataclasses.replace(FORM, fuser="lstm"), 16, "pass --fuser=concat"),
     (
@@ -109,7 +253,7 @@ def _blank(form, width):
     (
       dataclasses.replace(FORM, without=("missingness",)),
       16,
-      "7 sources in the late module, wanted 6: change --without",
+      "7 sources in the late module, wanted 6: pass --without=\\.",
     ),
   ],
 )
@@ -145,14 +289,30 @@ def edit(name, value):
       "weights holds NaN or infinity",
     ),
     (
+      edit("ehr_model.layer0.bias_ih_l0", lambda x: x + np.float32(np.inf)),
+      "ehr_model.layer0.bias_ih_l0 holds NaN or infinity",
+    ),
+    (
       edit("fusion_model.ehr_model_fixed.layer0.bias_ih_l0", lambda x: x + 1),
       "differs from its other copy",
     ),
   ],
 )
 def test_damaged_content_is_refused(tmp_path, change, message):
-  with pytest.raises(ValueError, match=message):
-    authors.read(checkpoint(tmp_path, change), FORM)
+  """In one line that begins with the name of the file."""
+  path = checkpoint(tmp_path, change)
+  with pytest.raises(ValueError, match=message) as e:
+    authors.read(path, FORM)
+  assert str(e.value).startswith(f"{path}: ") and "\n" not in str(e.value)
+
+
+def test_the_task_of_as_many_labels_is_named(tmp_path):
+  case = translation.Case(("ehr",), 1)
+  learn, frozen = translation.parameters(np.random.default_rng(0), case)
+  path = tmp_path / "a.pth.tar"
+  torch_file.write(path, {"state_dict": learn | frozen})
+  with pytest.raises(ValueError, match="pass --task=in_hospital_mortality"):
+    authors.read(path, released.Form(("ehr",), 25))
 
 
 def test_a_file_of_something_else_is_refused(tmp_path):

@@ -46,7 +46,7 @@ def test_unreadable_films(tmp_path):
   path = mimic_raw.build(root, tmp_path / "out")
   found = json.loads((path / "report.json").read_text())["films"]
   assert found["unreadable"] == 1
-  assert found["their_lines_in_the_metadata"] == [8]
+  assert found["their_lines"] == [8]
   stays, _ = read(path)
   assert stays[1]["present"][1] and not stays[6]["present"][1]
   assert stays[6]["cxr"] == b"" and np.isnan(stays[6]["cxr_hour"])

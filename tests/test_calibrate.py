@@ -1,5 +1,6 @@
 """Confidence, entropy, calibration error and fitted temperatures."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -104,14 +105,23 @@ def test_fit_keeps_epoch_0_where_it_is_best():
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 2**32 - 1))
-def test_order_across_stays_survives_scalar_and_label(seed):
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["scalar", "label"]))
+def test_order_across_stays_survives_scalar_and_label(seed, kind):
   """At one token, which of two stays is likelier does not change."""
   rng = np.random.default_rng(seed)
   logits = rng.normal(size=(6, 3, 2)).astype(np.float32)
   label = jnp.asarray(np.exp(rng.normal(size=2)), jnp.float32)
-  for t in (Temperature(jnp.ones((0, 2)), label), Temperature.ones(2)):
-    scaled = np.asarray(calibrate.apply(logits, t))
+  fitted, _ = calibrate.fit(
+    logits,
+    rng.random((6, 3)) < 0.8,
+    rng.integers(0, 2, (6, 2)).astype(np.float32),
+    kind,
+    epochs=2,
+    steps=3,
+    learning_rate=2.0,
+  )
+  for t in (Temperature(jnp.ones((0, 2)), label), fitted):
+    scaled = np.asarray(jax.nn.sigmoid(calibrate.apply(logits, t)))
     for before, after in zip(logits.reshape(6, -1).T, scaled.reshape(6, -1).T):
       order = np.argsort(before, kind="stable")
       assert (np.diff(after[order]) >= 0).all()

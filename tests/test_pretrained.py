@@ -571,14 +571,6 @@ def test_vit_at_another_image_size_equals_timm(torch, tmp_path):
   assert difference < 1e-4
 
 
-def test_torch_files_of_before_1_6_are_refused(torch, tmp_path):
-  file = tmp_path / "vit.pth"
-  state = _timm(torch, depth=1, img_size=64).state_dict()
-  torch.save(state, file, _use_new_zipfile_serialization=False)
-  with pytest.raises(ValueError, match="vit.pth: .*saved anew"):
-    pretrained.vit(file, _backbone()[1])
-
-
 def _hidden_difference(torch, model, folder, piece, mask):
   """Largest difference at real pieces, ours minus transformers'."""
   with torch.no_grad():
@@ -592,7 +584,10 @@ def _hidden_difference(torch, model, folder, piece, mask):
   return np.abs(np.asarray(ours) - theirs)[mask].max()
 
 
-@pytest.mark.parametrize("form", ["safetensors", "bin", "MaskedLM", "Pretrain"])
+# "old": as published in 2019, before torch 1.6 changed its format.
+@pytest.mark.parametrize(
+  "form", ["safetensors", "bin", "MaskedLM", "Pretrain", "old"]
+)
 def test_bert_equals_transformers(torch, tmp_path, form):
   transformers = pytest.importorskip("transformers", reason=EXTRA)
   config = transformers.BertConfig(
@@ -606,12 +601,17 @@ def test_bert_equals_transformers(torch, tmp_path, form):
   kinds = {
     "MaskedLM": transformers.BertForMaskedLM,
     "Pretrain": transformers.BertForPreTraining,
+    "old": transformers.BertForPreTraining,
   }
   whole = _shuffle(torch, kinds.get(form, transformers.BertModel)(config))
   whole.save_pretrained(tmp_path)
-  if form == "bin":
+  if form in ("bin", "old"):
     (tmp_path / "model.safetensors").unlink()
-    torch.save(whole.state_dict(), tmp_path / "pytorch_model.bin")
+    torch.save(
+      whole.state_dict(),
+      tmp_path / "pytorch_model.bin",
+      _use_new_zipfile_serialization=form == "bin",
+    )
   draw = np.random.default_rng(0)
   piece = draw.integers(0, 100, (3, 40)).astype(np.int32)
   mask = np.arange(40)[None] < np.array([40, 7, 1])[:, None]

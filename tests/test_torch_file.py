@@ -1,11 +1,15 @@
-"""Torch's zip read and written without torch; nothing is ever executed."""
+"""Torch's files read and written without torch; nothing is ever executed."""
 
+import io
+import pickle
+import struct
+import tarfile
 import zipfile
 
 import numpy as np
 import pytest
 
-from medpatch_jax.export import torch_file
+from medpatch_jax.export import torch_file, torch_pickle
 
 EXTRA = "needs the extra torch: see docs/pretrained.md"
 
@@ -21,8 +25,35 @@ def _text(text):
   return b"X" + len(text).to_bytes(4, "little") + text.encode()
 
 
-def _tensor(shape, stride, offset=0, count=4, kind="FloatStorage", key="0"):
-  """The pickle of one tensor, every number below 128."""
+FLOATS = np.arange(4, dtype="<f4").tobytes()
+
+
+def _stream(
+  path,
+  pickled,
+  storages=((4, FLOATS),),
+  keys=("0",),
+  magic=torch_file.MAGIC,
+  protocol=torch_file.PROTOCOL,
+  little=True,
+):
+  """A file as torch before 1.6 wrote it."""
+  machine = {"protocol_version": 1001, "little_endian": little}
+  parts = [pickle.dumps(x, 2) for x in (magic, protocol, machine)]
+  parts += [pickled, pickle.dumps(list(keys), 2)]
+  for count, data in storages:
+    parts += [struct.pack("<q", count), data]
+  path.write_bytes(b"".join(parts))
+  return path
+
+
+def _tensor(
+  shape, stride, offset=0, count=4, kind="FloatStorage", key="0", view=b""
+):
+  """The pickle of one tensor, every number below 128.
+
+  `view` is pickled behind the count: None, as b"N", before torch 1.6.
+  """
 
   def numbers(values):
     return b"(" + b"".join(b"K" + bytes([v]) for v in values) + b"t"
@@ -35,6 +66,7 @@ def _tensor(shape, stride, offset=0, count=4, kind="FloatStorage", key="0"):
     + _text("cpu")
     + b"K"
     + bytes([count])
+    + view
     + b"tQK"
     + bytes([offset])
     + numbers(shape)
@@ -43,14 +75,39 @@ def _tensor(shape, stride, offset=0, count=4, kind="FloatStorage", key="0"):
   )
 
 
-def test_a_view_of_a_storage_by_hand(tmp_path):
-  storage = np.arange(4, dtype="<f4").tobytes()
-  file = _zip(tmp_path / "a.bin", _tensor((2, 2), (1, 2)), storage)
-  np.testing.assert_array_equal(torch_file.read(file), [[0, 2], [1, 3]])
-  file = _zip(tmp_path / "b.bin", _tensor((2,), (1,), offset=2), storage)
-  np.testing.assert_array_equal(torch_file.read(file), [2, 3])
-  file = _zip(tmp_path / "c.bin", _tensor((), (), offset=3), storage)
-  np.testing.assert_array_equal(torch_file.read(file), 3)
+@pytest.mark.parametrize("old", [False, True])
+def test_a_view_of_a_storage_by_hand(tmp_path, old):
+  def read(*args, **kwargs):
+    pickled = _tensor(*args, **kwargs, view=b"N" * old)
+    if old:
+      return torch_file.read(_stream(tmp_path / "a.bin", pickled))
+    return torch_file.read(_zip(tmp_path / "a.bin", pickled, FLOATS))
+
+  np.testing.assert_array_equal(read((2, 2), (1, 2)), [[0, 2], [1, 3]])
+  np.testing.assert_array_equal(read((2,), (1,), offset=2), [2, 3])
+  np.testing.assert_array_equal(read((), (), offset=3), 3)
+
+
+def test_storages_of_the_old_format_come_in_their_own_order(tmp_path):
+  """Keys are sorted as strings, so storage 10 lies before storage 2."""
+
+  def tensor(kind, key, count):
+    pickled = _tensor((count,), (1,), 0, count, kind, key, b"N")
+    return pickled.removeprefix(b"\x80\x02").removesuffix(b".")
+
+  pickled = b"\x80\x02}(" + _text("a") + tensor("FloatStorage", "2", 2)
+  pickled += _text("b") + tensor("LongStorage", "10", 1)
+  # Of Python 2: a plain string, and the tensor of before torch 0.4.
+  pickled += b"U\x04c\xc3\xa4c" + tensor("FloatStorage", "2", 2) + b"u."
+  storages = (
+    (1, np.array([7], "<i8").tobytes()),
+    (2, np.array([1, 2], "<f4").tobytes()),
+  )
+  path = tmp_path / "a.bin"
+  read = torch_file.read(_stream(path, pickled, storages, ("10", "2")))
+  np.testing.assert_array_equal(read["a"], [1, 2])
+  np.testing.assert_array_equal(read["b"], [7])
+  np.testing.assert_array_equal(read["cäc"], [1, 2])
 
 
 @pytest.mark.parametrize(
@@ -75,6 +132,76 @@ def test_what_does_not_fit_its_storage_is_refused(tmp_path, pickled):
   assert "\n" not in str(e.value)
 
 
+OLD = _tensor((4,), (1,), view=b"N")
+VIEW = b"(" + _text("1") + b"K\x00K\x04t"  # Of another storage.
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    (dict(pickled=_tensor((5,), (1,), view=b"N")), "larger than its storage"),
+    (dict(pickled=_tensor((99, 99), (0, 0), view=b"N")), "larger than its"),
+    (dict(pickled=_tensor((4,), (1,), view=VIEW)), "a view of another"),
+    (
+      dict(pickled=_tensor((4,), (1,), kind="ComplexStorage", view=b"N")),
+      "unknown type",
+    ),
+    (dict(pickled=_tensor((4,), (1,), count=5, view=b"N")), "says 5"),
+    (
+      dict(pickled=OLD.replace(b"K\x04N", b"J\xff\xff\xff\x7fN")),
+      "2147483647 numbers is larger than the file",
+    ),
+    (dict(pickled=OLD.replace(b"K\x04N", b"J\xff\xff\xff\xffN")), "of -1 num"),
+    (dict(pickled=b"\x80\x02" + b"(" + _text("other") + b"tQ."), "no storage"),
+    (dict(pickled=b"\x80\x02}("), "damaged"),
+    (dict(storages=((-1, FLOATS),)), "holds -1 numbers, its entry says 4"),
+    (dict(storages=((2**62, FLOATS),)), "its entry says 4"),
+    (dict(storages=((4, FLOATS[:15]),)), "truncated in storage 0"),
+    (dict(storages=()), "holds 0 numbers"),
+    (dict(keys=()), "not those in use"),
+    (dict(keys=("0", "1")), "not those in use"),
+    (dict(magic=1), "a bare pickle"),
+    (dict(protocol=1000), "protocol 1000, wanted 1001"),
+    (dict(little=False), "big-endian"),
+  ],
+)
+def test_damaged_files_of_the_old_format_are_refused(tmp_path, change, message):
+  file = _stream(tmp_path / "a.bin", **{"pickled": OLD} | change)
+  with pytest.raises(ValueError, match=message) as e:
+    torch_file.read(file)
+  assert str(e.value).startswith(str(file)) and "\n" not in str(e.value)
+
+
+def test_cut_short_anywhere_is_refused(tmp_path):
+  whole = _stream(tmp_path / "a.bin", OLD).read_bytes()
+  np.testing.assert_array_equal(torch_file.read(tmp_path / "a.bin"), range(4))
+  for n in range(len(whole)):
+    (tmp_path / "a.bin").write_bytes(whole[:n])
+    with pytest.raises(ValueError, match="a.bin"):
+      torch_file.read(tmp_path / "a.bin")
+
+
+def test_other_kinds_of_files_are_refused(tmp_path):
+  file = tmp_path / "a.bin"
+  with tarfile.open(file, "w") as archive:
+    archive.addfile(tarfile.TarInfo("storages"), io.BytesIO())
+  with pytest.raises(ValueError, match="tar of torch 0.1.9"):
+    torch_file.read(file)
+  file.write_bytes(pickle.dumps({"a": 1}))
+  with pytest.raises(ValueError, match="bare pickle"):
+    torch_file.read(file)
+  with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    archive.writestr("archive/data.pkl", b"\x80\x02N.")
+  with pytest.raises(ValueError, match="compressed"):
+    torch_file.read(file)
+  file.write_bytes(file.read_bytes()[:-8])
+  with pytest.raises(ValueError, match="truncated"):
+    torch_file.read(file)
+  with pytest.raises(ValueError, match="a folder"):
+    torch_file.read(tmp_path)
+
+
+@pytest.mark.parametrize("old", [False, True])
 @pytest.mark.parametrize(
   "call",
   [
@@ -86,10 +213,14 @@ def test_what_does_not_fit_its_storage_is_refused(tmp_path, pickled):
     b"cbuiltins\nopen\n(" + _text("executed") + _text("w") + b"tR.",
   ],
 )
-def test_nothing_is_executed(tmp_path, monkeypatch, call):
+def test_nothing_is_executed(tmp_path, monkeypatch, call, old):
   monkeypatch.chdir(tmp_path)
-  content = torch_file.read(_zip(tmp_path / "a.bin", call))
-  assert isinstance(content, torch_file.Ignored)
+  if old and not call.startswith(b"\x80"):
+    call = b"\x80\x02" + call
+  make = dict(storages=(), keys=()) if old else {}
+  file = (_stream if old else _zip)(tmp_path / "a.bin", call, **make)
+  content = torch_file.read(file)
+  assert isinstance(content, torch_pickle.Ignored)
   assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
 
 
@@ -115,7 +246,8 @@ def test_what_was_written_is_read(tmp_path):
     assert read[key] == content[key]
 
 
-def test_torch_reads_ours_and_we_read_torch(tmp_path):
+@pytest.mark.parametrize("new", [True, False])
+def test_torch_reads_ours_and_we_read_torch(tmp_path, new):
   torch = pytest.importorskip("torch", reason=EXTRA)
   ours = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "n": 3, "x": -0.5}
   torch_file.write(tmp_path / "ours.pth", ours)
@@ -138,8 +270,9 @@ def test_torch_reads_ours_and_we_read_torch(tmp_path):
     "flag": torch.tensor([True, False]),
     "best_auroc": np.float64(0.8),  # What weights_only itself refuses.
   }
-  torch.save(saved, tmp_path / "theirs.pth.tar")
-  read = torch_file.read(tmp_path / "theirs.pth.tar")
+  path = tmp_path / "theirs.pth.tar"
+  torch.save(saved, path, _use_new_zipfile_serialization=new)
+  read = torch_file.read(path)
   for name, x in layer.state_dict().items():
     np.testing.assert_array_equal(read["state_dict"][name], x.numpy())
   np.testing.assert_array_equal(read["transposed"], whole.T.numpy())
@@ -147,4 +280,4 @@ def test_torch_reads_ours_and_we_read_torch(tmp_path):
   np.testing.assert_array_equal(read["weights"], [1, 1, 1])
   np.testing.assert_array_equal(read["half"].astype(np.float32), [1, 1])
   np.testing.assert_array_equal(read["flag"], [True, False])
-  assert isinstance(read["best_auroc"], torch_file.Ignored)
+  assert isinstance(read["best_auroc"], torch_pickle.Ignored)

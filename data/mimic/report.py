@@ -12,13 +12,34 @@ from data.splits import SPLITS
 from medpatch_jax import schema
 
 
-def make(*, task, release, remarks, cxr_given, opened, cohort, tally, rules):
-  """Collects the report as a JSON-like dict."""
+def make(
+  *,
+  task,
+  release,
+  remarks,
+  cxr_given,
+  opened,
+  cohort,
+  tally,
+  rules,
+  source=None,
+  labels=None,
+):
+  """Collects the report as a JSON-like dict.
+
+  Args:
+    source: what was read, in words; MIMIC-IV by default.
+    labels: names; those of a task of MIMIC's by default, with the published
+      numbers beside ours.
+  """
+  theirs = labels is None
+  labels = labels or schema.TASKS[task].labels
   return {
     "task": task,
     "release": release,
+    "source": source or f"MIMIC-IV {release}",
     "remarks": remarks + cohort.remarks,
-    "rules": dataclasses.asdict(rules),
+    "rules": dataclasses.asdict(rules) if rules else {},
     "tables": {
       name: {
         "file": t.path.name,
@@ -32,13 +53,16 @@ def make(*, task, release, remarks, cxr_given, opened, cohort, tally, rules):
       "given": bool(cxr_given),
       "opened": _films_opened(tally),
       "unreadable": len(tally.bad_films),
-      "their_lines_in_the_metadata": tally.bad_films[:100],
+      "their_lines": tally.bad_films[:100],
     },
     "filters": [
       {"rule": r, "stays_left": n} for r, n in _filters(cohort, tally)
     ],
     "facts": {k: shown(v) for k, v in cohort.facts.items()},
-    "splits": {s: _split(task, s, i, tally) for i, s in enumerate(SPLITS)},
+    "splits": {
+      s: _split(s, tally, labels, _published(task, i) if theirs else {})
+      for i, s in enumerate(SPLITS)
+    },
     "variables": _variables(tally),
   }
 
@@ -53,47 +77,56 @@ def _filters(cohort, tally):
 
 def _films_opened(tally):
   """Hidden where it would tell the one split that has few films."""
-  number = schema.MODALITIES.index("cxr")
-  few = sum(small(tally.present(s)[number]) for s in SPLITS)
+  images = [i for i, m in enumerate(tally.modalities) if m in tally.images]
+  few = sum(small(tally.present(s)[i]) for s in SPLITS for i in images)
   return WORD if few == 1 else shown(tally.films)
 
 
-def _split(task, split, number, tally):
+def _published(task, number):
+  """The published cohort's numbers of one split."""
+  return {
+    "stays": published.STAYS[task][number],
+    "stays_v3": published.STAYS_V3[task][number],
+    "present": published.PRESENT[task],
+    "labels": [rates[number] for rates in published.LABELS[task]],
+  }
+
+
+def _split(split, tally, labels, theirs):
   total = tally.stays(split)
   words = tally.words[split]
-  rates = published.PRESENT[task]
-  labels = zip(
-    schema.TASKS[task].labels,
-    tally.label[split],
-    published.LABELS[task],
+  rates = theirs.get("present", {})
+  label = zip(
+    labels, tally.label[split], theirs.get("labels", [None] * len(labels))
   )
   age = tally.ages[split]
+  enough = age.count >= HIDDEN
   return {
     "stays": shown(total),
-    "published_stays": published.STAYS[task][number],
-    "published_stays_v3.1": published.STAYS_V3[task][number],
+    "published_stays": theirs.get("stays"),
+    "published_stays_v3.1": theirs.get("stays_v3"),
     "subjects": shown(len(set(tally.subjects[split]))),
     "hours": shown(sum(tally.hours[split])),
-    "mean_age": round(float(age.mean[0]), 1) if total >= HIDDEN else None,
+    "mean_age": round(float(age.mean[0]), 1) if enough else None,
     "present": {
       m: {
         "stays": share(n, total),
         "percent": percent(n, total),
         "published_percent": rates.get(m),
       }
-      for m, n in zip(schema.MODALITIES, tally.present(split))
+      for m, n in zip(tally.modalities, tally.present(split))
     },
     "labels": {
       name: {
-        "stays": share(n, total),
-        "percent": percent(n, total),
-        "published_percent": theirs[number],
+        "stays": share(n, total) if tally.labelled[split] else None,
+        "percent": percent(n, tally.labelled[split]),
+        "published_percent": rate,
       }
-      for name, n, theirs in labels
+      for name, n, rate in label
     },
-    **{
+    "groups": {
       kind: cells({w: n for (k, w), n in sorted(words.items()) if k == kind})
-      for kind in ("age", "gender", "ethnicity")
+      for kind in tally.groups
     },
   }
 
@@ -121,7 +154,7 @@ def _variables(tally):
 def text(report):
   """The report as plain text."""
   lines = [f"Build report: {report['task']}", ""]
-  lines += [f"Source: MIMIC-IV {report['release']}."]
+  lines += [f"Source: {report['source']}."]
   lines += [f"  {r}" for r in report["remarks"]]
   lines += ["", "Files", _row("", "rows", "left out", widths=(36, 15, 10))]
   for t in report["tables"].values():
@@ -142,7 +175,8 @@ def text(report):
   ]
   lines += [
     "",
-    "Rules: " + ", ".join(f"{k}={v}" for k, v in report["rules"].items()),
+    "Rules: "
+    + (", ".join(f"{k}={v}" for k, v in report["rules"].items()) or "none"),
   ]
   lines += _splits(report) + _table(report)
   return "\n".join(lines) + "\n"
@@ -152,33 +186,34 @@ def _films(films):
   if not films["given"]:
     return ["", "Films: none given; absent for every stay."]
   line = f"Films: {films['opened']} opened, {films['unreadable']} unreadable"
-  where = films["their_lines_in_the_metadata"]
+  where = films["their_lines"]
   if where:
-    line += f" (lines {', '.join(map(str, where))} of the metadata)"
+    line += f" (lines {', '.join(map(str, where))} of their table)"
   return ["", line + "."]
 
 
 def _splits(report):
   """Stays, presence and labels of each split beside the published cohort."""
   splits = report["splits"]
-  widths = (44,) + (9,) * 6
-  head = ("train", "publ.", "valid", "publ.", "test", "publ.")
-  lines = ["", _row("", *head, widths=widths)]
+  compared = splits["train"]["published_stays"] is not None
+  widths = (44,) + (9,) * (6 if compared else 3)
+  lines = ["", _row("", *_heads(compared), widths=widths)]
 
   def both(title, key, theirs):
     cells = []
     for s in SPLITS:
-      cells += [key(splits[s]), theirs(splits[s])]
+      cells += [key(splits[s]), theirs(splits[s])][: 1 + compared]
     lines.append(_row(title, *cells, widths=widths))
 
   both("stays", lambda s: s["stays"], lambda s: s["published_stays"])
-  both("  the same on v3.1", lambda s: "", lambda s: s["published_stays_v3.1"])
+  if compared:
+    both("  same on v3.1", lambda s: "", lambda s: s["published_stays_v3.1"])
   both("subjects", lambda s: s["subjects"], lambda s: "")
   both("mean age", lambda s: s["mean_age"], lambda s: "")
   lines.append("percent of stays that have")
-  for m in schema.MODALITIES:
+  for m in splits["train"]["present"]:
     both(
-      f"  {schema.TITLES[m]}",
+      f"  {schema.TITLES.get(m, m)}",
       lambda s, m=m: s["present"][m]["percent"],
       lambda s, m=m: s["present"][m]["published_percent"],
     )
@@ -189,15 +224,20 @@ def _splits(report):
       lambda s, n=name: s["labels"][n]["percent"],
       lambda s, n=name: s["labels"][n]["published_percent"],
     )
-  for kind in ("age", "gender", "ethnicity"):
-    words = sorted({w for s in SPLITS for w in splits[s][kind]})
+  for kind in splits["train"]["groups"]:
+    words = sorted({w for s in SPLITS for w in splits[s]["groups"][kind]})
     for word in words:
       both(
         f"{kind} {word}",
-        lambda s, k=kind, w=word: s[k].get(w, 0),
+        lambda s, k=kind, w=word: s["groups"][k].get(w, 0),
         lambda s: "",
       )
   return lines
+
+
+def _heads(compared):
+  heads = ("train", "publ.", "valid", "publ.", "test", "publ.")
+  return heads if compared else heads[::2]
 
 
 def _table(report):

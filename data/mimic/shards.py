@@ -187,6 +187,7 @@ class _Maker:
       part = self.assembler.part(first, min(first + assemble.CHUNK, stop))
       tally.extend(split, part.examples, self.job.cohort.end[part.rows])
       tally.cleaned[split].update(part.counts)
+      tally.counts.update(part.counts)
       tally.films += part.films
       tally.bad_films += part.bad_films
       yield from part.examples

@@ -11,14 +11,16 @@ import collections
 import numpy as np
 
 from data import counts as counts_lib
+from data import records
 from data.splits import SPLITS
 from medpatch_jax import schema
 from medpatch_jax.input import discretise
 from medpatch_jax.input import variables as table
 
-TEXTS = tuple(m for m in schema.MODALITIES if schema.KINDS[m] == "text")
 # Hours from intime to which presence is counted one by one: a week.
 HOURS = 168
+# What a tally is told, not what it counts.
+_GIVEN = ("variables", "modalities", "texts", "images", "groups")
 
 
 class Tally:
@@ -35,8 +37,8 @@ class Tally:
     carried: i64[V] hours that repeat a value measured before.
     hours, bits, subjects: of each record: T, presence, subject_id.
     characters: of each record, by modality.
-    label: i64[C] positives.
-    words: (kind, word) -> records; of gender, ethnicity and age groups.
+    label, labelled: i64[C] positives; records whose labels are known.
+    words: (kind, word) -> records; of subgroups and age groups.
     ages: moments of the age.
     leaks: what must be 0, see `quality`.
     by_hour: of each modality i64[HOURS + 1]: records with a measurement in
@@ -44,14 +46,32 @@ class Tally:
       takes whatever is later. "there": records that last as long.
     cleaned: (variable, what) -> count, of `clean.clean`, and ("carried",
       "in").
-    counts: `cleaned` of all splits.
-    bad_films: metadata lines of unreadable films.
+    counts: the same of all splits together.
+    bad_films: lines, in their table, of unreadable films.
     films: how many were opened.
   """
 
-  def __init__(self, variables, labels):
+  def __init__(
+    self,
+    variables,
+    labels,
+    kinds=schema.KINDS,
+    groups=tuple(records.GROUPS),
+  ):
+    """Starts at nothing.
+
+    Args:
+      variables: of the series; empty without one.
+      labels: how many.
+      kinds: modality -> series, image or text.
+      groups: fields of an example that name a subgroup, or give an age.
+    """
     V = len(variables)
     self.variables = variables
+    self.modalities = tuple(kinds)
+    self.texts = tuple(m for m, kind in kinds.items() if kind == "text")
+    self.images = tuple(m for m, kind in kinds.items() if kind == "image")
+    self.groups = groups
     self.moments = discretise.Moments()
     self.measured = {
       s: [discretise.Moments() for _ in variables] for s in SPLITS
@@ -62,18 +82,18 @@ class Tally:
     self.hours = {s: [] for s in SPLITS}
     self.bits = {s: [] for s in SPLITS}
     self.subjects = {s: [] for s in SPLITS}
-    self.characters = {s: {m: [] for m in TEXTS} for s in SPLITS}
+    self.characters = {s: {m: [] for m in self.texts} for s in SPLITS}
     self.label = {s: np.zeros(labels, np.int64) for s in SPLITS}
+    self.labelled = dict.fromkeys(SPLITS, 0)
     self.words = {s: collections.Counter() for s in SPLITS}
     self.ages = {s: discretise.Moments() for s in SPLITS}
     self.leaks = {s: collections.Counter() for s in SPLITS}
     self.by_hour = {
-      s: {
-        m: np.zeros(HOURS + 1, np.int64) for m in (*schema.MODALITIES, "there")
-      }
+      s: {m: np.zeros(HOURS + 1, np.int64) for m in (*kinds, "there")}
       for s in SPLITS
     }
     self.cleaned = {s: collections.Counter() for s in SPLITS}
+    self.counts = collections.Counter()
     self.bad_films = []
     self.films = 0
 
@@ -92,10 +112,14 @@ class Tally:
     """
     if not examples:
       return
-    length = np.array([len(e["ehr"]) for e in examples])
-    self._series(split, np.concatenate([e["ehr"] for e in examples]), length)
-    ages = np.array([float(e["age"]) for e in examples])
-    self.ages[split].add(ages[:, None])
+    if self.variables:
+      grids = [e["ehr"] for e in examples]
+      length = np.array([len(g) for g in grids])
+      self._series(split, np.concatenate(grids), length)
+    for name in self.groups:
+      ages = [e[name] for e in examples if not isinstance(e[name], str)]
+      ages = np.array([a for a in ages if not np.isnan(a)], np.float64)
+      self.ages[split].add(ages[:, None])
     for example in examples:
       self._record(split, example)
     if windows is not None:
@@ -138,19 +162,23 @@ class Tally:
 
   def _record(self, split, example):
     """Counts of one record besides its series."""
-    self.hours[split].append(len(example["ehr"]))
+    self.hours[split].append(len(example.get("ehr", ())))
     bits = sum(int(p) << i for i, p in enumerate(example["present"]))
     self.bits[split].append(bits)
-    for m in TEXTS:
+    for m in self.texts:
       self.characters[split][m].append(len(example[m]))
     self.subjects[split].append(example["subject_id"])
-    self.label[split] += example["label"].astype(np.int64)
-    for kind in ("gender", "ethnicity"):
-      self.words[split][kind, example[kind]] += 1
-    self.words[split]["age", _age_group(float(example["age"]))] += 1
-    for m, hour in _first(example).items():
-      if not np.isnan(hour):
-        place = min(max(int(hour), 0), HOURS)
+    self.labelled[split] += int(not np.isnan(example["label"]).any())
+    self.label[split] += np.nan_to_num(example["label"]).astype(np.int64)
+    for name in self.groups:
+      word = example[name]
+      if not isinstance(word, str):
+        word = _age_group(float(word))
+      self.words[split][name, word] += 1
+    for m in (*self.images, *self.texts):
+      hours = np.atleast_1d(example.get(f"{m}_hour", example.get(f"{m}_hours")))
+      if len(hours) and not np.isnan(hours).all():
+        place = min(max(int(np.nanmin(hours)), 0), HOURS)
         self.by_hour[split][m][place] += 1
 
   def _value(self, grid, i, first):
@@ -179,12 +207,14 @@ class Tally:
         self.characters[s][m].extend(values)
       for m, hours in other.by_hour[s].items():
         self.by_hour[s][m] += hours
+      self.labelled[s] += other.labelled[s]
+    self.counts.update(other.counts)
     self.films += other.films
     self.bad_films = sorted(self.bad_films + other.bad_films)
 
   def state(self):
     """Everything as a JSON-like dict; numbers keep every bit."""
-    return {n: _plain(v) for n, v in vars(self).items() if n != "variables"}
+    return {n: _plain(v) for n, v in vars(self).items() if n not in _GIVEN}
 
   @classmethod
   def of(cls, state, variables, labels):
@@ -214,9 +244,9 @@ class Tally:
     return len(self.hours[split])
 
   def present(self, split):
-    """Stays that have each modality, in the order of the schema."""
+    """Stays that have each modality, in the dataset's order."""
     bits = np.array(self.bits[split], np.int64)
-    return [int((bits >> i & 1).sum()) for i in range(len(schema.MODALITIES))]
+    return [int((bits >> i & 1).sum()) for i in range(len(self.modalities))]
 
   def index(self):
     """Of each split: hours, presence, subject group, text lengths per record."""
@@ -232,10 +262,6 @@ class Tally:
         "characters": self.characters[s],
       }
     return out
-
-  @property
-  def counts(self):
-    return sum(self.cleaned.values(), collections.Counter())
 
 
 def _plain(value):
@@ -267,16 +293,6 @@ def _like(empty, value):
   return value
 
 
-def _first(example):
-  """Hour of the film, the first report and the note; NaN if absent."""
-  reports = example["rr_hours"]
-  return {
-    "cxr": example["cxr_hour"],
-    "rr": reports.min() if len(reports) else np.nan,
-    "dn": example["dn_hour"],
-  }
-
-
 def _leaks(example, window):
   """(what must not be -> whether it is) of one record."""
   # Hours are stored as f32, a second of a month being some 1e-6 of it.
@@ -291,5 +307,7 @@ def _leaks(example, window):
 
 
 def _age_group(age):
+  if np.isnan(age):
+    return "unknown"
   edges = ((20, "to 20"), (40, "21-40"), (60, "41-60"), (80, "61-80"))
   return next((name for edge, name in edges if age <= edge), "over 80")

@@ -20,7 +20,7 @@ def check(modalities, encoders, name: str, wanted=None):
   if wanted is not None and tuple(modalities) != tuple(wanted):
     raise ValueError(
       f"{name} is defined for {'-'.join(wanted)}, not for"
-      f" {'-'.join(modalities)}. Pass --modalities={'-'.join(wanted)}."
+      f" {'-'.join(modalities)}. Pass --modalities={','.join(wanted)}."
     )
   if not modalities or set(encoders) != set(modalities):
     raise ValueError(

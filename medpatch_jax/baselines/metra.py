@@ -16,7 +16,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from medpatch_jax import layers, schema
+from medpatch_jax import layers
 from medpatch_jax.baselines import encoding
 
 
@@ -27,7 +27,8 @@ class MeTra(nn.Module):
     modalities, encoders, num_labels, dtype: as in `early.Early`.
     lengths: modality -> most tokens it may have, for the table of positions;
       those left out have as many as in the first batch.
-    width: E; the EHR's tokens are as wide already and not projected.
+    width: E.
+    unprojected: modalities whose tokens are E wide as they are.
     depth, heads, head_width, mlp, dropout: of the transformer.
     released: names of METHOD.md; with absent_tokens and padding_tokens the
       encoders' masks hold everything already.
@@ -38,6 +39,7 @@ class MeTra(nn.Module):
   num_labels: int
   lengths: dict[str, int] | None = None
   width: int = 512
+  unprojected: tuple[str, ...] = ("ehr",)
   depth: int = 4
   heads: int = 4
   head_width: int = 128
@@ -80,7 +82,7 @@ class MeTra(nn.Module):
   def _project(self, m, encoded):
     """Tokens f32[B T D] -> f32[B T E] with the modality's positions added."""
     x, T = encoded.tokens, encoded.tokens.shape[1]
-    if schema.KINDS[m] != "series":
+    if m not in self.unprojected:
       x = nn.Dense(self.width, dtype=self.dtype, name=f"project_{m}")(x)
     longest = (self.lengths or {}).get(m, T)
     if T > longest:

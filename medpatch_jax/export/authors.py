@@ -4,6 +4,8 @@ Their files hold `state_dict`, where the encoders appear up to three times, and
 the scalars of the loss as `weights`. The tree is that of released.py.
 """
 
+import dataclasses
+
 import numpy as np
 
 from medpatch_jax import schema
@@ -17,17 +19,19 @@ HOURS = {True: 48, False: 2646}  # Of one label, of more.
 def plain(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
   """Their state dict without prefixes and duplicates.
 
-  `fusion_model.` is taken off, and the frozen copies (`*_model_fixed`), which
-  the released code aliases to the encoders, must equal them.
+  `module.` (of DataParallel) and `fusion_model.` are taken off, and the frozen
+  copies (`*_model_fixed`), which the released code aliases to the encoders,
+  must equal them.
 
   Raises:
-    ValueError: two copies of one tensor differ.
+    ValueError: two copies of one tensor differ, or one holds NaN or infinity.
   """
   tensors: dict[str, np.ndarray] = {}
   for name, x in state.items():
-    short = name.removeprefix("fusion_model.").replace(
-      "_model_fixed.", "_model."
-    )
+    short = name.removeprefix("module.").removeprefix("fusion_model.")
+    short = short.replace("_model_fixed.", "_model.")
+    if not np.isfinite(x).all():
+      raise ValueError(f"parameter {name} holds NaN or infinity.")
     if short in tensors and not np.array_equal(tensors[short], x):
       raise ValueError(
         f"{name} differs from its other copy in the file; the released code"
@@ -60,9 +64,10 @@ def check(tensors, form: released.Form, width: int | None = None) -> int:
     )
   labels = len(tensors[head.format(found[0])])
   if labels != form.num_labels:
+    tasks = [t.name for t in schema.TASKS.values() if len(t.labels) == labels]
+    what = f"pass --task={tasks[0]}" if tasks else "no --task has as many"
     raise ValueError(
-      f"checkpoint of {labels} labels, the task has {form.num_labels}: pass"
-      f" --task={'in_hospital_mortality' if labels == 1 else 'phenotyping'}."
+      f"checkpoint of {labels} labels, the task has {form.num_labels}: {what}."
     )
   E = _width(tensors, found)
   if width is not None and E != width:
@@ -78,14 +83,25 @@ def check(tensors, form: released.Form, width: int | None = None) -> int:
     raise ValueError(
       f"checkpoint with fuser {fuser}, wanted {form.fuser}: pass --fuser={fuser}."
     )
-  rows = len(tensors["weights"])
-  wanted = len(released.late(form, ("x",))[0].ours(np.arange(rows + 9)))
+  rows, wanted = len(tensors["weights"]), _sources(form)
   if rows != wanted:
+    fit = [
+      without
+      for without in ((), *((w,) for w in released.ABLATIONS.values()))
+      if _sources(dataclasses.replace(form, without=without)) == rows
+    ]
+    flags = " or ".join(f"--without={','.join(w)}" for w in fit)
     raise ValueError(
       f"checkpoint with {rows} sources in the late module, wanted {wanted}:"
-      " change --without."
+      f" pass {flags or 'another --without'}."
     )
   return E
+
+
+def _sources(form: released.Form) -> int:
+  """Rows of the late module's scores."""
+  index = released.late(form, ("x",))[0].ours
+  return len(index(np.arange(len(form.modalities) + 3)))
 
 
 def _any(start, tensors) -> bool:
@@ -107,8 +123,11 @@ def read(path, form: released.Form, width: int | None = None) -> dict:
   """Reads an authors' checkpoint (.pth.tar) into our tree; no code is run.
 
   Args:
-    path: file with `state_dict` and the loss scalars, `weights`.
-    form: what is expected in it.
+    path: file with `state_dict` and the loss scalars, `weights` (tensor, list
+      of numbers, or left out); whatever else is in it is not looked at.
+    form: what is expected in it. What the file does not tell is taken on
+      trust: with two modalities, a model without unimodal predictions and one
+      without the joint module look alike.
     width: E expected; None takes what is there.
 
   Returns:
@@ -124,14 +143,15 @@ def read(path, form: released.Form, width: int | None = None) -> dict:
     raise ValueError(
       f"{path}: has no `state_dict`; wanted a .pth.tar of MedPatch."
     )
-  state = {k: v for k, v in state.items() if isinstance(v, np.ndarray)}
-  tensors = plain(state)
+  state = {
+    k: v
+    for k, v in state.items()
+    if isinstance(k, str) and isinstance(v, np.ndarray)
+  }
   try:
+    tensors = plain(state)
     E = check(tensors, form, width)
-    scalars = content.get("weights")
-    tensors["trainer_weights"] = (
-      scalars if isinstance(scalars, np.ndarray) else np.ones(3, np.float32)
-    )
+    tensors["trainer_weights"] = _scalars(content.get("weights"))
     drop = released.unused(form, E)
     tensors = {
       k: np.asarray(v, np.float32)
@@ -144,6 +164,21 @@ def read(path, form: released.Form, width: int | None = None) -> dict:
   if "joint" in form.without:
     tree["medpatch"]["loss_scalars"] = np.zeros(1, np.float32)
   return tree
+
+
+def _scalars(weights) -> np.ndarray:
+  """The loss scalars of high, low and late; equal where none are there."""
+  if weights is None:
+    return np.ones(3, np.float32)
+  try:
+    scalars = np.asarray(weights, np.float32).reshape(-1)
+  except (TypeError, ValueError):
+    scalars = np.zeros(0)
+  if len(scalars) != 3:
+    raise ValueError(
+      "the loss scalars, `weights`, are not three numbers (high, low, late)."
+    )
+  return scalars
 
 
 def write(path, tree: dict, form: released.Form, width: int) -> None:

@@ -84,13 +84,15 @@ def confidence(modality: str, path) -> Entries:
 
 
 def temperature(modality: str, num_labels: int, path) -> Entries:
-  """[P] of one label or [P, C] -> [P, C]."""
-  name = f"{modality}_temperature"
-  if num_labels > 1:
-    return names.same(name, path)
-  return [
-    names.Entry(name, tuple(path), lambda x: x[:, None], lambda x: x[:, 0])
-  ]
+  """[P] of one label or [P, C] -> [P, C], positive as at their division."""
+
+  def ours(x):
+    return np.maximum(x.reshape(len(x), -1), np.float32(1e-9))
+
+  def theirs(x):
+    return x[:, 0] if num_labels == 1 else x
+
+  return [names.Entry(f"{modality}_temperature", tuple(path), ours, theirs)]
 
 
 def medpatch(form: Form, width: int, path=("medpatch",)) -> Entries:

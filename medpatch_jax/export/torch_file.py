@@ -1,64 +1,32 @@
-"""Reads and writes PyTorch's zip checkpoints without PyTorch, or any pickle's
-code: tensors, numbers, strings and containers only.
+"""Reads and writes torch.save's files without torch, or any pickle's code.
 
-The format: a zip with `<root>/data.pkl`, a pickle whose persistent ids name
-the storages `<root>/data/<key>`, raw little-endian bytes.
+Two formats: since torch 1.6 a zip with `<root>/data.pkl`, a pickle whose
+persistent ids name the storages `<root>/data/<key>`; before, one stream of
+pickles (a magic number, the protocol, facts of the machine, what was saved,
+the keys of the storages) and the storages in the order of these keys, each
+after its int64 count. Numbers lie raw and little-endian in both.
 """
 
-import collections
+import functools
 import io
-import math
+import os
 import pickle
 import struct
+import tarfile
 import zipfile
 
-import ml_dtypes
 import numpy as np
 
-DTYPES = {
-  "DoubleStorage": np.float64,
-  "FloatStorage": np.float32,
-  "HalfStorage": np.float16,
-  "BFloat16Storage": ml_dtypes.bfloat16,
-  "LongStorage": np.int64,
-  "IntStorage": np.int32,
-  "ShortStorage": np.int16,
-  "CharStorage": np.int8,
-  "ByteStorage": np.uint8,
-  "BoolStorage": np.bool_,
-}
+from medpatch_jax.export.torch_pickle import Reader
 
-
-class Ignored:
-  """Stands in for an object of a class that is not let in; holds nothing."""
-
-  def __init__(self, *args, **kwargs):
-    pass
-
-  def __setstate__(self, state):
-    pass
-
-  def __setitem__(self, key, value):
-    pass
-
-  def __hash__(self):
-    return id(self)
-
-  def append(self, value):
-    pass
-
-  def extend(self, values):
-    pass
-
-  def add(self, value):
-    pass
+MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
 
 def read(path):
   """Reads a checkpoint.
 
   Args:
-    path: written by torch.save since version 1.6.
+    path: written by torch.save, of any version since 0.1.10.
 
   Returns:
     what was saved, tensors as arrays; objects of any class but tensors,
@@ -68,85 +36,122 @@ def read(path):
     ValueError: no such file, not of this format, truncated, or damaged.
   """
   try:
-    with zipfile.ZipFile(path) as archive:
-      pickles = [n for n in archive.namelist() if n.endswith("data.pkl")]
-      if len(pickles) != 1:
-        raise ValueError(f"{path}: a zip, but not one of PyTorch's.")
-      root = pickles[0].removesuffix("data.pkl")
-      order = f"{root}byteorder"
-      if order in archive.namelist() and archive.read(order) != b"little":
-        raise ValueError(f"{path}: big-endian; wanted little-endian.")
-      return _Reader(archive, root).load()
-  except zipfile.BadZipFile:
-    raise ValueError(
-      f"{path}: not a zip checkpoint of PyTorch (1.6 or later), or truncated."
-      " An older one can be saved anew with torch.save."
-    ) from None
+    with open(path, "rb") as file:
+      start = file.read(2)
+      file.seek(0)
+      return _zip(file) if start == b"PK" else _stream(file)
   except FileNotFoundError:
     raise ValueError(f"{path}: no such file.") from None
-  except ValueError:
-    raise
+  except IsADirectoryError:
+    raise ValueError(f"{path}: is a folder, wanted a file.") from None
+  except zipfile.BadZipFile:
+    raise ValueError(f"{path}: truncated, or no zip of torch's.") from None
+  except ValueError as e:
+    raise ValueError(f"{path}: {e}.") from None
   # A damaged pickle can raise almost anything.
   except Exception as e:
     raise ValueError(f"{path}: damaged ({type(e).__name__}).") from None
 
 
-class _Reader(pickle.Unpickler):
-  """Finds no class but those below, so nothing can be executed."""
+def _zip(file):
+  with zipfile.ZipFile(file) as archive:
+    names = archive.namelist()
+    pickles = [n for n in names if n.endswith("data.pkl")]
+    if len(pickles) != 1:
+      raise ValueError("a zip, but not one of torch's")
+    root = pickles[0].removesuffix("data.pkl")
+    order = f"{root}byteorder"
+    if order in names and archive.read(order) != b"little":
+      raise ValueError("big-endian, wanted little-endian")
+    # Nothing is compressed there; what is could unpack to any size.
+    if any(i.compress_type != zipfile.ZIP_STORED for i in archive.infolist()):
+      raise ValueError("compressed, and torch.save compresses nothing")
 
-  def __init__(self, archive, root):
-    super().__init__(io.BytesIO(archive.read(f"{root}data.pkl")))
-    self._archive, self._root, self._storages = archive, root, {}
-
-  def find_class(self, module, name):
-    if module == "collections" and name == "OrderedDict":
-      return collections.OrderedDict
-    if module == "torch._utils" and name == "_rebuild_tensor_v2":
-      return _tensor
-    if module == "torch._utils" and name == "_rebuild_parameter":
-      return _parameter
-    if module == "torch" and name in DTYPES:
-      return np.dtype(DTYPES[name])
-    return Ignored
-
-  def persistent_load(self, pid):
-    if not (isinstance(pid, tuple) and len(pid) == 5 and pid[0] == "storage"):
-      raise ValueError("a persistent id that is no storage")
-    _, dtype, key, _, size = pid
-    if not isinstance(dtype, np.dtype) or not str(key).isdigit():
-      raise ValueError("a storage of unknown type")
-    if key not in self._storages:
-      data = self._archive.read(f"{self._root}data/{key}")
-      array = np.frombuffer(data, dtype)
-      if len(array) != size:
+    def storage(dtype, key, count):
+      array = np.frombuffer(archive.read(f"{root}data/{key}"), dtype)
+      if len(array) != count:
         raise ValueError(
-          f"storage {key} holds {len(array)} numbers, its entry says {size}"
+          f"storage {key} holds {len(array)} numbers, its entry says {count}"
         )
-      self._storages[key] = array
-    return self._storages[key]
+      return array
+
+    return Reader(io.BytesIO(archive.read(pickles[0])), storage).load()
 
 
-def _tensor(storage, offset, shape, stride, *_):
-  """A view on a storage, copied; refuses to look outside of it."""
-  if min((*shape, *stride, offset, 0)) < 0:
-    raise ValueError("a tensor with a negative size or stride")
-  last = offset + sum((n - 1) * s for n, s in zip(shape, stride))
-  if 0 in shape:
-    return np.zeros(shape, storage.dtype)
-  # An expanded tensor (stride 0) could be of any size.
-  if max(last + 1, math.prod(shape)) > len(storage):
-    raise ValueError("a tensor larger than its storage")
-  bytes_ = tuple(s * storage.itemsize for s in stride)
-  view = np.lib.stride_tricks.as_strided(storage[offset:], shape, bytes_)
-  return np.array(view)
+def _stream(file):
+  """The format of before torch 1.6."""
+  plain = functools.partial(Reader, file, _none)
+  if file.read(1) != b"\x80":
+    file.seek(0)
+    kind = "a tar of torch 0.1.9 or older" if _tar(file) else "no torch file"
+    raise ValueError(f"{kind}, or truncated; save it anew with torch.save")
+  file.seek(0)
+  # Type and value: a pickle may hold anything.
+  if (magic := plain().load()) != MAGIC or not isinstance(magic, int):
+    raise ValueError("a bare pickle, not written by torch.save")
+  if (protocol := plain().load()) != PROTOCOL:
+    raise ValueError(f"torch.save's protocol {protocol!r}, wanted {PROTOCOL}")
+  machine = plain().load()
+  if not (isinstance(machine, dict) and machine.get("little_endian") is True):
+    raise ValueError("big-endian, wanted little-endian")
+  start = file.tell()
+  counts = _survey(file)
+  storages = _storages(file, plain().load(), counts)
+  file.seek(start)
+  return Reader(file, lambda _, key, __: storages[key]).load()
 
 
-def _parameter(data, *_):
-  return data
+def _none(dtype, key, count):
+  raise ValueError("a storage out of place")
+
+
+def _tar(file) -> bool:
+  try:
+    return tarfile.is_tarfile(file)
+  except (OSError, EOFError):
+    return False
+
+
+def _survey(file) -> dict[str, tuple[np.dtype, int]]:
+  """Which storages the pickle at hand names; the file then stands behind it."""
+  counts: dict[str, tuple[np.dtype, int]] = {}
+  size = os.fstat(file.fileno()).st_size
+
+  def storage(dtype, key, count):
+    if counts.setdefault(key, (dtype, count)) != (dtype, count):
+      raise ValueError(f"storage {key} is entered twice, and differently")
+    if count * dtype.itemsize > size:
+      raise ValueError(
+        f"storage {key} of {count} numbers is larger than the file"
+      )
+    return np.zeros(0, dtype)
+
+  Reader(file, storage, tensors=False).load()
+  return counts
+
+
+def _storages(file, keys, counts) -> dict[str, np.ndarray]:
+  if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(counts):
+    raise ValueError("the storages listed are not those in use")
+  storages = {}
+  for key in map(str, keys):
+    dtype, count = counts[key]
+    found = int.from_bytes(file.read(8), "little", signed=True)
+    if found != count:
+      raise ValueError(
+        f"storage {key} holds {found} numbers, its entry says {count}"
+      )
+    data = file.read(count * dtype.itemsize)
+    if len(data) != count * dtype.itemsize:
+      raise ValueError(f"truncated in storage {key}")
+    storages[key] = np.frombuffer(data, dtype)
+  return storages
 
 
 def write(path, content: dict) -> None:
   """Writes nested dicts of arrays and scalars, for torch.load to read.
+
+  The file appears whole or not at all.
 
   Args:
     path: file.
@@ -160,12 +165,14 @@ def write(path, content: dict) -> None:
   out.write(b"\x80\x02")  # Protocol 2.
   _emit(out, content, storages)
   out.write(b".")
-  with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+  part = f"{path}.part"
+  with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
     archive.writestr("archive/data.pkl", out.getvalue())
     archive.writestr("archive/byteorder", "little")
     for key, x in enumerate(storages):
       archive.writestr(f"archive/data/{key}", x.tobytes())
     archive.writestr("archive/version", "3\n")
+  os.replace(part, path)
 
 
 def _emit(out, x, storages) -> None:

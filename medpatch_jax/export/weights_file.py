@@ -37,8 +37,8 @@ def read(file: pathlib.Path) -> dict[str, np.ndarray]:
   """Every tensor of a file; those of floating point as float32.
 
   Args:
-    file: .safetensors, else torch.save's zip, of a state dict or of a dict
-      that holds one as `state_dict` or `model`.
+    file: .safetensors, else of torch.save, of a state dict or of a dict that
+      holds one as `state_dict` or `model`.
 
   Raises:
     ValueError: unreadable, or something else than tensors is in it.

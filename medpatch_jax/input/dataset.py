@@ -4,6 +4,9 @@ Reads what `python -m data.build` wrote (TFDS, ArrayRecord) and nothing else;
 docs/data.md describes every field.
 """
 
+import dataclasses
+import functools
+import json
 import pathlib
 
 import numpy as np
@@ -11,6 +14,71 @@ import numpy as np
 from medpatch_jax import schema
 
 SPLITS = ("train", "validation", "test")
+FIELDS = (
+  "label_names",
+  "columns",
+  "modalities",
+  "mean",
+  "std",
+  "index",
+  "digest",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+  """What a model has to know of a dataset to be made for it.
+
+  Attributes:
+    labels: C names.
+    kinds: modality -> series, image or text, in the order of the columns of
+      `present`.
+    inputs: the modalities a model may learn from; MIMIC's mortality has a
+      column for the discharge note and never a note.
+    hours: length of every series, None where they differ.
+  """
+
+  labels: tuple[str, ...]
+  kinds: dict[str, str]
+  inputs: tuple[str, ...]
+  hours: int | None = None
+
+
+def describe(data_dir, task: str) -> Description:
+  """The description of a dataset; of MIMIC's tasks also before it is built.
+
+  Raises:
+    ValueError: nothing was built there, or its metadata lack a field.
+  """
+  if task in schema.TASKS and not _versions(data_dir, task):
+    return _describe(task, {})
+  return Dataset(data_dir, task).description
+
+
+def _describe(task: str, metadata: dict) -> Description:
+  """From metadata; those written before they named a field are MIMIC's."""
+  known = schema.TASKS.get(task)
+  modalities = metadata.get("modalities", schema.MODALITIES)
+  kinds = metadata.get("kinds", schema.KINDS)
+  return Description(
+    labels=tuple(metadata.get("label_names") or known.labels),
+    kinds={m: kinds[m] for m in modalities},
+    inputs=tuple(
+      metadata.get("inputs") or (known.modalities if known else modalities)
+    ),
+    hours=metadata.get("hours"),
+  )
+
+
+def _versions(data_dir, task: str) -> list[pathlib.Path]:
+  """Folders of a dataset's versions, the newest last."""
+  return sorted(
+    (
+      p.parent
+      for p in (pathlib.Path(data_dir) / task).glob("*/dataset_info.json")
+    ),
+    key=lambda p: [int(n) for n in p.name.split(".")],
+  )
 
 
 class Dataset:
@@ -21,53 +89,41 @@ class Dataset:
 
     Args:
       data_dir: folder given to `data.build`.
-      task: a name of `schema.TASKS`.
+      task: name of a dataset there.
 
     Raises:
       ValueError: nothing was built there, or its metadata lack a field.
     """
-    root = pathlib.Path(data_dir) / task
-    versions = sorted(
-      (p.parent for p in root.glob("*/dataset_info.json")),
-      key=lambda p: [int(n) for n in p.name.split(".")],
-    )
+    versions = _versions(data_dir, task)
     if not versions:
+      root = pathlib.Path(data_dir)
+      found = sorted({p.parts[-3] for p in root.glob("*/*/dataset_info.json")})
       raise ValueError(
-        f"{root}: no built dataset. Run `python -m data.build --task={task}"
-        f" --data_dir={data_dir} --source=...` first."
+        f"{root / task}: no built dataset (found:"
+        f" {', '.join(found) or 'none'}). Run `python -m data.build"
+        f" --task={task} --data_dir={data_dir} --source=...` first."
       )
-    import tensorflow_datasets as tfds  # Absent on some GPU images.
-
     self.path = versions[-1]
     self.task = task
-    self._builder = tfds.builder_from_directory(self.path)
-    self.metadata = dict(self._builder.info.metadata)
-    wanted = (
-      "label_names",
-      "columns",
-      "modalities",
-      "mean",
-      "std",
-      "index",
-      "digest",
-    )
-    missing = [name for name in wanted if name not in self.metadata]
-    if missing:
-      raise ValueError(
-        f"{self.path}/metadata.json: lacks {', '.join(missing)}; build the"
-        " dataset again with this version's data.build."
-      )
-    self.modalities = tuple(self.metadata["modalities"])
-    self.labels = tuple(self.metadata["label_names"])
+    self.metadata = _metadata(self.path)
+    self.description = _describe(task, self.metadata)
+    self.modalities = tuple(self.description.kinds)
+    self.labels = self.description.labels
     self.mean = np.asarray(self.metadata["mean"], np.float32)
     self.std = np.asarray(self.metadata["std"], np.float32)
+
+  @functools.cached_property
+  def _builder(self):
+    import tensorflow_datasets as tfds  # Absent on some GPU images.
+
+    return tfds.builder_from_directory(self.path)
 
   def size(self, split: str) -> int:
     return len(self.metadata["index"][split]["hours"])
 
   def lengths(self, split: str, modality: str) -> np.ndarray | None:
     """What rows of like cost share: hours or characters, i64[N], or None."""
-    kind = schema.KINDS[modality]
+    kind = self.description.kinds[modality]
     if kind == "text":
       found = self.metadata["index"][split]["characters"][modality]
       return np.asarray(found, np.int64)
@@ -81,8 +137,12 @@ class Dataset:
     """A number per subject within the split, i64[N] in record order."""
     return np.asarray(self.metadata["index"][split]["subject"], np.int64)
 
-  def present(self, split: str, modalities=schema.MODALITIES) -> np.ndarray:
-    """Presence flags bool[N M], columns in the order of `modalities`."""
+  def present(self, split: str, modalities=None) -> np.ndarray:
+    """Presence flags bool[N M], columns in the order of `modalities`.
+
+    All of the dataset's if none are given.
+    """
+    modalities = self.modalities if modalities is None else modalities
     bits = np.asarray(self.metadata["index"][split]["present"], np.int64)
     columns = [self.modalities.index(m) for m in modalities]
     return (bits[:, None] >> np.asarray(columns)[None, :]) & 1 == 1
@@ -103,6 +163,22 @@ class Dataset:
     for i in range(len(source)):
       out[i] = source[i]["label"]
     return out
+
+
+def _metadata(path: pathlib.Path) -> dict:
+  """metadata.json of a dataset's folder, with every field that is read."""
+  file = path / "metadata.json"
+  try:
+    metadata = json.loads(file.read_text("utf-8"))
+  except (OSError, ValueError):
+    metadata = {}
+  missing = [name for name in FIELDS if name not in metadata]
+  if missing:
+    raise ValueError(
+      f"{file}: lacks {', '.join(missing)}; build the dataset again with this"
+      " version's data.build."
+    )
+  return metadata
 
 
 class Source:

@@ -45,33 +45,34 @@ def bucket(n: int, sizes) -> int:
   return size
 
 
-def series(record, mean, std, rng=None, hide=0.0) -> dict[str, np.ndarray]:
-  """`ehr` f32[T F] as stored -> z-scored x f32[T F].
-
-  With `rng`, each column is set to 0 for the whole stay with probability
-  `hide`.
-  """
-  x = (record["ehr"] - mean[None]) / std[None]
-  if rng is not None:
-    x = np.where(rng.random(x.shape[1]) < hide, np.float32(0.0), x)
-  return {"x": x}
+def series(stored, mean, std) -> dict[str, np.ndarray]:
+  """f32[T F] as stored -> z-scored x f32[T F]."""
+  return {"x": (stored - mean[None]) / std[None]}
 
 
-def image(
-  record, size: int, rng=None, mirror: bool = False
-) -> dict[str, np.ndarray]:
-  """`cxr` bytes -> grey image u8[S S], augmented where `rng` is given.
+def hide(fields, rng, share: float) -> dict[str, np.ndarray]:
+  """Sets each column of a series to 0 for the whole stay, at random."""
+  x = fields["x"]
+  return {"x": np.where(rng.random(x.shape[1]) < share, np.float32(0.0), x)}
 
-  Augmentation (METHOD.md section 1): one affine map, up to 45 degrees, shift
-  0.15 of the side, scale 0.85 to 1.15; `mirror` also swaps left and right in
-  half of the draws, as the released code does, which moves the heart.
-  """
-  film = Image.open(io.BytesIO(record["cxr"])).convert("L")
+
+def image(stored: bytes, size: int) -> dict[str, np.ndarray]:
+  """JPEG or PNG -> grey image u8[S S]."""
+  film = Image.open(io.BytesIO(stored)).convert("L")
   film = film.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0)
-  if rng is not None:
-    film = affine(film, rng)
-    if mirror and rng.random() < 0.5:
-      film = film.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+  return {"image": np.asarray(film, np.uint8)}
+
+
+def augment(fields, rng, mirror: bool = False) -> dict[str, np.ndarray]:
+  """Moves a film at random (METHOD.md section 1).
+
+  One affine map, up to 45 degrees, shift 0.15 of the side, scale 0.85 to
+  1.15; `mirror` also swaps left and right in half of the draws, as the
+  released code does, which moves the heart.
+  """
+  film = affine(Image.fromarray(fields["image"]), rng)
+  if mirror and rng.random() < 0.5:
+    film = film.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
   return {"image": np.asarray(film, np.uint8)}
 
 
@@ -99,22 +100,22 @@ def string(value) -> str:
   return value.decode("utf-8") if isinstance(value, bytes) else str(value)
 
 
-def text(record, field, tokeniser: tokenise.Tokeniser, shapes: Shapes):
+def text(value, tokeniser: tokenise.Tokeniser, shapes: Shapes):
   """A note -> piece i32[W L], mask bool[W L], windows it takes uncapped."""
   piece, mask, total = tokeniser.windows(
-    string(record[field]), shapes.window, shapes.max_windows
+    string(value), shapes.window, shapes.max_windows
   )
   return {"piece": piece, "mask": mask, "windows": total}
 
 
-def collate(examples, size: int, modalities, labels: int, shapes: Shapes):
+def collate(examples, size: int, kinds, labels: int, shapes: Shapes):
   """Pads examples to static shapes.
 
   Args:
     examples: dicts with `inputs` {modality: its fields, or None if absent},
       `present` bool[M], `label` f32[C].
     size: B, rows of the batch; rows past the examples get weight 0.
-    modalities: M names.
+    kinds: modality -> series, image or text, of M modalities.
     labels: C.
     shapes: static sizes.
 
@@ -127,15 +128,14 @@ def collate(examples, size: int, modalities, labels: int, shapes: Shapes):
   }
   # Every kind of note gets as many windows as the longest: fewer shapes of a
   # batch, fewer compilations.
-  texts = [f for m, f in columns.items() if schema.KINDS[m] == "text"]
+  texts = [f for m, f in columns.items() if kinds[m] == "text"]
   pad["text"] = functools.partial(
     pad["text"], windows=max(map(_most_windows, texts), default=1)
   )
   inputs = {
-    m: pad[schema.KINDS[m]](fields, size, shapes)
-    for m, fields in columns.items()
+    m: pad[kinds[m]](fields, size, shapes) for m, fields in columns.items()
   }
-  present = np.zeros((size, len(modalities)), bool)
+  present = np.zeros((size, len(kinds)), bool)
   label = np.zeros((size, labels), np.float32)
   weight = np.zeros((size,), np.float32)
   for i, e in enumerate(examples):

@@ -235,7 +235,8 @@ def columns(variables=VARIABLES):
 def continuous(variables=VARIABLES):
   """Indices of the columns that hold numbers, to be z-scored; i64[N]."""
   first = starts(variables)
-  return np.array([first[i] for i, v in enumerate(variables) if not v.classes])
+  numbers = [first[i] for i, v in enumerate(variables) if not v.classes]
+  return np.array(numbers, np.int64)
 
 
 def normals(variables=VARIABLES):

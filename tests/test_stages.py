@@ -1,0 +1,214 @@
+"""Runs in one process: what is shared, what stage 3 trains, authors' files."""
+
+import copy
+import json
+import string
+
+import jax
+import numpy as np
+import pytest
+from absl import flags as absl_flags
+from safetensors.numpy import save_file
+
+from data import build
+from experiments import export, flags, fusion, train
+from medpatch_jax.encode.notes import Bert
+from medpatch_jax.export import names
+from medpatch_jax.input.tokenise import SPECIALS
+
+SMALL = (
+  "--epochs=1",
+  "--calibration_steps=2",
+  "--batch_size=32",
+  "--learning_rate=0.01",
+)
+
+
+@pytest.fixture(scope="module")
+def defaults():
+  if "workdir" not in absl_flags.FLAGS:
+    flags.define()
+  return absl_flags.FLAGS
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+  root = tmp_path_factory.mktemp("records")
+  build.build(
+    source="synthetic",
+    task="phenotyping",
+    data_dir=root,
+    subjects=100,
+    density=0.02,
+    quiet=True,
+  )
+  return root
+
+
+@pytest.fixture
+def configure(defaults, records, tmp_path):
+  """(folder, *flags) -> configuration of a small run there."""
+
+  def made(folder, *words):
+    values = copy.deepcopy(defaults)
+    values(["train", f"--data_dir={records}", *SMALL, *words])
+    return flags.config(values, workdir=tmp_path / folder)
+
+  return made
+
+
+def run(config) -> dict[str, np.ndarray]:
+  return train.train(config).predict("test")
+
+
+def assert_equal(ours, theirs, tolerance):
+  assert ours.keys() == theirs.keys()
+  for name in ours:
+    np.testing.assert_allclose(
+      ours[name], theirs[name], rtol=tolerance, atol=tolerance, err_msg=name
+    )
+
+
+def test_shared_stages_are_read_back_and_change_nothing(configure, tmp_path):
+  words = ("--modalities=rr,dn", f"--share={tmp_path / 'share'}")
+  alone = run(configure("alone", "--modalities=rr,dn"))
+  assert_equal(run(configure("first", *words)), alone, 0)
+  made = sorted(p.name for p in (tmp_path / "share").glob("*/*"))
+  # Another run of the same encoders makes nothing anew.
+  run(configure("second", *words, "--without=missingness"))
+  assert made == sorted(p.name for p in (tmp_path / "share").glob("*/*"))
+  # A run of other ones does.
+  run(configure("third", *words, "--threshold=0.6"))
+  new = {p.name for p in (tmp_path / "share").glob("*/*")} - set(made)
+  assert new and all(
+    p.name in made for p in (tmp_path / "share").glob("unimodal/*")
+  )
+
+
+def test_fine_tuning_starts_at_the_frozen_model_and_moves_a_copy(configure):
+  stages = train.train(
+    configure("moved", "--modalities=rr,dn", "--finetune_encoders")
+  )
+  before = {m: jax.tree.map(np.array, stages.encoder(m)) for m in ("rr", "dn")}
+  # Before it moves it is the model on pools, here at random parameters since
+  # new heads start at zero.
+  from_input, from_pools = fusion.from_input(stages), fusion.from_pools(stages)
+  rng = np.random.default_rng(0)
+  drawn = jax.tree.map(
+    lambda x: rng.normal(size=x.shape).astype(np.float32), from_pools.params
+  )
+  assert_equal(
+    stages.outputs(
+      from_input.forward,
+      from_input.params | {"medpatch": drawn},
+      from_input.loader("test", learn=False),
+      from_input.frozen,
+    ),
+    stages.outputs(
+      from_pools.forward, drawn, from_pools.loader("test", learn=False)
+    ),
+    1e-4,
+  )
+  # The copy has moved in every leaf, what confidences come from in none.
+  for m, moved in stages.fuse()["encoder"].items():
+    fixed = before[m]["encoder"]
+    change = jax.tree.map(
+      lambda a, b: np.abs(a - b).max(), moved["encoder"], fixed
+    )
+    assert min(jax.tree.leaves(change)) > 0, change
+    assert jax.tree.all(
+      jax.tree.map(np.array_equal, stages.encoder(m), before[m])
+    )
+
+
+@pytest.fixture
+def bert(tmp_path):
+  """A Hugging Face folder of a small BERT with a vocabulary of letters."""
+  folder = tmp_path / "bert"
+  folder.mkdir()
+  letters = string.ascii_lowercase + string.digits
+  pieces = [*SPECIALS, *letters, *(f"##{c}" for c in letters)]
+  (folder / "vocab.txt").write_text("\n".join(pieces) + "\n")
+  sizes = dict(width=8, depth=1, heads=2, mlp=8, vocab_size=len(pieces))
+  config = {
+    "model_type": "bert",
+    "hidden_act": "gelu",
+    "hidden_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 8,
+    "vocab_size": len(pieces),
+    "max_position_embeddings": 128,
+    "type_vocab_size": 2,
+    "layer_norm_eps": 1e-12,
+  }
+  (folder / "config.json").write_text(json.dumps(config))
+  module = Bert(positions=128, **sizes)
+  piece = np.zeros((1, 3), np.int32)
+  params = module.init(jax.random.key(0), piece, piece > 0)["params"]
+  tensors = names.dump(params, names.bert("", (), 1))
+  save_file(tensors, folder / "model.safetensors")
+  return folder
+
+
+def test_an_authors_file_gives_the_same_predictions(configure, bert, tmp_path):
+  words = ("--modalities=ehr,rr,dn", f"--bert={bert}", "--epochs=2")
+  trained = train.train(configure("trained", *words))
+  file = tmp_path / "best_checkpoint.pth.tar"
+  export.to_authors(trained, file)
+  words = (*words, f"--authors={file}", "--epochs=0")
+  assert_equal(run(configure("again", *words)), trained.predict("test"), 1e-5)
+  with pytest.raises(ValueError, match="fuser concat.*--fuser=concat"):
+    train.train(configure("other", *words, "--fuser=lstm"))
+
+
+@pytest.mark.parametrize(
+  ("words", "said"),
+  [
+    (("--without=unimodal,missingness,joint",), "leave one module in"),
+    (("--without=joint", "--head=reduced"), "pass --head=late"),
+    (("--authors=a.pth.tar",), "pass --bert"),
+    (("--authors=a", "--modalities=ehr", "--calibration=none"), "leave --cal"),
+    (("--authors=a", "--modalities=ehr", "--ehr=transformer"), "leave --ehr"),
+    (("--learning_rate=0",), "learning_rate=0.0: wanted a number above 0"),
+    (("--clip=-1",), "clip=-1.0: wanted a number above 0"),
+    (("--modalities=ehr,ecg",), "'ecg' is unknown"),
+    (("--as_released=all,mirror",), "'all' is unknown"),
+    (("--threshold=rr=0.4",), "wanted a number in"),
+    (("--threshold=dn=0.8", "--modalities=rr"), "with a modality of rr"),
+  ],
+)
+def test_flags_that_do_not_go_together_are_refused(configure, words, said):
+  with pytest.raises(ValueError, match=said):
+    configure("refused", *words)
+
+
+# Every value of every flag that shapes stage 3 is there, in pairs as they come.
+COMBINATIONS = [
+  "--modalities=cxr --fuser=lstm --loss_weights=uniform --calibration=scalar",
+  "--modalities=dn,ehr --ehr=transformer --pairs=paired --head=reduced",
+  "--modalities=cxr,rr --without=joint --loss_weights=uncertainty",
+  "--modalities=rr,dn --without=unimodal --fuser=transformer --head=combined",
+  "--modalities=rr,dn --without=missingness,unimodal --calibration=none",
+  "--modalities=rr,dn --without=missingness,joint --schedule=plateau",
+  "--modalities=rr,dn --without=unimodal,joint --head=late",
+  "--modalities=rr,dn --confidence=entropy --fuser=lstm --adam_b2=0.9",
+  "--modalities=rr,dn --confidence=entropy --threshold=rr=0.5 --clip=1",
+  "--confidence=entropy --as_released=all --augment",
+  "--modalities=rr,cxr,dn,ehr --as_released=presence_order,late_norm",
+  "--modalities=ehr,cxr --finetune_encoders --ehr=transformer --fuser=lstm",
+  "--modalities=rr,dn --finetune_encoders --without=joint --parallel=shard_map",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", COMBINATIONS)
+def test_every_option_trains_and_predicts(configure, words):
+  config = configure("run", *words.split())
+  stages = train.train(config)
+  outputs = stages.predict("test")
+  assert set(stages.heads) <= outputs.keys()
+  rows = stages.run.rows("test")
+  for name, logits in outputs.items():
+    assert logits.shape == (len(rows), 25), name
+    assert np.isfinite(logits).all(), name
