@@ -9,7 +9,7 @@ import numpy as np
 
 from data import splits
 from data.errors import InputError
-from data.mimic import sources, tables
+from data.mimic import plausible, tables
 from medpatch_jax import schema
 
 MORTALITY = "in_hospital_mortality"
@@ -23,39 +23,6 @@ _GROUPS = {
   "ASIAN": "Asian",
 }
 _UNKNOWN = ("", "UNKNOWN", "UNABLE", "PATIENT", "DECLINED", "NULL")
-# Table -> (column, SQL of a value it cannot have, what is wanted).
-_YEARS = f"between {sources.YEARS[0]} and {sources.YEARS[1]}"
-_IMPOSSIBLE = {
-  "patients": (
-    ("anchor_age", "anchor_age NOT BETWEEN 0 AND 130", "0 to 130 years"),
-    (
-      "anchor_year",
-      f"anchor_year NOT BETWEEN {sources.YEARS[0]} AND {sources.YEARS[1]}",
-      f"a year {_YEARS}",
-    ),
-    ("dod", sources.absurd("dod"), f"a date {_YEARS}"),
-  ),
-  "admissions": (
-    ("admittime", sources.absurd("admittime"), f"a time {_YEARS}"),
-    ("dischtime", sources.absurd("dischtime"), f"a time {_YEARS}"),
-    ("deathtime", sources.absurd("deathtime"), f"a time {_YEARS}"),
-    (
-      "dischtime",
-      "dischtime < admittime - INTERVAL 2 DAY",
-      "a time after admittime",
-    ),
-    (
-      "hospital_expire_flag",
-      "hospital_expire_flag NOT IN (0, 1)",
-      "0 or 1",
-    ),
-  ),
-  "icustays": (
-    ("intime", sources.absurd("intime"), f"a time {_YEARS}"),
-    ("outtime", sources.absurd("outtime"), f"a time {_YEARS}"),
-    ("outtime", "outtime < intime", "a time after intime"),
-  ),
-}
 
 
 @dataclasses.dataclass
@@ -121,16 +88,7 @@ def _load_small(connection, table, order, quiet):
       f"{table.path}: row {twice} has a {order} that an earlier row has;"
       " wanted each once."
     )
-  for column, impossible, wanted in _IMPOSSIBLE[table.name]:
-    wrong, first = connection.execute(
-      f"SELECT count(*), min(row_no) FROM {table.name} WHERE {impossible}"
-    ).fetchone()
-    if wrong > max(1, 0.01 * table.rows):
-      raise InputError(
-        f"{table.path}: column {column} of {wrong:,} of {table.rows:,} rows"
-        f" cannot be (wanted {wanted}), at most 1 % may; the first is row"
-        f" {first}. Was the file rewritten by a program that guesses formats?"
-      )
+  plausible.check(connection, table)
 
 
 def load(connection, opened, *, task, rules, lists=(None, None), quiet=False):

@@ -9,19 +9,10 @@ import pathlib
 import re
 
 from data.errors import InputError
+from data.mimic import plausible, tables
 from data.mimic import store as store_lib
-from data.mimic import tables
 
 _DICOM = re.compile(r"[0-9A-Za-z-]+\Z")
-# MIMIC's dates are moved to 2089 to 2214, one offset a patient; what lies
-# outside these years was damaged on the way.
-YEARS = 1900, 2300
-
-
-def absurd(time):
-  """SQL: a time that no table can mean."""
-  low, high = (f"TIMESTAMP '{year}-01-01'" for year in YEARS)
-  return f"coalesce({time} < {low} OR {time} >= {high}, false)"
 
 
 def _seconds(time):
@@ -58,7 +49,7 @@ def events(store, table, rules):
   # Lab rows without an admission; chart rows that name another stay, which
   # time contradicts.
   odd = "e.hadm_id IS NULL" if lab else "e.stay_id != s.stay_id"
-  wrong = absurd("e.charttime")
+  wrong = plausible.absurd("e.charttime")
   store.scan(
     table,
     table.name,
@@ -79,7 +70,7 @@ def events(store, table, rules):
     "SELECT count(*), count(second), count(*) FILTER (odd AND second IS NOT"
     f" NULL) FROM {table.name}"
   )
-  check_times(table, "charttime", total - rows, total)
+  plausible.check_times(table, "charttime", total - rows, total)
   store.empty(table, rows)
   if not lab and rows and odd > 0.5 * rows:
     raise InputError(
@@ -88,16 +79,6 @@ def events(store, table, rules):
       " release as icustays?"
     )
   return {"rows": rows, "odd": odd, "absurd": total - rows}
-
-
-def check_times(table, column, wrong, total):
-  """Refuses a table more than 1 % of whose rows have an absurd time."""
-  if wrong > max(1, 0.01 * total):
-    raise InputError(
-      f"{table.path}: column {column} of {wrong:,} of the cohort's {total:,}"
-      f" rows lies outside the years {YEARS[0]} to {YEARS[1]}, at most 1 % may;"
-      " was the file rewritten by a program that guesses formats?"
-    )
 
 
 def films(store, table):
@@ -124,7 +105,7 @@ def films(store, table):
   odd = store.execute(
     "SELECT line FROM all_films WHERE time IS NULL OR dicom_id IS NULL OR"
     f" subject_id IS NULL OR study_id IS NULL OR NOT {named} OR"
-    f" {absurd('time')} ORDER BY line"
+    f" {plausible.absurd('time')} ORDER BY line"
   ).fetchall()
   _odd(table, [line for (line,) in odd], "StudyDate and StudyTime, or an id")
   store.derive(
@@ -153,7 +134,7 @@ def _odd(table, lines, what):
     raise InputError(
       f"{table.path}: {table.bad_count:,} of {table.rows:,} rows cannot be"
       f" read, at most 1 % may; the first is line {table.bad[0]}: column"
-      f" {what} is not as wanted (YYYYMMDD, HHMMSS, {YEARS[0]} to {YEARS[1]})."
+      f" {what} is not as wanted (YYYYMMDD, HHMMSS, {plausible.SPAN})."
     )
 
 
@@ -192,7 +173,7 @@ def discharge_notes(store, table):
 
 
 def _notes(store, table, name, condition, inside):
-  wrong = absurd("n.charttime")
+  wrong = plausible.absurd("n.charttime")
   store.scan(
     table,
     name,
@@ -208,4 +189,4 @@ def _notes(store, table, name, condition, inside):
     f"SELECT count(*), count(*) FILTER (absurd) FROM {name}"
   )
   store.empty(table, total)
-  check_times(table, "charttime", wrong, total)
+  plausible.check_times(table, "charttime", wrong, total)
