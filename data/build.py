@@ -9,12 +9,11 @@ import json
 import os
 import pathlib
 import re
-import shutil
-import tempfile
+import sys
 
 from absl import flags
 
-from data import errors
+from data import errors, resume
 from data.errors import InputError, nearest
 from data.mimic import rules as rules_lib
 from data.progress import Progress
@@ -86,26 +85,29 @@ def build(
     raise InputError("--source=mimic needs --mimic_iv=DIR.")
   from data.mimic import extract
 
+  roots = mimic_iv, mimic_cxr, mimic_note
+  lists = validation_list, test_list
+  files = extract.inputs(task, roots) + [f for f in lists if f]
+  name = resume.key([task, dataclasses.asdict(rules), source], files)
   created = _make(final.parent)
-  work = pathlib.Path(tempfile.mkdtemp(prefix=".part-", dir=final.parent))
   try:
-    extract.extract(
-      work / "dataset",
-      work,
-      task=task,
-      roots=(mimic_iv, mimic_cxr, mimic_note),
-      rules=rules,
-      lists=(validation_list, test_list),
-      threads=threads or os.cpu_count(),
-      memory=memory,
-      twin=source == "synthetic",
-      quiet=quiet,
-    )
-    if final.exists():
-      final.rename(work / "replaced")
-    (work / "dataset").rename(final)
+    with resume.workplace(final.parent, name) as work:
+      extract.extract(
+        work / "dataset",
+        work,
+        task=task,
+        roots=roots,
+        rules=rules,
+        lists=lists,
+        threads=threads or os.cpu_count(),
+        memory=memory,
+        twin=source == "synthetic",
+        quiet=quiet,
+      )
+      if final.exists():
+        final.rename(work / "replaced")
+      (work / "dataset").rename(final)
   finally:
-    shutil.rmtree(work, ignore_errors=True)
     for folder in created:
       if folder.exists() and not any(folder.iterdir()):
         folder.rmdir()
@@ -219,7 +221,13 @@ def main(_):
     "source task data_dir mimic_iv mimic_cxr mimic_note raw_dir subjects seed"
     " layout density validation_list test_list threads memory overwrite"
   ).split()
-  path = build(rules=_rules(v), **{n: getattr(v, n) for n in names})
+  try:
+    path = build(rules=_rules(v), **{n: getattr(v, n) for n in names})
+  except KeyboardInterrupt:
+    print(
+      "stopped; the same command goes on where this one was.", file=sys.stderr
+    )
+    sys.exit(130)
   print((path / "report.txt").read_text("utf-8"))
   print(f"Dataset: {path}")
 

@@ -11,7 +11,12 @@ class Progress:
   Use as a context manager; call `at(fraction)` from any thread, or give
   `poll`, a function returning the fraction, which is then asked twice a
   second.
+
+  Attributes:
+    finished: (title, seconds) of every stage of this process, in order.
   """
+
+  finished: list[tuple[str, float]] = []
 
   def __init__(self, title, poll=None, quiet=False, every=5.0):
     self._title, self._poll, self._quiet = title, poll, quiet
@@ -32,6 +37,7 @@ class Progress:
     if self._thread:
       self._thread.join()
     if error[0] is None:
+      self.finished.append((self._title, self.seconds()))
       self._say(f"{self._title}: done in {_clock(self.seconds())}", end=True)
     elif self._terminal and not self._quiet:
       print(file=sys.stderr)

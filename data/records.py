@@ -11,9 +11,11 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import shutil
 
 import numpy as np
 
+from data import resume
 from data.splits import SPLITS
 from medpatch_jax import schema
 
@@ -90,6 +92,44 @@ def features(
   return f.FeaturesDict(fields)
 
 
+def encode(features, example):
+  """One example (a dict as in `features`) as the bytes of a record."""
+  encoded = features.encode_example(example)
+  # Without `deterministic` the fields come in arbitrary order.
+  return features._example_serializer.get_tf_example(encoded).SerializeToString(
+    deterministic=True
+  )
+
+
+def _open(path):
+  from array_record.python import array_record_module
+
+  return array_record_module.ArrayRecordWriter(os.fspath(path), "group_size:1")
+
+
+def write_file(path, features, examples):
+  """Writes one file of records, whole or not at all, for `Writer.adopt`.
+
+  Args:
+    path: the file.
+    features: of `features`.
+    examples: dicts as in `features`, in order.
+
+  Returns:
+    {"length", "bytes", "digest"}: records, bytes of them, and their SHA-256.
+  """
+  length, size, digest = 0, 0, hashlib.sha256()
+  with resume.whole(path) as part:
+    file = _open(part)
+    for example in examples:
+      record = encode(features, example)
+      file.write(record)
+      length, size = length + 1, size + len(record)
+      digest.update(len(record).to_bytes(8, "big") + record)
+    file.close()
+  return {"length": length, "bytes": size, "digest": digest.hexdigest()}
+
+
 class Writer:
   """Writes records split by split, in the order given."""
 
@@ -106,7 +146,6 @@ class Writer:
     self._folder = pathlib.Path(folder)
     self._task = task
     self._features = features
-    self._serializer = features._example_serializer
     self._lengths = {split: [] for split in SPLITS}
     self._bytes = dict.fromkeys(SPLITS, 0)
     self._digest = {split: hashlib.sha256() for split in SPLITS}
@@ -118,27 +157,38 @@ class Writer:
     full = self._split == split and self._lengths[split][-1] == SHARD
     if self._split != split or full:
       self._open(split)
-    encoded = self._features.encode_example(example)
-    # Without `deterministic` the fields come in arbitrary order.
-    record = self._serializer.get_tf_example(encoded).SerializeToString(
-      deterministic=True
-    )
+    record = encode(self._features, example)
     self._file.write(record)
     self._lengths[split][-1] += 1
     self._bytes[split] += len(record)
     self._digest[split].update(len(record).to_bytes(8, "big") + record)
 
-  def _open(self, split):
-    from array_record.python import array_record_module
+  def adopt(self, split, path, met):
+    """Appends a file of `write_file`, which returned `met`, to a split.
 
+    The file stays where it is, too.
+    """
     self._close()
-    # The final name holds the number of files, which is known at the end.
-    path = self._folder / f"{split}-{len(self._lengths[split]):05}.part"
-    self._file = array_record_module.ArrayRecordWriter(
-      os.fspath(path), "group_size:1"
-    )
+    part = self._part(split, len(self._lengths[split]))
+    try:
+      os.link(path, part)
+    except OSError:  # The disk knows no second names.
+      shutil.copyfile(path, part)
+    self._lengths[split].append(met["length"])
+    self._bytes[split] += met["bytes"]
+    self._digest[split].update(met["digest"].encode())
+    self._split = None
+
+  def _open(self, split):
+    self._close()
+    path = self._part(split, len(self._lengths[split]))
+    self._file = _open(path)
     self._lengths[split].append(0)
     self._split = split
+
+  def _part(self, split, number):
+    # The final name holds the number of files, which is known at the end.
+    return self._folder / f"{split}-{number:05}.part"
 
   def _close(self):
     if self._file is not None:
@@ -188,9 +238,8 @@ class Writer:
       split=split,
     )
     for i in range(len(lengths)):
-      part = self._folder / f"{split}-{i:05}.part"
       final = template.sharded_filepath(shard_index=i, num_shards=len(lengths))
-      part.rename(final)
+      self._part(split, i).rename(final)
     return tfds.core.SplitInfo(
       name=split,
       shard_lengths=lengths,

@@ -64,9 +64,10 @@ def _read(path):
     ) from None
   found = {}
   for number, row in enumerate(rows, 1):
-    if not row or (number == 1 and not row[0].strip().isdigit()):
-      continue  # A blank line, or a header.
     flag = row[1].strip() if len(row) > 1 else ""
+    words = not any(c.strip()[:1].isdigit() for c in row)
+    if not row or (number == 1 and words):
+      continue  # A blank line, or a header.
     if not row[0].strip().isdigit() or flag not in ("0", "1", "0.0", "1.0"):
       raise InputError(
         f"{path}: row {number} is not `subject_id,0` or `subject_id,1`."

@@ -1,6 +1,7 @@
 """Times and memory of parts of the model, ours beside a direct translation.
 
   python -m experiments.benchmark --what=joint|bootstrap
+  python -m experiments.benchmark --what=extract [--scale=1,4,16]
 
 joint: one step of stage 3 (forward, backward, Adam) at the published size from
 the encoders' tokens: confidence, calibration, patching, joint, missingness and
@@ -9,6 +10,7 @@ as the released code does; both give the same gradients.
 
 bootstrap: AUROC and AUPRC of every label under every resample of patients, and
 their intervals, at the size of MIMIC's test split.
+extract: raw files to records (experiments/extraction.py).
 """
 
 import functools
@@ -23,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
+from experiments import extraction
 from medpatch_jax import calibrate, medpatch, schema
 from medpatch_jax.confidence import Confidence
 from medpatch_jax.evaluate import bootstrap as resampling
@@ -39,12 +42,21 @@ THRESHOLD = 0.75
 
 
 def define() -> None:
-  flags.DEFINE_enum("what", "joint", ("joint", "bootstrap"), "Part to measure.")
+  flags.DEFINE_enum(
+    "what", "joint", ("joint", "bootstrap", "extract"), "Part to measure."
+  )
   flags.DEFINE_integer("stays", 12_000, "Of the bootstrap.", lower_bound=1)
   flags.DEFINE_integer("resamples", 1000, "Of patients.", lower_bound=1)
   flags.DEFINE_integer("batch_size", 16, "Stays.", lower_bound=1)
   flags.DEFINE_integer("labels", 25, "Labels.", lower_bound=1)
   flags.DEFINE_integer("steps", 5, "Timed repeats; the median counts.", 1)
+  flags.DEFINE_list("scale", ["1", "4", "16"], "extract: sizes of the twin.")
+  flags.DEFINE_integer(
+    "records", 60_000, "extract: records of the last part; 0 for none.", 0
+  )
+  flags.DEFINE_string("folder", None, "extract: where raw files are kept.")
+  flags.DEFINE_integer("threads", os.cpu_count(), "extract: cores.", 1)
+  flags.DEFINE_string("memory", "2GB", "extract: what DuckDB may hold.")
   flags.DEFINE_enum(
     "only", None, tuple(STEPS), "Run one way only, in this process."
   )
@@ -264,6 +276,17 @@ def bootstrap(N: int, C: int, R: int, steps: int) -> None:
   print(f"both metrics {np.median(seconds):9.2f} s")
 
 
+def extract() -> None:
+  values = flags.FLAGS
+  extraction.run(
+    [float(s) for s in values.scale],
+    values.records,
+    values.folder,
+    values.threads,
+    values.memory,
+  )
+
+
 def main(argv) -> None:
   del argv
   values = flags.FLAGS
@@ -272,8 +295,10 @@ def main(argv) -> None:
     print(*measure(values.only, *sizes))
   elif values.what == "joint":
     joint(*sizes)
-  else:
+  elif values.what == "bootstrap":
     bootstrap(values.stays, values.labels, values.resamples, values.steps)
+  else:
+    extract()
 
 
 if __name__ == "__main__":

@@ -1,147 +1,310 @@
-"""Damaged input: one line that says where, and nothing left behind."""
+"""Damaged input: one line that says where and what to do, nothing left behind.
 
+Every table meets every kind of damage it can have; then what is special.
+"""
+
+import csv
 import gzip
+import io
+import os
 
 import pytest
 
+from data import build as build_lib
+from data.mimic import tables as tables_lib
 from tests import mimic_raw
 
 CHART = "mimiciv/icu/chartevents"
 META = "mimic-cxr-jpg/mimic-cxr-2.0.0-metadata"
+ICU = "mimiciv/icu/icustays"
+ADMISSIONS = "mimiciv/hosp/admissions"
+PATIENTS = "mimiciv/hosp/patients"
+CODES = "mimiciv/hosp/diagnoses_icd"
+TABLES = tuple(mimic_raw.HEADERS)
+SECRET = mimic_raw.SECRET
 
 
-def _several(table, column, value, count=3):
+def _name(table):
+  """What a table is called in errors: the end of its path."""
+  return table.rsplit("/", 1)[1] + ".csv.gz"
+
+
+def _known(table):
+  """Columns of a table that are read -> their types."""
+  name = table.rsplit("/", 1)[1].rsplit("-", 1)[-1]
+  wanted = tables_lib.COLUMNS[name]
+  return {(c[0] if isinstance(c, tuple) else c): t for c, t in wanted.items()}
+
+
+def _columns(*types):
+  return [
+    (table, column)
+    for table in TABLES
+    for column, kind in _known(table).items()
+    if kind in types
+  ]
+
+
+def _several(table, column, value, count=None):
+  """Damage: the first rows (all by default) of one column replaced."""
+
   def damage(tables):
-    for row in range(count):
+    rows = tables[table]
+    for row in range(len(rows) if count is None else count):
       mimic_raw.cell(table, row, column, value)(tables)
 
   return damage
 
 
-def _file(name, change):
-  """Damage to a file of the written folders."""
+def _refused(tmp_path, wanted, rows=None, file=None):
+  """Builds from damaged rows or a damaged file."""
+  tables = mimic_raw.rows()
+  if rows:
+    rows(tables)
+  root = mimic_raw.write(tmp_path / "raw", tables)
+  if file:
+    file(root)
+  mimic_raw.assert_refused(root, tmp_path / "out", wanted)
+
+
+def _rewrite(table, change):
+  """Damage: the text of a table's file changed."""
 
   def damage(root):
-    path = root / f"{name}.csv.gz"
-    change(path)
+    path = root / f"{table}.csv.gz"
+    path.write_bytes(gzip.compress(change(gzip.decompress(path.read_bytes()))))
 
   return damage
 
 
-def _rename(old, new):
-  def change(path):
-    text = gzip.decompress(path.read_bytes()).decode()
-    path.write_bytes(gzip.compress(text.replace(old, new, 1).encode()))
-
-  return change
+# Every table and every column of it.
 
 
-def _cut(path):
+@pytest.mark.parametrize(
+  "table, column", _columns(*{t for v in TABLES for t in _known(v).values()})
+)
+def test_missing_column(table, column, tmp_path):
+  wanted = "race or ethnicity" if column == "race" else column
+
+  def drop(text):
+    rows = list(csv.reader(io.StringIO(text.decode())))
+    i = rows[0].index(column)
+    out = io.StringIO()
+    csv.writer(out).writerows(r[:i] + r[i + 1 :] for r in rows)
+    return out.getvalue().encode()
+
+  _refused(
+    tmp_path,
+    rf"{_name(table)}: column {wanted} is missing; found \d+ columns",
+    file=_rewrite(table, drop),
+  )
+
+
+_WORDS = {
+  "BIGINT": "no whole number",
+  "DOUBLE": "no number",
+  "TIMESTAMP": "no time",
+}
+
+
+# Joined by time and subject unless --radiology_window=admission.
+_UNREAD = ("mimic-iv-note/note/radiology", "hadm_id")
+
+
+@pytest.mark.parametrize(
+  "table, column", [c for c in _columns(*_WORDS) if c != _UNREAD]
+)
+def test_wrong_type(table, column, tmp_path):
+  kind = _known(table)[column]
+  _refused(
+    tmp_path,
+    rf"{_name(table)}: .* rows cannot be read, at most 1 % may; the first is"
+    rf" line [\d-]+, column {column}: {_WORDS[kind]}",
+    _several(table, column, f"x{SECRET}"),
+  )
+
+
+# Each table as a file.
+
+
+def _cut(root, table):
+  path = root / f"{table}.csv.gz"
   path.write_bytes(path.read_bytes()[:-12])
 
 
-def _cut_in_header(path):
-  path.write_bytes(path.read_bytes()[:15])
+def _latin(root, table):
+  """Bytes that are no UTF-8 in every row of a column of text that is read."""
+  column = [c for c, kind in _known(table).items() if kind == "VARCHAR"][-1]
+  rows = mimic_raw.rows()
+  _several(table, column, "caf#e9")(rows)
+  text = mimic_raw.write(root, rows)
+  _rewrite(table, lambda text: text.replace(b"#e9", b"\xe9\xff"))(text)
 
 
-def _latin(path):
-  text = gzip.decompress(path.read_bytes())
-  lines = text.split(b"\n")
-  for i in (1, 2, 3):
-    cells = lines[i].split(b",")
-    cells[7] = b"caf\xe9\xff"
-    lines[i] = b",".join(cells)
-  path.write_bytes(gzip.compress(b"\n".join(lines)))
+FILES = {
+  "cut gzip": (
+    _cut,
+    "the gzip stream ends early or is damaged; download it again|cannot be"
+    r" read \(.*; is it cut off, or not gzip",
+  ),
+  "no gzip": (
+    lambda root, table: (root / f"{table}.csv.gz").write_bytes(b"a,b\n1,2\n"),
+    "cannot be read .* not gzip",
+  ),
+  "encoding": (
+    _latin,
+    "rows cannot be read.*no UTF-8 text",
+  ),
+  "wide encoding": (
+    lambda root, table: _rewrite(
+      table, lambda text: text.decode().encode("utf-16")
+    )(root),
+    "line 1 is not UTF-8 text|line 1 holds zero bytes",
+  ),
+  "empty": (
+    lambda root, table: _rewrite(table, lambda text: b"")(root),
+    "is empty, wanted a header line and rows",
+  ),
+  "header alone": (
+    lambda root, table: _rewrite(
+      table, lambda text: text.split(b"\n")[0] + b"\n"
+    )(root),
+    "holds a header and no row; was the download cut off",
+  ),
+  "no table": (  # The message: table NAME is missing; wanted PATH.csv[.gz]
+    lambda root, table: (root / f"{table}.csv.gz").unlink(),
+    r"csv\[.gz\]",
+  ),
+}
 
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("kind", FILES)
+def test_damaged_file(kind, table, tmp_path):
+  damage, wanted = FILES[kind]
+  name = table.rsplit("/", 1)[1]
+  _refused(
+    tmp_path, f"{name.rsplit('-')[-1]}.*({wanted})", file=lambda root: damage(root, table)
+  )  # fmt: skip
+
+
+# Dates that cannot be, ids that join nothing.
+
+_ABSURD = {
+  (PATIENTS, "dod"): "9999-01-01",
+  (PATIENTS, "anchor_year"): "20",
+  (PATIENTS, "anchor_age"): "900",
+  (META, "StudyDate"): "99990101",
+} | {
+  (table, column): f"{year}-01-01 00:00:00"
+  for year, table, column in (
+    (1, ADMISSIONS, "admittime"),
+    (9999, ADMISSIONS, "dischtime"),
+    (9999, ADMISSIONS, "deathtime"),
+    (1, ICU, "intime"),
+    (9999, ICU, "outtime"),
+    (9999, CHART, "charttime"),
+    (1, "mimiciv/hosp/labevents", "charttime"),
+    (1, "mimic-iv-note/note/radiology", "charttime"),
+    (9999, "mimic-iv-note/note/discharge", "charttime"),
+  )
+}
+
+
+def test_every_time_is_among_the_absurd():
+  times = set(_columns("TIMESTAMP")) | {(META, "StudyDate")}
+  assert times <= set(_ABSURD)
+
+
+@pytest.mark.parametrize("table, column", _ABSURD)
+def test_absurd_date(table, column, tmp_path):
+  value = _ABSURD[table, column]
+  wanted = "StudyDate" if table == META else f"column {column} of"
+  _refused(
+    tmp_path, f"{_name(table)}: .*{wanted}", _several(table, column, value)
+  )
+
+
+def test_stays_that_end_before_they_begin(tmp_path):
+  _refused(
+    tmp_path,
+    "icustays.csv.gz: column outtime .*wanted a time after intime",
+    _several(ICU, "outtime", "2140-01-01 00:00:00"),
+  )
+
+
+_IDS = {
+  (PATIENTS, "subject_id"): "patients|icustays",
+  (ADMISSIONS, "hadm_id"): "admissions|icustays",
+  (ICU, "subject_id"): "icustays.csv.gz: .* name a subject_id that is not in",
+  (ICU, "hadm_id"): "icustays.csv.gz: .* name a hadm_id that is not in",
+  (CHART, "subject_id"): "chartevents.csv.gz: none of its 28 rows",
+  (CHART, "stay_id"): "chartevents.csv.gz: .* name another stay_id",
+  ("mimiciv/hosp/labevents", "subject_id"): "labevents.csv.gz: none of its",
+  (CODES, "hadm_id"): "diagnoses_icd.csv.gz: none of its 6 rows",
+  (META, "subject_id"): "metadata.csv.gz: none of its 8 rows",
+  (
+    "mimic-iv-note/note/radiology",
+    "subject_id",
+  ): "radiology.csv.gz: none of its",
+  (
+    "mimic-iv-note/note/discharge",
+    "hadm_id",
+  ): "discharge.csv.gz: none of its",
+}
+
+
+def test_every_table_is_among_the_ids():
+  assert {table for table, _ in _IDS} == set(TABLES)
+
+
+@pytest.mark.parametrize("table, column", _IDS)
+def test_ids_that_join_nothing(table, column, tmp_path):
+  _refused(tmp_path, _IDS[table, column], _several(table, column, SECRET))
+
+
+# What is special.
 
 ROWS = {
-  "time": (
-    _several(CHART, "charttime", f"2150-01-{mimic_raw.SECRET}"),
-    r"chartevents.csv.gz: 3 of 28 rows .* line 2, column charttime: no time",
-  ),
-  "number": (
-    _several(CHART, "valuenum", f"x{mimic_raw.SECRET}"),
-    r"chartevents.csv.gz: .* line 2, column valuenum: no number",
-  ),
   "stay_id": (
-    mimic_raw.cell("mimiciv/icu/icustays", 4, "stay_id", 1010),
+    mimic_raw.cell(ICU, 4, "stay_id", 1010),
     r"icustays.csv.gz: row 5 has a stay_id that an earlier row has",
   ),
   "patient": (
-    mimic_raw.cell("mimiciv/hosp/patients", 3, "subject_id", 1),
+    mimic_raw.cell(PATIENTS, 3, "subject_id", 1),
     r"patients.csv.gz: row 4 has a subject_id that an earlier row has",
   ),
   "admission": (
-    _several("mimiciv/hosp/admissions", "hadm_id", "", 0),
-    None,
+    mimic_raw.cell(ADMISSIONS, 1, "hadm_id", 101),
+    r"admissions.csv.gz: row 2 has a hadm_id that an earlier row has",
   ),
-  "unknown admission": (
-    _several("mimiciv/icu/icustays", "hadm_id", mimic_raw.SECRET),
-    r"icustays.csv.gz: 3 of 8 rows name a hadm_id that is not in .*"
-    r"admissions.csv.gz; the first is row 1",
+  "outcome": (
+    _several(ADMISSIONS, "hospital_expire_flag", 7),
+    r"admissions.csv.gz: column hospital_expire_flag .*wanted 0 or 1",
   ),
-  "outcomes of nobody": (
-    _several("mimiciv/hosp/diagnoses_icd", "hadm_id", mimic_raw.SECRET, 6),
-    r"diagnoses_icd.csv.gz: none of its 6 rows names an admission",
+  "version of codes": (
+    _several(CODES, "icd_version", 11),
+    r"diagnoses_icd.csv.gz: column icd_version of .* neither 9 nor 10",
   ),
-  "events of nobody": (
-    _several(CHART, "subject_id", mimic_raw.SECRET, 28),
-    r"chartevents.csv.gz: none of its 28 rows is of a subject of the cohort",
-  ),
-  "films of nobody": (
-    _several(META, "subject_id", mimic_raw.SECRET, 8),
-    r"metadata.csv.gz: none of its 8 rows is of a subject of the cohort",
-  ),
-  "stays of another release": (
-    _several(CHART, "stay_id", mimic_raw.SECRET, 28),
-    r"chartevents.csv.gz: .* rows of the cohort's subjects name another stay_id",
+  "codes with a dot": (
+    _several(CODES, "icd_code", "584.9.x"),
+    r"diagnoses_icd.csv.gz: column icd_code: .* without a dot",
   ),
   "study time": (
-    _several(META, "StudyTime", f"{mimic_raw.SECRET}:0"),
+    _several(META, "StudyTime", f"{SECRET}:0", 3),
     r"metadata.csv.gz: 3 of 8 rows .* line 2: column StudyDate and StudyTime",
   ),
   "path outside": (
-    _several(META, "dicom_id", "../../secret"),
+    _several(META, "dicom_id", "../../secret", 3),
     r"metadata.csv.gz: 3 of 8 rows .* line 2: column .* an id",
   ),
-}
-FILES = {
-  "renamed column": (
-    _file(CHART, _rename("charttime", "chart_time")),
-    r"chartevents.csv.gz: column charttime is missing; found 11 columns."
-    r" Did you mean 'chart_time'\?",
+  "absolute path": (
+    _several(META, "dicom_id", "/etc/secret", 3),
+    r"metadata.csv.gz: 3 of 8 rows .* line 2: column .* an id",
   ),
-  "missing column": (
-    _file(META, _rename(",ViewPosition", ",")),
-    r"metadata.csv.gz: column ViewPosition is missing",
-  ),
-  "cut gzip": (
-    _file(CHART, _cut),
-    r"chartevents.csv.gz: the gzip stream ends early or is damaged",
-  ),
-  "cut in the header": (
-    _file("mimic-iv-note/note/radiology", _cut_in_header),
-    r"radiology.csv.gz: cannot be read .* cut off, or not gzip",
-  ),
-  "no gzip": (
-    _file(CHART, lambda p: p.write_bytes(b"subject_id," * 9)),
-    r"chartevents.csv.gz: cannot be read .* not gzip",
-  ),
-  "empty": (
-    _file(CHART, lambda p: p.write_bytes(gzip.compress(b""))),
-    r"chartevents.csv.gz: is empty",
-  ),
-  "encoding": (
-    _file(CHART, _latin),
-    r"chartevents.csv.gz: 3 of .* line 2.* no UTF-8 text",
-  ),
-  "missing table": (
-    _file(CHART, lambda p: p.unlink()),
-    r"table chartevents is missing; wanted .*chartevents.csv\[.gz\]",
-  ),
-  "missing notes": (
-    _file("mimic-iv-note/note/discharge", lambda p: p.unlink()),
-    r"table discharge is missing",
+  "nobody left": (
+    _several(PATIENTS, "anchor_age", 9),
+    r"icustays.csv.gz: none of its stays is left .* aged 18",
   ),
 }
 
@@ -149,21 +312,65 @@ FILES = {
 @pytest.mark.parametrize("name", ROWS)
 def test_damaged_rows(name, tmp_path):
   damage, wanted = ROWS[name]
-  rows = mimic_raw.rows()
-  damage(rows)
-  root = mimic_raw.write(tmp_path / "raw", rows)
-  if wanted is None:
-    mimic_raw.build(root, tmp_path / "out")
-  else:
-    mimic_raw.assert_refused(root, tmp_path / "out", wanted)
+  _refused(tmp_path, wanted, damage)
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_damaged_files(name, tmp_path):
-  damage, wanted = FILES[name]
+def test_renamed_column_is_guessed(tmp_path):
+  _refused(
+    tmp_path,
+    r"column charttime is missing; found 11 columns. Did you mean 'chart_time'",
+    file=_rewrite(CHART, lambda t: t.replace(b"charttime", b"chart_time", 1)),
+  )
+
+
+def test_film_that_is_a_link_out_of_its_folder(tmp_path):
+  secret = tmp_path / "secret.jpg"
+
+  def link(root):
+    film = mimic_raw.film(root, 1, 15)
+    secret.write_bytes(film.read_bytes())
+    film.unlink()
+    film.symlink_to(secret)
+
+  _refused(
+    tmp_path,
+    r"mimic-cxr-jpg: the film of line 6 of the metadata is a link that leads"
+    " out of files/",
+    file=link,
+  )
+
+
+def test_films_may_lie_on_another_disk(tmp_path):
+  """The folder files/ itself may be a link; films are inside of it."""
   root = mimic_raw.write(tmp_path / "raw")
-  damage(root)
-  mimic_raw.assert_refused(root, tmp_path / "out", wanted)
+  files = root / "mimic-cxr-jpg" / "files"
+  files.rename(tmp_path / "elsewhere")
+  files.symlink_to(tmp_path / "elsewhere")
+  mimic_raw.build(root, tmp_path / "out")
+
+
+def test_lists_hold_ids_and_nothing_else(tmp_path):
+  root = mimic_raw.write(tmp_path / "raw")
+  names = tmp_path / "test.csv"
+  for text, wanted in (
+    ("../../secret,1\n", "test.csv: row 1 is not `subject_id,0`"),
+    ("1\n../x,1\n", "test.csv: row 1 is not"),
+    ("", "test.csv: names no subject of the cohort"),
+  ):
+    names.write_text(text)
+    mimic_raw.assert_refused(root, tmp_path / "out", wanted, test_list=names)
+  names.write_bytes(b"1,1\n\xff\xfe,1\n")
+  mimic_raw.assert_refused(
+    root, tmp_path / "out", "test.csv: cannot be read", test_list=names
+  )
+  mimic_raw.assert_refused(
+    root, tmp_path / "out", "cannot be read", test_list=tmp_path / "no.csv"
+  )
+  # A header alone is no subject of the test split.
+  names.write_text("subject_id,test\n")
+  mimic_raw.assert_refused(
+    root, tmp_path / "out", "names no subject", test_list=names
+  )
 
 
 def test_missing_folders(tmp_path):
@@ -182,3 +389,14 @@ def test_missing_folders(tmp_path):
     root, out, "--task=phenotypin: .* Did you mean", task="phenotypin"
   )
   mimic_raw.assert_refused(root, out, "--memory=lots: wanted", memory="lots")
+
+
+def test_folder_that_cannot_be_written(tmp_path):
+  if os.geteuid() == 0:
+    target = tmp_path / "file"
+    target.write_text("")
+  else:
+    target = tmp_path
+    target.chmod(0o500)
+  with pytest.raises(build_lib.InputError, match="--data_dir: .* created"):
+    mimic_raw.build(mimic_raw.write(tmp_path / "raw"), target / "out")

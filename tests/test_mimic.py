@@ -294,16 +294,82 @@ def test_codes_of_both_versions():
   assert len(ccs.categories(10)) > 70_000
 
 
-def test_release_by_columns_and_counts():
-  columns = {"admissions": {"race"}, "chartevents": {"caregiver_id"}}
-  assert release.by_layout(False, columns, ["2008 - 2010"]) == "v2.2"
-  assert release.by_layout(False, columns, ["2020 - 2022"]) == "v3.1"
-  assert release.by_layout(True, columns, []) == "v1.0"
-  rows = dict(zip(release.TABLES, release.ROWS["v3.1"]))
+@pytest.mark.parametrize(
+  "core, ethnic, caregiver, years, wanted",
+  [
+    (True, "ethnicity", False, "2017 - 2019", "v1.0"),
+    (False, "race", False, "2017 - 2019", "v2.0 or v2.1"),
+    (False, "race", True, "2017 - 2019", "v2.2"),
+    (False, "race", True, "2020 - 2022", "v3.0 or v3.1"),
+  ],
+)
+def test_release_by_folders_columns_and_years(
+  core, ethnic, caregiver, years, wanted
+):
+  columns = {
+    "admissions": {ethnic},
+    "chartevents": {"caregiver_id"} if caregiver else set(),
+  }
+  found = release.by_layout(core, columns, ["2008 - 2010", years])
+  assert found == wanted
+
+
+@pytest.mark.parametrize("name", release.ROWS)
+def test_release_by_counts(name):
+  rows = dict(zip(release.TABLES, release.ROWS[name]))
   found, remarks = release.detect("v2.2", rows)
-  assert found == "v3.1" and "all 6" in remarks[0]
+  assert found == name and remarks[0].startswith("Row counts of all 7 tables")
+  rows["outputevents"] = None  # Not there.
+  assert release.detect("v2.2", rows)[0] == name
   rows["chartevents"] -= 1
   found, remarks = release.detect("v2.2", rows)
-  assert found == "v3.1" and "chartevents" in remarks[0]
-  found, remarks = release.detect("v2.2", dict.fromkeys(rows, 7))
+  assert found == name and "chartevents are not those of" in remarks[0]
+  rows = {t: n - 1 for t, n in rows.items() if n}
+  found, remarks = release.detect("v2.2", rows)
   assert found == "v2.2" and "no release" in remarks[0]
+  assert "truncated download" in remarks[0]
+
+
+def test_release_by_the_name_of_its_folder():
+  """What a recursive download of the site leaves tells v2.0 from v2.1."""
+  detect = release.detect
+  assert detect("v2.0 or v2.1", {"patients": 1}, "/x/mimiciv/2.1")[0] == "v2.1"
+  assert detect("v2.0 or v2.1", {"patients": 1}, "/x/2.2/iv")[0] == (
+    "v2.0 or v2.1"
+  )
+  assert detect("v2.0 or v2.1", {"patients": 1}, "/3.12.0/iv")[0] == (
+    "v2.0 or v2.1"
+  )
+  rows = dict(zip(release.TABLES, release.ROWS["v2.0 or v2.1"]))
+  assert detect("v2.2", rows, "mimic-iv-2.0")[0] == "v2.0"
+  found, remarks = detect("v3.0 or v3.1", {"patients": 1}, "mimiciv/3.0/")
+  assert found == "v3.0" and "not those of v3.1" in remarks[0]
+
+
+def test_releases_of_films_and_notes(tmp_path):
+  names, remarks = release.others(None, None, {})
+  assert not names and not remarks
+  full = dict(release.OTHERS)
+  names, remarks = release.others(tmp_path / "2.0.0", "note", full)
+  assert names == ["MIMIC-CXR-JPG 2.0.0", "MIMIC-IV-Note 2.2"] and not remarks
+  (tmp_path / "mimic-cxr-2.1.0-test-set-labeled.csv").write_text("")
+  names, remarks = release.others(tmp_path, None, full | {"radiology": 5})
+  assert names == ["MIMIC-CXR-JPG 2.1.0"]
+  assert "radiology has 5 rows, 2,321,355 as published" in remarks[0]
+
+
+def test_tables_nothing_is_taken_from_are_counted(raw, tmp_path):
+  root = tmp_path / "raw"
+  mimic_raw.write(root)
+  outputs = root / "mimiciv" / "icu" / "outputevents.csv"
+  outputs.write_text("subject_id,hadm_id\n1,101\n")
+  path = _build(root, tmp_path / "out", "in_hospital_mortality")
+  found = json.loads((path / "report.json").read_text())
+  assert found["tables"]["outputevents"]["rows"] == 1
+  assert found["tables"]["diagnoses_icd"]["rows"] == 6
+  assert "Row counts are those of no release" in found["remarks"][0]
+  # Damage there is told and stops nothing.
+  outputs.write_text("subject_id,hadm_id\n")
+  path = _build(root, tmp_path / "more", "in_hospital_mortality")
+  found = json.loads((path / "report.json").read_text())
+  assert any("outputevents.csv: holds a header" in r for r in found["remarks"])

@@ -1,17 +1,16 @@
 """What was joined to a few stays -> their examples, in record order.
 
-Runs in threads: DuckDB, NumPy, zstd and the JPEG codec all release Python's
-lock, and every call reads only its own rows.
-
 Dims: N events, S stays of the call, V variables.
 """
 
 import collections
 import dataclasses
+import os
 
 import numpy as np
 
 from data import images
+from data.errors import InputError
 from data.mimic import sources
 from medpatch_jax.input import clean, discretise
 
@@ -40,10 +39,10 @@ class Part:
 
 @dataclasses.dataclass
 class Assembler:
-  """Reads what `sources` left in `connection` and makes examples of it.
+  """Reads what `sources` left in the store and makes examples of it.
 
   Attributes:
-    connection: DuckDB, with the tables chartevents, labevents and those of
+    store: `store.Store`, with the tables chartevents, labevents and those of
       the modalities given.
     cohort: `cohort.Cohort`.
     rules: `rules.Rules`.
@@ -51,7 +50,7 @@ class Assembler:
     notes: which of ("radiology", "discharge") exist.
   """
 
-  connection: object
+  store: object
   cohort: object
   rules: object
   cxr_root: object = None
@@ -59,14 +58,10 @@ class Assembler:
 
   def part(self, start, stop):
     """Examples of the cohort's rows [start, stop)."""
-    cursor = self.connection.cursor()
-    try:
-      grid, offset, events, counts = self._series(cursor, start, stop)
-      films, bad = self._films(cursor, start, stop)
-      reports = self._texts(cursor, "radiology", start, stop)
-      notes = self._texts(cursor, "discharge", start, stop)
-    finally:
-      cursor.close()
+    grid, offset, events, counts = self._series(start, stop)
+    films, bad = self._films(start, stop)
+    reports = self._texts("radiology", start, stop)
+    notes = self._texts("discharge", start, stop)
     part = Part([], [], counts, sorted(bad), len(films) + len(bad))
     for i in np.flatnonzero(events > 0):
       row = start + int(i)
@@ -75,13 +70,13 @@ class Assembler:
       part.examples.append(self._example(row, series, films, reports, notes))
     return part
 
-  def _series(self, cursor, start, stop):
+  def _series(self, start, stop):
     """-> (grid f32[T F], offset i64[S+1], events of each stay i64[S], counts)."""
     columns = {}
     for name in ("chartevents", "labevents"):
-      found = cursor.execute(
+      found = self.store.execute(
         f"SELECT row - {start} AS stay, second, item, number, text FROM {name}"
-        f" WHERE row >= {start} AND row < {stop}"
+        f" WHERE row >= {start} AND row < {stop} AND second IS NOT NULL"
       ).fetchnumpy()
       for key, values in found.items():
         columns.setdefault(key, []).append(_plain(values))
@@ -114,30 +109,32 @@ class Assembler:
     )
     return grid, offset, number, counts
 
-  def _films(self, cursor, start, stop):
+  def _films(self, start, stop):
     """-> (row -> (bytes, hour), metadata lines of unreadable films)."""
     if self.cxr_root is None:
       return {}, []
     films, bad = {}, []
-    for row, hour, subject, study, dicom, line in cursor.execute(
+    for row, hour, subject, study, dicom, line in self.store.execute(
       "SELECT row, hour, subject_id, study_id, dicom_id, line FROM films"
       f" WHERE row >= {start} AND row < {stop}"
     ).fetchall():
       path = sources.film_path(self.cxr_root, subject, study, dicom)
+      _inside(self.cxr_root, path, line)
       try:
         films[row] = images.shrink(path), hour
       except images.Unreadable:
         bad.append(line)
     return films, bad
 
-  def _texts(self, cursor, name, start, stop):
+  def _texts(self, name, start, stop):
     """-> row -> (texts joined by a blank line, hours of each)."""
     if name not in self.notes:
       return {}
     # An addendum comes after its report; the text breaks the last tie.
-    found = cursor.execute(
+    found = self.store.execute(
       f"SELECT row, hour, text FROM {name} WHERE row >= {start} AND"
-      f" row < {stop} ORDER BY row, {'hour, ' * (name == 'radiology')}seq,"
+      f" row < {stop} AND text IS NOT NULL ORDER BY row,"
+      f" {'hour, ' * (name == 'radiology')}seq,"
       " kind IN ('AR', 'AD'), text"
     ).fetchall()
     grouped = {}
@@ -168,6 +165,16 @@ class Assembler:
       "rr_hours": np.array(report_hours, np.float32),
       "dn_hour": np.float32(note_hours[0]),
     }
+
+
+def _inside(root, path, line):
+  """Refuses a film that is a link to somewhere else."""
+  files = os.path.realpath(os.path.join(root, "files"))
+  if not os.path.realpath(path).startswith(files + os.sep):
+    raise InputError(
+      f"{root}: the film of line {line} of the metadata is a link that leads"
+      " out of files/; put the film itself there."
+    )
 
 
 def _plain(values):

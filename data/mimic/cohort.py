@@ -9,7 +9,7 @@ import numpy as np
 
 from data import splits
 from data.errors import InputError
-from data.mimic import ccs, tables
+from data.mimic import plausible, tables
 from medpatch_jax import schema
 
 MORTALITY = "in_hospital_mortality"
@@ -40,6 +40,9 @@ class Cohort:
     filters: (sentence, stays left) of each rule, in order.
     remarks: sentences for the report.
     facts: further counts for the report.
+    deaths: counts [2][2], by hospital_expire_flag and by the dates of death,
+      of the stays that pass the rules of either task.
+    codes: (ICD version, code, stays) of each code without a category.
   """
 
   stay_id: np.ndarray
@@ -53,6 +56,8 @@ class Cohort:
   filters: list
   remarks: list
   facts: dict
+  deaths: list
+  codes: list = dataclasses.field(default_factory=list)
 
 
 def ethnic_group(text):
@@ -83,6 +88,7 @@ def _load_small(connection, table, order, quiet):
       f"{table.path}: row {twice} has a {order} that an earlier row has;"
       " wanted each once."
     )
+  plausible.check(connection, table)
 
 
 def load(connection, opened, *, task, rules, lists=(None, None), quiet=False):
@@ -110,7 +116,13 @@ def load(connection, opened, *, task, rules, lists=(None, None), quiet=False):
     _load_small(connection, opened[name], key, quiet)
   _check_joins(connection, opened)
   filters = _filter(connection, task, rules)
-  remarks, facts = _deaths(connection)
+  emptied = next((rule for rule, left in filters if not left), None)
+  if emptied:
+    raise InputError(
+      f"{opened['icustays'].path}: none of its stays is left by the rule:"
+      f" {emptied}."
+    )
+  deaths, facts = _deaths(connection)
   ids = connection.execute(
     "SELECT stay_id, subject_id FROM chosen"
   ).fetchnumpy()
@@ -139,8 +151,9 @@ def load(connection, opened, *, task, rules, lists=(None, None), quiet=False):
     gender=[r[1] or "" for r in rest],
     ethnicity=[ethnic_group(r[2]) for r in rest],
     filters=filters,
-    remarks=remarks,
+    remarks=[],
     facts=facts,
+    deaths=deaths,
   )
 
 
@@ -218,14 +231,24 @@ def _filter(connection, task, rules):
 
 def _deaths(connection):
   """How far the two definitions of death, and of age, agree."""
-  differ, missing, adult = connection.execute(
-    "SELECT count(*) FILTER (death_flag != death_dates),"
-    " count(*) FILTER (death_flag IS NULL),"
+  deaths = [
+    [
+      connection.execute(
+        "SELECT count(*) FROM complete WHERE death_flag = ? AND"
+        " death_dates = ?",
+        [flag, dates],
+      ).fetchone()[0]
+      for dates in (0, 1)
+    ]
+    for flag in (0, 1)
+  ]
+  missing, adult = connection.execute(
+    "SELECT count(*) FILTER (death_flag IS NULL),"
     " count(*) FILTER ((admission_age >= 18) != (anchor_age >= 18))"
     " FROM complete"
   ).fetchone()
-  return [], {
-    "stays_where_death_flag_and_dates_differ": differ,
+  return deaths, {
+    "stays_where_death_flag_and_dates_differ": deaths[0][1] + deaths[1][0],
     "stays_without_death_flag": missing,
     "stays_adult_by_one_definition_of_age_only": adult,
   }
@@ -256,47 +279,3 @@ def _number(connection, stay):
     "CREATE TABLE stays AS SELECT n.row, c.* FROM chosen c JOIN numbered n"
     " USING (stay_id) ORDER BY n.row"
   )
-
-
-def phenotypes(connection, table, cohort, quiet=False):
-  """Fills the 25 labels from the admissions' codes, in place.
-
-  Adds to `cohort.facts` how many distinct codes found no category and how
-  many stays have no code at all.
-  """
-  tables.load(
-    connection,
-    table,
-    "CREATE TABLE codes AS SELECT DISTINCT s.row, d.icd_code, d.icd_version"
-    f" FROM {tables.scan(table)} d JOIN stays s ON d.hadm_id = s.hadm_id",
-    quiet=quiet,
-  )
-  distinct = connection.execute(
-    "SELECT DISTINCT icd_code, icd_version FROM codes ORDER BY ALL"
-  ).fetchall()
-  if len(cohort.stay_id) and not distinct:
-    raise InputError(
-      f"{table.path}: none of its {table.rows:,} rows names an admission of"
-      " the cohort."
-    )
-  connection.execute(
-    "CREATE TABLE category (icd_code VARCHAR, icd_version BIGINT, label INT)"
-  )
-  column = {number: i for i, (number, _, _) in enumerate(schema.PHENOTYPES)}
-  found = [(code, v, ccs.category(code, v)) for code, v in distinct]
-  labelled = [(c, v, column[n]) for c, v, n in found if n in column]
-  if labelled:
-    connection.executemany("INSERT INTO category VALUES (?, ?, ?)", labelled)
-  pairs = connection.execute(
-    "SELECT DISTINCT row, label FROM codes JOIN category"
-    " USING (icd_code, icd_version)"
-  ).fetchnumpy()
-  cohort.label[np.asarray(pairs["row"]), np.asarray(pairs["label"])] = 1.0
-  coded = connection.execute("SELECT count(DISTINCT row) FROM codes").fetchone()
-  for version in (9, 10):
-    mine = [n for _, v, n in found if v == version]
-    cohort.facts[f"distinct_icd{version}_codes"] = len(mine)
-    cohort.facts[f"distinct_icd{version}_codes_without_category"] = mine.count(
-      None
-    )
-  cohort.facts["stays_without_a_code"] = len(cohort.stay_id) - coded[0]

@@ -1,22 +1,34 @@
 """Raw files of MIMIC -> records, metadata and report. Reads top to bottom.
 
 Out of core: DuckDB reads every csv file once and keeps what belongs to the
-cohort in a database file; records are then assembled a few stays at a time.
+cohort; records are then assembled a few stays at a time, by several processes.
 """
 
-import concurrent.futures
 import json
 import pathlib
-import sys
-import time
+import shutil
 
 from data import records
 from data.errors import InputError
-from data.mimic import assemble, cohort, release, report, sources, tables, tally
-from data.progress import Progress
+from data.mimic import (
+  cohort,
+  disk,
+  page,
+  phenotypes,
+  quality,
+  release,
+  report,
+  shards,
+  sources,
+  store,
+  tables,
+)
 from data.splits import SPLITS
 from medpatch_jax import schema
 from medpatch_jax.input import variables as table
+
+# Tables that are counted where no record needs them, to tell the release.
+_COUNTED = {"outputevents": "icu", "diagnoses_icd": "hosp"}
 
 
 def extract(
@@ -25,14 +37,15 @@ def extract(
   """Writes one task's dataset into the new folder `out`.
 
   Args:
-    out: folder to create.
-    work: an existing folder for the database and what it spills.
+    out: folder to create, on the disk of `work`.
+    work: an existing folder for what is read and written on the way. What an
+      earlier call of the same arguments finished there is not done again.
     task: a name of `schema.TASKS`.
     roots: folders of MIMIC-IV, MIMIC-CXR-JPG and MIMIC-IV-Note; the last two
       may be None.
     rules: `rules.Rules`.
     lists: (validation list, test list) paths or None.
-    threads: for reading and for decoding films.
+    threads: cores for reading and writing.
     memory: limit of DuckDB, as "2GB".
     twin: the files are the synthetic twin's (said in the report).
     quiet: no progress on stderr.
@@ -41,42 +54,38 @@ def extract(
     InputError: a file is missing or damaged.
   """
   work, out = pathlib.Path(work), pathlib.Path(out)
+  for folder in (out, work / "spill"):
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
   opened, cxr_root = _open(task, roots)
   connection = tables.connect(
-    work / "events.duckdb", threads=threads, memory=memory, temporary=work
+    threads=threads, memory=memory, temporary=work / "spill"
   )
   try:
     people = cohort.load(
       connection, opened, task=task, rules=rules, lists=lists, quiet=quiet
     )
-    start = time.monotonic()
-    notes = _read(connection, opened, people, task, rules, quiet)
-    assembler = assemble.Assembler(connection, people, rules, cxr_root, notes)
-    out.mkdir()
-    writer = records.Writer(
-      out,
-      task,
-      records.features(
-        len(schema.TASKS[task].labels), len(table.columns(rules.variables))
-      ),
+    disk.check(work, opened, people, quiet)
+    kept = store.Store(connection, work, quiet)
+    views = _read(kept, opened, people, task, rules)
+    linked = kept.one("SELECT count(*) FROM films")[0] if cxr_root else 0
+    job = shards.Job(work, task, people, rules, cxr_root, views, linked)
+    files, counts = shards.write(
+      job, threads=threads, memory=disk.size_of(memory), quiet=quiet
     )
-    counts = _write(writer, assembler, people, rules, threads, quiet)
-    if not quiet:
-      _speed(opened, time.monotonic() - start)
-    _finish(
-      connection,
-      writer,
-      out,
-      task,
-      opened,
-      cxr_root,
-      people,
-      counts,
-      rules,
-      twin,
-    )
+    sentence = "with an event of the 17 variables in the window"
+    people.filters.append((sentence, sum(map(counts.stays, SPLITS))))
+    writer = records.Writer(out, task, job.features())
+    for split, path, met in files:
+      writer.adopt(split, path, met)
+    _finish(kept, writer, out, task, opened, roots, people, counts, rules, twin)
   finally:
     connection.close()
+
+
+def inputs(task, roots):
+  """Paths of every table that the task is built from."""
+  return [t.path for t in _open(task, roots)[0].values()]
 
 
 def _open(task, roots):
@@ -93,6 +102,12 @@ def _open(task, roots):
   }
   if task == cohort.PHENOTYPING:
     opened["diagnoses_icd"] = tables.find(iv, "diagnoses_icd", ("hosp",))
+  for name, place in _COUNTED.items():
+    if name not in opened:
+      try:
+        opened[name] = tables.find(iv, name, (place,))
+      except InputError:
+        continue  # Nothing is taken from it.
   if cxr is not None:
     cxr = tables.folder(cxr, "mimic_cxr")
     opened["metadata"] = tables.find(
@@ -108,101 +123,65 @@ def _open(task, roots):
   return opened, cxr
 
 
-def _read(connection, opened, people, task, rules, quiet):
-  """Every remaining table, once. -> names of the note tables there are."""
+def _read(kept, opened, people, task, rules):
+  """Every remaining table, once. -> names of those that records come from."""
   if task == cohort.PHENOTYPING:
-    cohort.phenotypes(connection, opened["diagnoses_icd"], people, quiet)
-  chart = sources.events(connection, opened["chartevents"], rules, quiet)
-  labs = sources.events(connection, opened["labevents"], rules, quiet)
+    phenotypes.label(kept, opened["diagnoses_icd"], people)
+  chart = sources.events(kept, opened["chartevents"], rules)
+  labs = sources.events(kept, opened["labevents"], rules)
   people.facts.update(
     chart_rows_of_the_cohort=chart["rows"],
     chart_rows_with_the_id_of_another_stay=chart["odd"],
+    chart_rows_of_no_possible_time=chart["absurd"],
     lab_rows_of_the_cohort=labs["rows"],
     lab_rows_regained_without_hadm_id=labs["odd"],
+    lab_rows_of_no_possible_time=labs["absurd"],
   )
+  views = ["chartevents", "labevents"]
   if "metadata" in opened:
-    sources.films(connection, opened["metadata"], quiet)
+    sources.films(kept, opened["metadata"])
+    views.append("films")
   if "radiology" in opened:
-    sources.reports(connection, opened["radiology"], rules, task, quiet)
+    sources.reports(kept, opened["radiology"], rules, task)
+    views.append("radiology")
   if "discharge" in opened:
-    sources.discharge_notes(connection, opened["discharge"], quiet)
-  return tuple(n for n in ("radiology", "discharge") if n in opened)
+    sources.discharge_notes(kept, opened["discharge"])
+    views.append("discharge")
+  for name in _COUNTED:
+    if name in opened and opened[name].rows is None:
+      try:
+        kept.scan(
+          opened[name],
+          name,
+          f"SELECT count(hadm_id) AS n FROM {tables.scan(opened[name])}",
+        )
+      except InputError as error:
+        del opened[name]
+        people.remarks.append(f"Not counted: {error}")
+  return tuple(views)
 
 
-def _write(writer, assembler, people, rules, threads, quiet):
-  """Assembles chunks in parallel and writes them in order."""
-  counts = tally.Tally(rules.variables, people.label.shape[1])
-  chunks = []
-  for index in range(len(SPLITS)):
-    rows = (people.split == index).nonzero()[0]
-    for i in range(0, len(rows), assemble.CHUNK):
-      part = rows[i : i + assemble.CHUNK]
-      chunks.append((SPLITS[index], int(part[0]), int(part[-1]) + 1))
-  linked = _linked(assembler)
-  pool = concurrent.futures.ThreadPoolExecutor(threads)
-  with Progress("writing records", quiet=quiet) as progress, pool:
-    waiting, pending = iter(chunks), []
-    try:
-      for done in range(len(chunks)):
-        while len(pending) < threads + 1:
-          chunk = next(waiting, None)
-          if chunk is None:
-            break
-          pending.append(
-            (chunk[0], pool.submit(assembler.part, chunk[1], chunk[2]))
-          )
-        split, future = pending.pop(0)
-        _add(writer, counts, split, future.result(), linked, people)
-        progress.at((done + 1) / len(chunks))
-    except BaseException:
-      pool.shutdown(cancel_futures=True)
-      raise
-  sentence = "with an event of the 17 variables in the window"
-  people.filters.append((sentence, sum(map(counts.stays, SPLITS))))
-  return counts
-
-
-def _linked(assembler):
-  if assembler.cxr_root is None:
-    return 0
-  return assembler.connection.execute("SELECT count(*) FROM films").fetchone()[
-    0
-  ]
-
-
-def _add(writer, counts, split, part, linked, people):
-  """Writes one part and counts it."""
-  for example in part.examples:
-    writer.write(split, example)
-    counts.add(split, example)
-  counts.counts.update(part.counts)
-  counts.films += part.films
-  counts.bad_films = sorted(counts.bad_films + part.bad_films)
-  if len(counts.bad_films) > max(1, 0.01 * linked):
-    raise InputError(
-      f"--mimic_cxr: {len(counts.bad_films):,} or more of {linked:,} linked"
-      " films are missing or unreadable, at most 1 % may be; the first is in"
-      f" line {counts.bad_films[0]} of mimic-cxr-2.0.0-metadata.csv."
-    )
-
-
-def _finish(
-  connection, writer, out, task, opened, cxr_root, people, counts, rules, twin
-):
-  """Metadata and report, from what was counted."""
-  groups = connection.execute(
-    "SELECT DISTINCT anchor_year_group FROM patients"
-  ).fetchall()
+def _release(kept, opened, roots, twin):
+  """-> (what was read, in words; remarks)."""
+  groups = kept.execute("SELECT DISTINCT anchor_year_group FROM patients")
   layout = release.by_layout(
     opened["patients"].path.parent.name == "core",
     {name: t.columns() for name, t in opened.items()},
-    [g or "" for (g,) in groups],
-  )
-  found, remarks = release.detect(
-    layout, {n: opened[n].rows for n in release.TABLES if n in opened}
+    [g or "" for (g,) in groups.fetchall()],
   )
   if twin:
-    found, remarks = f"{layout} (synthetic twin)", ["No real patients."]
+    return f"{layout} (synthetic twin)", ["No real patients."]
+  rows = {name: t.rows for name, t in opened.items()}
+  found, remarks = release.detect(layout, rows, roots[0])
+  names, more = release.others(*roots[1:], rows)
+  return ", ".join([found, *names]), remarks + more
+
+
+def _finish(
+  kept, writer, out, task, opened, roots, people, counts, rules, twin
+):
+  """Metadata and report, from what was counted."""
+  found, remarks = _release(kept, opened, roots, twin)
   people.facts["heights_and_weights_carried_in"] = counts.counts[
     "carried", "in"
   ]
@@ -210,11 +189,14 @@ def _finish(
     task=task,
     release=found,
     remarks=remarks,
-    cxr_given=cxr_root is not None,
+    cxr_given=roots[1] is not None,
     opened=opened,
     cohort=people,
     tally=counts,
     rules=rules,
+  )
+  found_in = quality.collect(
+    task=task, release=found, cohort=people, tally=counts, rules=rules
   )
   mean, std = counts.normaliser()
   writer.finish(
@@ -237,12 +219,5 @@ def _finish(
   )
   (out / "report.json").write_text(json.dumps(result, indent=1), "utf-8")
   (out / "report.txt").write_text(report.text(result), "utf-8")
-
-
-def _speed(opened, seconds):
-  rows = opened["chartevents"].rows + opened["labevents"].rows
-  print(
-    f"{rows:,} chart and lab rows to records in {seconds:.1f} s"
-    f" ({rows / seconds:,.0f} a second)",
-    file=sys.stderr,
-  )
+  (out / "quality.json").write_text(json.dumps(found_in, indent=1), "utf-8")
+  (out / "quality.html").write_text(page.page(found_in), "utf-8")

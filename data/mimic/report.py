@@ -6,26 +6,10 @@ gives the same bytes. Counts of people or of their rows below 11 are hidden.
 
 import dataclasses
 
+from data.counts import HIDDEN, WORD, cells, chain, percent, share, shown, small
 from data.mimic import published
 from data.splits import SPLITS
 from medpatch_jax import schema
-
-HIDDEN = 11
-
-
-def shown(count):
-  """A count as it may be printed."""
-  count = int(count)
-  return count if count == 0 or count >= HIDDEN else f"<{HIDDEN}"
-
-
-def percent(count, total):
-  """A rate in percent that gives no hidden count away."""
-  if not total:
-    return None
-  if 0 < count < HIDDEN:
-    return f"<{100 * HIDDEN / total:.1f}" if total >= HIDDEN else "hidden"
-  return round(100 * count / total, 1)
 
 
 def make(
@@ -67,11 +51,13 @@ def make(
     },
     "films": {
       "given": bool(cxr_given),
-      "opened": shown(tally.films),
+      "opened": _films_opened(tally),
       "unreadable": len(tally.bad_films),
       "their_lines": tally.bad_films[:100],
     },
-    "filters": [{"rule": r, "stays_left": shown(n)} for r, n in cohort.filters],
+    "filters": [
+      {"rule": r, "stays_left": n} for r, n in _filters(cohort, tally)
+    ],
     "facts": {k: shown(v) for k, v in cohort.facts.items()},
     "splits": {
       s: _split(s, tally, labels, _published(task, i) if theirs else {})
@@ -79,6 +65,21 @@ def make(
     },
     "variables": _variables(tally),
   }
+
+
+def _filters(cohort, tally):
+  """What each rule leaves, as far as the splits' numbers allow."""
+  stays = [tally.stays(s) for s in SPLITS]
+  few = [n for n in stays if small(n)]
+  # One hidden split alone is what the others are short of the last rule's.
+  return chain(cohort.filters, sum(stays) - few[0] if len(few) == 1 else None)
+
+
+def _films_opened(tally):
+  """Hidden where it would tell the one split that has few films."""
+  images = [i for i, m in enumerate(tally.modalities) if m in tally.images]
+  few = sum(small(tally.present(s)[i]) for s in SPLITS for i in images)
+  return WORD if few == 1 else shown(tally.films)
 
 
 def _published(task, number):
@@ -109,7 +110,7 @@ def _split(split, tally, labels, theirs):
     "mean_age": round(float(age.mean[0]), 1) if enough else None,
     "present": {
       m: {
-        "stays": shown(n),
+        "stays": share(n, total),
         "percent": percent(n, total),
         "published_percent": rates.get(m),
       }
@@ -117,14 +118,14 @@ def _split(split, tally, labels, theirs):
     },
     "labels": {
       name: {
-        "stays": shown(n),
-        "percent": percent(n, total),
+        "stays": share(n, total) if tally.labelled[split] else None,
+        "percent": percent(n, tally.labelled[split]),
         "published_percent": rate,
       }
       for name, n, rate in label
     },
     "groups": {
-      kind: {w: shown(n) for (k, w), n in sorted(words.items()) if k == kind}
+      kind: cells({w: n for (k, w), n in sorted(words.items()) if k == kind})
       for kind in tally.groups
     },
   }
@@ -137,7 +138,7 @@ def _variables(tally):
     entry = {"unit": v.unit or ("class or score" if v.classes else "")}
     for split in SPLITS:
       moments = tally.measured[split][i]
-      enough = moments.count >= HIDDEN
+      enough = len(tally.low[split][i]) >= HIDDEN  # Stays that have it.
       entry[split] = {
         "hours": shown(moments.count),
         "percent": percent(moments.count, sum(tally.hours[split])),

@@ -1,16 +1,16 @@
 """Series, films and notes of the chosen stays, joined by subject and time.
 
-Each function reads one csv file once and leaves a DuckDB table sorted by the
-stay's row, which the records are then written from, a few stays at a time.
-Windows: MIMIC.md sections 3 and 4.
+Each function reads one csv file once and leaves a table of the store sorted
+by the stay's row, which the records are then written from, a few stays at a
+time. Windows: MIMIC.md sections 3 and 4.
 """
 
 import pathlib
 import re
 
 from data.errors import InputError
-from data.mimic import tables
-from medpatch_jax.input import clean
+from data.mimic import plausible, tables
+from data.mimic import store as store_lib
 
 _DICOM = re.compile(r"[0-9A-Za-z-]+\Z")
 
@@ -19,21 +19,8 @@ def _seconds(time):
   return f"(epoch_us({time}) - epoch_us(s.intime)) // 1000000"
 
 
-def _empty(connection, table, found, total):
-  """A table none of whose rows is of the cohort is the wrong table."""
-  if total and not found and table.rows:
-    raise InputError(
-      f"{table.path}: none of its {table.rows:,} rows is of a subject of the"
-      " cohort; is it of the same release?"
-    )
-
-
-def _stays(connection):
-  return connection.execute("SELECT count(*) FROM stays").fetchone()[0]
-
-
-def events(connection, table, rules, quiet=False):
-  """Rows of chartevents or labevents -> table of that name.
+def events(store, table, rules):
+  """Rows of chartevents or labevents -> the store's table of that name.
 
   Its columns: row, second (from intime), item, number, text (where a number
   alone does not say it). Rows up to `carry_in` hours before intime are kept
@@ -41,7 +28,8 @@ def events(connection, table, rules, quiet=False):
 
   Returns:
     Counts: "rows" of the cohort's stays; "odd" ones: of labs without
-    hadm_id, of the chart with another stay's id.
+    hadm_id, of the chart with another stay's id; "absurd" ones, whose time
+    cannot be and which are left out.
   """
   lab = table.name == "labevents"
   variables = rules.variables
@@ -61,42 +49,39 @@ def events(connection, table, rules, quiet=False):
   # Lab rows without an admission; chart rows that name another stay, which
   # time contradicts.
   odd = "e.hadm_id IS NULL" if lab else "e.stay_id != s.stay_id"
-  tables.load(
-    connection,
+  wrong = plausible.absurd("e.charttime")
+  store.scan(
     table,
-    f"CREATE TABLE {table.name} AS SELECT s.row,"
-    f" CAST({_seconds('e.charttime')} AS INTEGER) AS second,"
+    table.name,
+    f"SELECT s.row, CASE WHEN NOT {wrong} THEN"
+    f" CAST({_seconds('e.charttime')} AS INTEGER) END AS second,"
     f" CAST(e.itemid AS INTEGER) AS item, e.valuenum AS number, {text} AS text,"
     f" coalesce({odd}, false) AS odd"
     f" FROM {tables.scan(table)} e JOIN stays s"
     f" ON e.subject_id = s.subject_id{admission}"
-    f" WHERE e.itemid IN ({in_list})"
-    f" AND {_seconds('e.charttime')} <= s.seconds"
+    f" WHERE e.itemid IN ({in_list}) AND ({wrong} OR"
+    f" {_seconds('e.charttime')} <= s.seconds"
     f" AND {_seconds('e.charttime')} >="
     f" CASE WHEN e.itemid IN ({', '.join(map(str, carried))})"
-    f" THEN -{early} ELSE 0 END"
+    f" THEN -{early} ELSE 0 END)"
     " ORDER BY s.row",
-    quiet=quiet,
   )
-  rows, odd = connection.execute(
-    f"SELECT count(*), count(*) FILTER (odd) FROM {table.name}"
-  ).fetchone()
-  _empty(connection, table, rows, _stays(connection))
+  total, rows, odd = store.one(
+    "SELECT count(*), count(second), count(*) FILTER (odd AND second IS NOT"
+    f" NULL) FROM {table.name}"
+  )
+  plausible.check_times(table, "charttime", total - rows, total)
+  store.empty(table, rows)
   if not lab and rows and odd > 0.5 * rows:
     raise InputError(
       f"{table.path}: {odd:,} of {rows:,} rows of the cohort's subjects name"
       " another stay_id than the one they were charted in; is it of the same"
       " release as icustays?"
     )
-  return {"rows": rows, "odd": odd}
+  return {"rows": rows, "odd": odd, "absurd": total - rows}
 
 
-def items_read(rules):
-  """Every itemid the variables are read from."""
-  return clean.sources(rules.variables)[0]
-
-
-def films(connection, table, quiet=False):
+def films(store, table):
   """The last AP film of each stay's window -> table `films`.
 
   Its columns: row, hour (from intime), subject_id, study_id, dicom_id, line
@@ -108,35 +93,37 @@ def films(connection, table, quiet=False):
     "coalesce(try_cast('0.' || split_part(StudyTime, '.', 2) AS DOUBLE), 0)"
   )
   day = "split_part(StudyDate, '.', 1)"
-  tables.load(
-    connection,
+  time = f"try_strptime({day} || {clock}, '%Y%m%d%H%M%S')"
+  store.scan(
     table,
-    "CREATE TABLE all_films AS SELECT dicom_id, subject_id, study_id,"
-    " ViewPosition AS view, row_number() OVER () + 1 AS line,"
-    f" try_strptime({day} || {clock}, '%Y%m%d%H%M%S') AS time, {part} AS part"
+    "all_films",
+    "SELECT dicom_id, subject_id, study_id, ViewPosition AS view,"
+    f" row_number() OVER () + 1 AS line, {time} AS time, {part} AS part"
     f" FROM {tables.scan(table)}",
-    quiet=quiet,
   )
-  odd = connection.execute(
+  named = "regexp_full_match(dicom_id, '[0-9A-Za-z-]+')"
+  odd = store.execute(
     "SELECT line FROM all_films WHERE time IS NULL OR dicom_id IS NULL OR"
-    " subject_id IS NULL OR study_id IS NULL OR"
-    " NOT regexp_full_match(dicom_id, '[0-9A-Za-z-]+') ORDER BY line"
+    f" subject_id IS NULL OR study_id IS NULL OR NOT {named} OR"
+    f" {plausible.absurd('time')} ORDER BY line"
   ).fetchall()
   _odd(table, [line for (line,) in odd], "StudyDate and StudyTime, or an id")
-  connection.execute(
-    f"CREATE TABLE films AS SELECT s.row, ({_seconds('f.time')} + f.part)"
+  store.derive(
+    "films",
+    f"SELECT s.row, ({_seconds('f.time')} + f.part)"
     " / 3600 AS hour, f.subject_id, f.study_id, f.dicom_id, f.line"
     " FROM all_films f JOIN stays s ON f.subject_id = s.subject_id"
-    " WHERE f.view = 'AP' AND regexp_full_match(dicom_id, '[0-9A-Za-z-]+')"
-    " AND f.study_id IS NOT NULL"
+    f" WHERE f.view = 'AP' AND {named} AND f.study_id IS NOT NULL"
     f" AND {_seconds('f.time')} + f.part BETWEEN 0 AND s.seconds"
     " QUALIFY row_number() OVER (PARTITION BY s.row ORDER BY f.time DESC,"
-    " f.part DESC, f.study_id DESC, f.dicom_id DESC) = 1 ORDER BY s.row"
+    " f.part DESC, f.study_id DESC, f.dicom_id DESC) = 1 ORDER BY s.row",
   )
-  known = connection.execute(
-    "SELECT count(*) FROM all_films f SEMI JOIN stays s USING (subject_id)"
-  ).fetchone()[0]
-  _empty(connection, table, known, _stays(connection))
+  store.empty(
+    table,
+    store.one(
+      "SELECT count(*) FROM all_films f SEMI JOIN stays s USING (subject_id)"
+    )[0],
+  )
 
 
 def _odd(table, lines, what):
@@ -147,7 +134,7 @@ def _odd(table, lines, what):
     raise InputError(
       f"{table.path}: {table.bad_count:,} of {table.rows:,} rows cannot be"
       f" read, at most 1 % may; the first is line {table.bad[0]}: column"
-      f" {what} is not as wanted (YYYYMMDD, HHMMSS)."
+      f" {what} is not as wanted (YYYYMMDD, HHMMSS, {plausible.SPAN})."
     )
 
 
@@ -159,41 +146,47 @@ def film_path(root, subject, study, dicom):
   return folder / f"{dicom}.jpg"
 
 
-def reports(connection, table, rules, task, quiet=False):
+def reports(store, table, rules, task):
   """Radiology reports of each stay's window -> table `radiology`.
 
-  Its columns: row, hour, seq, kind, text; empty reports are left out.
+  Its columns: row, hour, seq, kind, text; the text of an empty report, or of
+  one outside the window, is null.
   """
+  condition = "n.subject_id = s.subject_id"
   inside = f"{_seconds('n.charttime')} BETWEEN 0 AND s.seconds"
   if rules.radiology_window == "admission" and task != "in_hospital_mortality":
     inside = "n.hadm_id = s.hadm_id"
-  _notes(connection, table, f"n.subject_id = s.subject_id AND {inside}", quiet)
+  _notes(store, table, "radiology", condition, inside)
 
 
-def discharge_notes(connection, table, quiet=False):
+def discharge_notes(store, table):
   """The admission's last discharge note and its addenda -> `discharge`."""
-  _notes(connection, table, "n.hadm_id = s.hadm_id", quiet)
-  connection.execute(
-    "CREATE TABLE last_note AS SELECT row, max(seq) AS seq FROM discharge"
-    " WHERE kind = 'DS' GROUP BY row"
+  _notes(store, table, "all_discharge", "n.hadm_id = s.hadm_id", "true")
+  store.derive(
+    "discharge",
+    "SELECT n.* FROM all_discharge n JOIN (SELECT row, max(seq) AS seq FROM"
+    " all_discharge WHERE kind = 'DS' AND text IS NOT NULL GROUP BY row) l"
+    " ON n.row = l.row WHERE n.text IS NOT NULL AND (n.seq = l.seq AND"
+    " n.kind = 'DS' OR n.seq >= l.seq AND n.kind = 'AD') ORDER BY n.row",
+    store_lib.TEXTS,
   )
-  connection.execute(
-    "CREATE TABLE kept AS SELECT n.* FROM discharge n JOIN last_note l"
-    " ON n.row = l.row WHERE n.seq = l.seq AND n.kind = 'DS' OR"
-    " n.seq >= l.seq AND n.kind = 'AD' ORDER BY n.row"
-  )
-  connection.execute("DROP TABLE discharge")
-  connection.execute("ALTER TABLE kept RENAME TO discharge")
 
 
-def _notes(connection, table, condition, quiet):
-  tables.load(
-    connection,
+def _notes(store, table, name, condition, inside):
+  wrong = plausible.absurd("n.charttime")
+  store.scan(
     table,
-    f"CREATE TABLE {table.name} AS SELECT s.row,"
-    f" ({_seconds('n.charttime')}) / 3600 AS hour, n.note_seq AS seq,"
-    " n.note_type AS kind, n.text"
+    name,
+    f"SELECT s.row, CASE WHEN NOT {wrong} THEN"
+    f" ({_seconds('n.charttime')}) / 3600 END AS hour, n.note_seq AS seq,"
+    " n.note_type AS kind, CASE WHEN trim(n.text, ' \t\r\n') != '' AND"
+    f" NOT {wrong} AND {inside} THEN n.text END AS text, {wrong} AS absurd"
     f" FROM {tables.scan(table)} n JOIN stays s ON {condition}"
-    " WHERE trim(n.text, ' \t\r\n') != '' ORDER BY s.row",
-    quiet=quiet,
+    " ORDER BY s.row",
+    store_lib.TEXTS,
   )
+  total, wrong = store.one(
+    f"SELECT count(*), count(*) FILTER (absurd) FROM {name}"
+  )
+  store.empty(table, total)
+  plausible.check_times(table, "charttime", wrong, total)

@@ -16,6 +16,7 @@ import duckdb
 
 from data.errors import InputError, nearest
 from data.progress import Progress
+from data.resume import OutOfRoom, full
 
 ID, TIME, REAL, TEXT = "BIGINT", "TIMESTAMP", "DOUBLE", "VARCHAR"
 
@@ -63,6 +64,8 @@ COLUMNS = {
     "value": TEXT,
     "valuenum": REAL,
   },
+  # Counted, to tell the release; nothing is taken from it.
+  "outputevents": {"hadm_id": ID},
   "diagnoses_icd": {"hadm_id": ID, "icd_code": TEXT, "icd_version": ID},
   "metadata": {
     "dicom_id": TEXT,
@@ -81,7 +84,6 @@ COLUMNS = {
     "text": TEXT,
   },
   "discharge": {
-    "subject_id": ID,
     "hadm_id": ID,
     "note_type": TEXT,
     "note_seq": ID,
@@ -185,7 +187,7 @@ def scan(table):
     column: wanted[inverse[column]] if column in inverse else TEXT
     for column in table.header
   }
-  spec = ", ".join(f"{_quote(c)}: '{t}'" for c, t in types.items())
+  spec = ", ".join(f"{quote(c)}: '{t}'" for c, t in types.items())
   chosen = ", ".join(
     f'"{found}" AS {name}' for name, found in table.names.items()
   )
@@ -193,7 +195,7 @@ def scan(table):
   # readers in the middle of a plain file could do.
   parallel = "false" if table.name in MULTILINE else "true"
   return (
-    f"(SELECT {chosen} FROM read_csv({_quote(str(table.path))}, header=true,"
+    f"(SELECT {chosen} FROM read_csv({quote(str(table.path))}, header=true,"
     f" auto_detect=false, delim=',', quote='\"', escape='\"',"
     f" columns={{{spec}}}, parallel={parallel}, store_rejects=true,"
     f" rejects_table='bad_{table.name}',"
@@ -201,16 +203,17 @@ def scan(table):
   )
 
 
-def _quote(text):
+def quote(text):
+  """Text as an SQL literal."""
   return "'" + text.replace("'", "''") + "'"
 
 
-def connect(path, *, threads, memory, temporary):
-  """A DuckDB database that keeps within `memory` (as "2GB") by spilling."""
-  connection = duckdb.connect(str(path))
+def connect(*, threads, memory, temporary):
+  """A DuckDB connection that keeps within `memory` (as "2GB") by spilling."""
+  connection = duckdb.connect()
   connection.execute(f"SET threads={int(threads)}")
-  connection.execute(f"SET memory_limit={_quote(memory)}")
-  connection.execute(f"SET temp_directory={_quote(str(temporary))}")
+  connection.execute(f"SET memory_limit={quote(memory)}")
+  connection.execute(f"SET temp_directory={quote(str(temporary))}")
   connection.execute("SET enable_progress_bar=true")
   connection.execute("SET enable_progress_bar_print=false")
   # A csv file looks tiny to the planner, which would then hash the large
@@ -233,7 +236,7 @@ def load(connection, table, sql, *, title=None, quiet=False):
   connection.execute("PRAGMA enable_profiling='no_output'")
   progress = Progress(
     title or f"reading {table.path.name}",
-    poll=lambda: connection.query_progress() / 100,
+    poll=_poll(connection, table.path),
     quiet=quiet,
   )
   try:
@@ -241,6 +244,10 @@ def load(connection, table, sql, *, title=None, quiet=False):
       connection.execute(sql)
   except duckdb.Error as error:
     raise _explain(table, error) from None
+  except RuntimeError as error:  # What DuckDB makes of Ctrl-C.
+    if "interrupted" in str(error):
+      raise KeyboardInterrupt from None
+    raise
   profile = json.loads(connection.get_profiling_information())
   connection.execute("PRAGMA disable_profiling")
   rows = _scanned(profile)
@@ -254,6 +261,10 @@ def load(connection, table, sql, *, title=None, quiet=False):
   table.bad_count = len(rejects)
   table.rows = rows + len(rejects)
   most = max(1, 0.01 * table.rows)
+  if not table.rows:
+    raise InputError(
+      f"{table.path}: holds a header and no row; was the download cut off?"
+    )
   if table.bad_count > most or table.bad_count >= MOST_REJECTS:
     line, kind, column = rejects[0]
     where = f", column {column}" if column else ""
@@ -262,6 +273,24 @@ def load(connection, table, sql, *, title=None, quiet=False):
       f" may; the first is line {line}{where}: {_kind(kind, table, column)}."
     )
   return table
+
+
+def _poll(connection, path):
+  """A function returning how much of a file has been read, in [0, 1].
+
+  DuckDB knows no better than a guess of a compressed file. Where the system
+  counts the bytes a process reads, these tell it.
+  """
+  counter = pathlib.Path("/proc/self/io")
+
+  def read():
+    return int(counter.read_text().split()[1])
+
+  try:
+    start, size = read(), path.stat().st_size
+  except OSError:
+    return lambda: connection.query_progress() / 100
+  return lambda: min(1.0, (read() - start) / max(size, 1))
 
 
 def _share(table):
@@ -290,10 +319,18 @@ def _kind(kind, table, column):
 def _explain(table, error):
   """A one-line InputError for what DuckDB says, without content."""
   text = str(error)
+  if full(error):
+    return OutOfRoom(
+      "--data_dir: the disk is full; make room and give the same command"
+      " again: what is finished is kept."
+    )
   if "GZIP" in text.upper() or "gzip" in text:
     what = "the gzip stream ends early or is damaged; download it again"
   elif isinstance(error, duckdb.OutOfMemoryException):
-    what = "memory or the temporary folder ran out; raise --memory"
+    return OutOfRoom(
+      f"{table.path}: memory ran out; raise --memory and give the same command"
+      " again: what is finished is kept."
+    )
   elif isinstance(error, duckdb.IOException):
     what = "cannot be read to its end (disk or permission)"
   elif isinstance(error, duckdb.InvalidInputException):

@@ -1,23 +1,54 @@
 """Counts of a build, taken record by record in a fixed order.
 
-Dims: S stays, T hours, F columns, V variables.
+Each file of records has a tally of its own; they are added up in order, so
+that no number depends on which process counted it, or when.
+
+Dims: T hours (of several stays), F columns, V variables.
 """
 
 import collections
 
 import numpy as np
 
+from data import counts as counts_lib
 from data import records
 from data.splits import SPLITS
 from medpatch_jax import schema
 from medpatch_jax.input import discretise
 from medpatch_jax.input import variables as table
 
+# Hours from intime to which presence is counted one by one: a week.
+HOURS = 168
+# What a tally is told, not what it counts.
+_GIVEN = ("variables", "modalities", "texts", "images", "groups")
+
 
 class Tally:
-  """What the metadata and the report need, added up while writing.
+  """What the metadata and the reports need, added up while writing.
 
-  Memory grows by a few numbers a stay (the index), nothing else.
+  Memory grows by a few numbers a stay (the index), nothing else. All but the
+  last three are of each split.
+
+  Attributes:
+    moments: of every column over all hours of the train split.
+    measured: moments of each variable's values where measured.
+    low, high: of each variable the 11 least of the stays' least values, and
+      the 11 greatest of their greatest, sorted.
+    carried: i64[V] hours that repeat a value measured before.
+    hours, bits, subjects: of each record: T, presence, subject_id.
+    characters: of each record, by modality.
+    label, labelled: i64[C] positives; records whose labels are known.
+    words: (kind, word) -> records; of subgroups and age groups.
+    ages: moments of the age.
+    leaks: what must be 0, see `quality`.
+    by_hour: of each modality i64[HOURS + 1]: records with a measurement in
+      the hour, or whose (first) film or note falls in it; the last entry
+      takes whatever is later. "there": records that last as long.
+    cleaned: (variable, what) -> count, of `clean.clean`, and ("carried",
+      "in").
+    counts: the same of all splits together.
+    bad_films: lines, in their table, of unreadable films.
+    films: how many were opened.
   """
 
   def __init__(
@@ -35,77 +66,168 @@ class Tally:
       kinds: modality -> series, image or text.
       groups: fields of an example that name a subgroup, or give an age.
     """
+    V = len(variables)
     self.variables = variables
     self.modalities = tuple(kinds)
     self.texts = tuple(m for m, kind in kinds.items() if kind == "text")
+    self.images = tuple(m for m, kind in kinds.items() if kind == "image")
     self.groups = groups
-    self.moments = discretise.Moments()  # Of every column, train split.
+    self.moments = discretise.Moments()
     self.measured = {
       s: [discretise.Moments() for _ in variables] for s in SPLITS
     }
+    self.low = {s: [np.zeros(0) for _ in variables] for s in SPLITS}
+    self.high = {s: [np.zeros(0) for _ in variables] for s in SPLITS}
+    self.carried = {s: np.zeros(V, np.int64) for s in SPLITS}
     self.hours = {s: [] for s in SPLITS}
     self.bits = {s: [] for s in SPLITS}
     self.subjects = {s: [] for s in SPLITS}
     self.characters = {s: {m: [] for m in self.texts} for s in SPLITS}
     self.label = {s: np.zeros(labels, np.int64) for s in SPLITS}
+    self.labelled = dict.fromkeys(SPLITS, 0)
     self.words = {s: collections.Counter() for s in SPLITS}
     self.ages = {s: discretise.Moments() for s in SPLITS}
+    self.leaks = {s: collections.Counter() for s in SPLITS}
+    self.by_hour = {
+      s: {m: np.zeros(HOURS + 1, np.int64) for m in (*kinds, "there")}
+      for s in SPLITS
+    }
+    self.cleaned = {s: collections.Counter() for s in SPLITS}
     self.counts = collections.Counter()
     self.bad_films = []
     self.films = 0
-    self._groups = {s: {} for s in SPLITS}
 
   def add(self, split, example):
     """Adds one example as it is written."""
-    grid = example.get("ehr", np.zeros((0, 0), np.float32))
+    self.extend(split, [example])
+
+  def extend(self, split, examples, windows=None):
+    """Adds examples as they are written.
+
+    Args:
+      split: theirs.
+      examples: dicts of consecutive records.
+      windows: f64[N], length of each one's window in hours; None where
+        nothing is known of it, and no leak is looked for.
+    """
+    if not examples:
+      return
+    if self.variables:
+      grids = [e["ehr"] for e in examples]
+      length = np.array([len(g) for g in grids])
+      self._series(split, np.concatenate(grids), length)
+    for name in self.groups:
+      ages = [e[name] for e in examples if not isinstance(e[name], str)]
+      ages = np.array([a for a in ages if not np.isnan(a)], np.float64)
+      self.ages[split].add(ages[:, None])
+    for example in examples:
+      self._record(split, example)
+    if windows is not None:
+      for example, window in zip(examples, windows):
+        self.leaks[split].update(_leaks(example, window))
+
+  def _series(self, split, grid, length):
+    """Counts of the hours f32[T F] of stays of the lengths i64[N]."""
     if split == "train":
       self.moments.add(grid)
-    first = table.starts(self.variables)
-    mask = grid[:, -len(self.variables) :] > 0
-    for i, moments in enumerate(self.measured[split]):
+    V = len(self.variables)
+    first, begin = table.starts(self.variables), np.cumsum(length) - length
+    mask = grid[:, -V:] > 0
+    for i in range(V):
       rows = mask[:, i]
       if rows.any():
-        moments.add(self._value(grid[rows], i, first[i])[:, None])
-    self.hours[split].append(len(grid))
+        value = self._value(grid[rows], i, first[i])
+        self.measured[split][i].add(value[:, None])
+        series = np.full(len(grid), np.nan)
+        series[rows] = value
+        # One value of each stay that has one.
+        least, greatest = (
+          f.reduceat(series, begin) for f in (np.fmin, np.fmax)
+        )
+        there = ~np.isnan(least)
+        self._extremes(split, i, least[there], greatest[there])
+    start = np.repeat(begin, length)
+    place = np.arange(len(grid))
+    last = np.maximum.accumulate(np.where(mask, place[:, None], -1), axis=0)
+    self.carried[split] += ((last >= start[:, None]) & ~mask).sum(axis=0)
+    hour = np.minimum(place - start, HOURS)
+    for name, rows in (("ehr", mask.any(axis=1)), ("there", mask[:, 0] >= 0)):
+      self.by_hour[split][name] += np.bincount(hour[rows], minlength=HOURS + 1)
+
+  def _extremes(self, split, i, least, greatest):
+    n = counts_lib.HIDDEN
+    low, high = self.low[split], self.high[split]
+    low[i] = np.sort(np.concatenate([low[i], least]))[:n]
+    high[i] = np.sort(np.concatenate([high[i], greatest]))[-n:]
+
+  def _record(self, split, example):
+    """Counts of one record besides its series."""
+    self.hours[split].append(len(example.get("ehr", ())))
     bits = sum(int(p) << i for i, p in enumerate(example["present"]))
     self.bits[split].append(bits)
     for m in self.texts:
       self.characters[split][m].append(len(example[m]))
-    group = self._groups[split]
-    subject = example["subject_id"]
-    self.subjects[split].append(group.setdefault(subject, len(group)))
+    self.subjects[split].append(example["subject_id"])
+    self.labelled[split] += int(not np.isnan(example["label"]).any())
     self.label[split] += np.nan_to_num(example["label"]).astype(np.int64)
     for name in self.groups:
       word = example[name]
       if not isinstance(word, str):
-        self.ages[split].add(np.array([[word]]))
         word = _age_group(float(word))
       self.words[split][name, word] += 1
+    for m in (*self.images, *self.texts):
+      hours = np.atleast_1d(example.get(f"{m}_hour", example.get(f"{m}_hours")))
+      if len(hours) and not np.isnan(hours).all():
+        place = min(max(int(np.nanmin(hours)), 0), HOURS)
+        self.by_hour[split][m][place] += 1
 
   def _value(self, grid, i, first):
     """A number, or the score of the class that is set."""
     classes = self.variables[i].scores
     if not classes:
-      return grid[:, first]
+      return grid[:, first].astype(np.float64)
     chosen = grid[:, first : first + len(classes)].argmax(axis=1)
     return np.array(classes)[chosen]
 
-  def index(self):
-    """Of each split: hours, presence, subject group, text lengths per record."""
-    return {
-      s: {
-        "hours": self.hours[s],
-        "present": self.bits[s],
-        "subject": self.subjects[s],
-        "characters": self.characters[s],
-      }
-      for s in SPLITS
-    }
+  def merge(self, other):
+    """Adds what comes after in record order."""
+    self.moments.merge(other.moments)
+    for s in SPLITS:
+      self.ages[s].merge(other.ages[s])
+      for i, moments in enumerate(other.measured[s]):
+        self.measured[s][i].merge(moments)
+        self._extremes(s, i, other.low[s][i], other.high[s][i])
+      self.carried[s] += other.carried[s]
+      self.label[s] += other.label[s]
+      for name in ("words", "leaks", "cleaned"):
+        getattr(self, name)[s].update(getattr(other, name)[s])
+      for name in ("hours", "bits", "subjects"):
+        getattr(self, name)[s].extend(getattr(other, name)[s])
+      for m, values in other.characters[s].items():
+        self.characters[s][m].extend(values)
+      for m, hours in other.by_hour[s].items():
+        self.by_hour[s][m] += hours
+      self.labelled[s] += other.labelled[s]
+    self.counts.update(other.counts)
+    self.films += other.films
+    self.bad_films = sorted(self.bad_films + other.bad_films)
+
+  def state(self):
+    """Everything as a JSON-like dict; numbers keep every bit."""
+    return {n: _plain(v) for n, v in vars(self).items() if n not in _GIVEN}
+
+  @classmethod
+  def of(cls, state, variables, labels):
+    """The tally whose `state` this is."""
+    self = cls(variables, labels)
+    for name, value in state.items():
+      setattr(self, name, _like(getattr(self, name), value))
+    return self
 
   def normaliser(self):
     """(mean, std) lists over all columns; 0 and 1 where not z-scored.
 
-    Without a training record the normal values and 1 stand in.
+    Without a record the normal values and 1 stand in.
     """
     width = len(table.columns(self.variables))
     mean, std = np.zeros(width), np.ones(width)
@@ -126,7 +248,66 @@ class Tally:
     bits = np.array(self.bits[split], np.int64)
     return [int((bits >> i & 1).sum()) for i in range(len(self.modalities))]
 
+  def index(self):
+    """Of each split: hours, presence, subject group, text lengths per record."""
+    out = {}
+    for s in SPLITS:
+      groups = {}
+      out[s] = {
+        "hours": self.hours[s],
+        "present": self.bits[s],
+        "subject": [
+          groups.setdefault(x, len(groups)) for x in self.subjects[s]
+        ],
+        "characters": self.characters[s],
+      }
+    return out
+
+
+def _plain(value):
+  if isinstance(value, discretise.Moments):
+    return [value.count, *map(_plain, (value.mean, value.square))]
+  if isinstance(value, collections.Counter):
+    return list(value.items())
+  if isinstance(value, dict):
+    return {k: _plain(v) for k, v in value.items()}
+  if isinstance(value, list):
+    return [_plain(v) for v in value]
+  return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def _like(empty, value):
+  """What `_plain` made `value` of, in the form of an empty tally's."""
+  if isinstance(empty, discretise.Moments):
+    count, mean, square = value
+    return discretise.Moments(count, np.array(mean), np.array(square))
+  if isinstance(empty, collections.Counter):
+    pairs = ((tuple(k) if isinstance(k, list) else k, n) for k, n in value)
+    return collections.Counter(dict(pairs))
+  if isinstance(empty, dict):
+    return {k: _like(empty[k], v) for k, v in value.items()}
+  if isinstance(empty, list) and empty:
+    return [_like(e, v) for e, v in zip(empty, value)]
+  if isinstance(empty, np.ndarray):
+    return np.array(value, empty.dtype)
+  return value
+
+
+def _leaks(example, window):
+  """(what must not be -> whether it is) of one record."""
+  # Hours are stored as f32, a second of a month being some 1e-6 of it.
+  end = window * (1 + 1e-6)
+  film, reports = example["cxr_hour"], example["rr_hours"]
+  return {
+    "series": int(len(example["ehr"]) > discretise.bins(window)),
+    "film": int(not (np.isnan(film) or 0 <= film <= end)),
+    "report": int(bool(np.any((reports < 0) | (reports > end)))),
+    "note": int(bool(example["dn"])),
+  }
+
 
 def _age_group(age):
+  if np.isnan(age):
+    return "unknown"
   edges = ((20, "to 20"), (40, "21-40"), (60, "41-60"), (80, "61-80"))
   return next((name for edge, name in edges if age <= edge), "over 80")

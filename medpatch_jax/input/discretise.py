@@ -99,18 +99,26 @@ class Moments:
   square: np.ndarray | float = 0.0
 
   def add(self, rows):
-    """Adds rows f[N F] (Chan's update, which does not cancel)."""
+    """Adds rows f[N F]."""
     if not len(rows):
       return
     rows = np.asarray(rows, np.float64)
     mean = rows.mean(axis=0)
     square = np.square(rows - mean[None, :]).sum(axis=0)
-    total = self.count + len(rows)
-    delta = mean - self.mean
-    self.square = (
-      self.square + square + np.square(delta) * self.count * len(rows) / total
-    )
-    self.mean = self.mean + delta * len(rows) / total
+    self.merge(Moments(len(rows), mean, square))
+
+  def merge(self, other):
+    """Adds what another has seen (Chan's update, which does not cancel)."""
+    if not other.count:
+      return
+    if not self.count:
+      self.count, self.mean, self.square = other.count, other.mean, other.square
+      return
+    total = self.count + other.count
+    delta = other.mean - self.mean
+    share = self.count * other.count / total
+    self.square = self.square + other.square + np.square(delta) * share
+    self.mean = self.mean + delta * other.count / total
     self.count = total
 
   def std(self, floor=1e-7):

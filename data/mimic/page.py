@@ -1,0 +1,222 @@
+"""The data quality report as one page of HTML that loads nothing."""
+
+import html
+
+from data.splits import SPLITS
+from medpatch_jax import schema
+
+_STYLE = """
+body{font:14px/1.45 system-ui,sans-serif;color:#1a1d21;background:#fff;
+ max-width:1240px;margin:24px auto;padding:0 20px}
+h1{font-size:21px;margin:0}h2{font-size:16px;margin:28px 0 6px}
+p{margin:4px 0;color:#4a525c;max-width:90ch}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums}
+th,td{padding:2px 7px;text-align:right;border-bottom:1px solid #e6e8eb;
+ white-space:nowrap}
+th{font-weight:600;color:#4a525c}th:first-child,td:first-child{text-align:left}
+thead tr:first-child th{text-align:center;border-bottom:0}
+.wide{overflow-x:auto;font-size:12px}.wide td,.wide th{padding:2px 5px}
+td.first,th.first{border-left:1px solid #c9ced4}
+.left td,.left thead tr:first-child th{text-align:left;white-space:normal}
+.ok{color:#17703b;font-weight:600}.note{color:#8a5a00}
+.charts{display:flex;flex-wrap:wrap;gap:14px}.charts svg{background:#fafbfc}
+text{font:10px system-ui,sans-serif;fill:#4a525c}
+"""
+_COLOURS = {"train": "#1f5fa8", "validation": "#d1760a", "test": "#3d8b4f"}
+_SHORT = {"train": "train", "validation": "valid", "test": "test"}
+_WIDTH, _HEIGHT, _LEFT, _TOP = 290, 150, 34, 22
+
+
+def page(quality):
+  """The dict of `quality.collect` as the text of an HTML page."""
+  title = f"Data quality: {quality['task'].replace('_', ' ')}"
+  stays = ", ".join(f"{s} {_word(n)}" for s, n in quality["stays"].items())
+  body = [
+    f"<h1>{html.escape(title)}</h1>",
+    f"<p>MIMIC-IV {html.escape(quality['release'])}. Stays: {stays}. Hours"
+    f" count from intime; the window is {quality['window']}. Counts of 1 to 10"
+    " are shown as &lt;11, and a count is hidden where it would give one"
+    " away.</p>",
+    "<h2>Leaks</h2>",
+    _checks(quality["checks"]),
+    "<h2>Presence by hour</h2>",
+    "<p>EHR: stays with a measurement in the hour, of those that last so long."
+    " Others: stays that have had the film, a report or the note by then. In"
+    " steps of 11 stays.</p>",
+    _charts(quality["presence_by_hour"]),
+    "<h2>Variables</h2>",
+    "<p>Percent of all hours: measured in the hour; carried on from the last"
+    " one; the rest holds the normal value. The range is one that eleven stays"
+    " reach at either end.</p>",
+    _variables(quality["variables"], _HOURLY),
+    "<h2>Cleaning</h2>",
+    "<p>Raw rows of the stays: read; converted to the variable's unit;"
+    " outliers, taken for missing (outside the range) or clamped to it; text of"
+    " no known meaning.</p>",
+    _variables(quality["variables"], _CLEANED),
+    "<h2>Two definitions of death</h2>",
+    _deaths(quality["deaths"]),
+  ]
+  if quality["codes"]:
+    body += ["<h2>Diagnosis codes</h2>", _codes(quality["codes"])]
+  return (
+    '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
+    '<meta name="viewport" content="width=device-width">\n'
+    f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n"
+    + "\n".join(body)
+    + "\n</html>\n"
+  )
+
+
+def _word(cell):
+  if cell is None:
+    return "–"
+  text = f"{cell:,}" if isinstance(cell, int) else str(cell)
+  return html.escape(text)
+
+
+def _table(head, rows, kind=""):
+  """`head` and `rows` are lists of rows of HTML cells."""
+  text = "".join(f"<tr>{''.join(r)}</tr>" for r in head)
+  body = "\n".join(f"<tr>{''.join(r)}</tr>" for r in rows)
+  table = f'<table class="{kind}"><thead>{text}</thead>\n{body}</table>'
+  return f'<div class="wide">{table}</div>' if kind == "" else table
+
+
+def _cells(values, tag="td"):
+  return [f"<{tag}>{_word(v)}</{tag}>" for v in values]
+
+
+def _checks(checks):
+  rows = []
+  for c in checks:
+    kind = "ok" if c["result"] == "ok" else "note"
+    rows.append(
+      _cells([c["check"], c["records"]])
+      + [f'<td class="{kind}">{_word(c["result"])}</td>']
+    )
+  head = [_cells(["checked on every record", "records", "result"], "th")]
+  return _table(head, rows, "left")
+
+
+def _range(v):
+  return None if v["low"] is None else f"{v['low']:g}–{v['high']:g}"
+
+
+def _spread(v):
+  return None if v["mean"] is None else f"{v['mean']:g} ± {v['sd']:g}"
+
+
+_HOURLY = (
+  ("measured %", lambda v: v["measured"]),
+  ("carried %", lambda v: v["carried"]),
+  ("range", _range),
+  ("mean ± SD", _spread),
+)
+_CLEANED = (
+  ("rows", lambda v: v["rows"]),
+  ("converted", lambda v: v["converted"]),
+  ("outside", lambda v: v["outside"]),
+  ("clamped", lambda v: v["clamped"]),
+  ("unread", lambda v: v["text"]),
+)
+
+
+def _variables(variables, groups):
+  """A row for each variable, for each of `groups` a column of each split."""
+
+  def row(tag, key):
+    out = []
+    for group in groups:
+      for s in SPLITS:
+        kind = ' class="first"' if s == SPLITS[0] else ""
+        out.append(f"<{tag}{kind}>{_word(key(group, s))}</{tag}>")
+    return out
+
+  top = ["<th></th><th></th>"] + [
+    f'<th colspan="3" class="first">{name}</th>' for name, _ in groups
+  ]
+  below = ["<th>variable</th><th>unit</th>", *row("th", lambda g, s: _SHORT[s])]
+  rows = [
+    _cells([name, v["unit"]]) + row("td", lambda g, s, v=v: g[1](v[s]))
+    for name, v in variables.items()
+  ]
+  return _table([top, below], rows)
+
+
+def _charts(presence):
+  """One small chart for each modality, a line for each split."""
+  out = []
+  for m in schema.MODALITIES:
+    lines = {s: presence[s][m] for s in SPLITS if presence[s][m]}
+    if any(any(y for y in line if y) for line in lines.values()):
+      out.append(_chart(schema.TITLES[m], presence["train"]["hours"], lines))
+  return f'<div class="charts">{"".join(out)}</div>'
+
+
+def _chart(title, hours, lines):
+  last = len(hours)
+
+  def at(hour, value):
+    x = _LEFT + hour / last * (_WIDTH - _LEFT - 14)
+    y = _TOP + (1 - value / 100) * (_HEIGHT - _TOP - 18)
+    return x, y
+
+  parts = [f'<text x="4" y="13" font-weight="600">{html.escape(title)}</text>']
+  for value in (0, 50, 100):
+    x, y = at(0, value)
+    end = at(last, value)[0]
+    parts.append(
+      f'<path d="M{x:.1f} {y:.1f}H{end:.1f}" stroke="#dfe3e8"/>'
+      f'<text x="4" y="{y + 3:.1f}">{value}%</text>'
+    )
+  for hour in range(0, last + 1, 24 if last > 48 else 12):
+    x, y = at(hour, 0)
+    parts.append(f'<text x="{x - 4:.1f}" y="{y + 13:.1f}">{hour}</text>')
+  for i, (split, line) in enumerate(lines.items()):
+    path, pen = "", "M"
+    for hour, value in zip(hours, line):
+      if value is None:
+        pen = "M"
+        continue
+      x, y = at(hour + 0.5, value)
+      path, pen = path + f"{pen}{x:.1f} {y:.1f}", "L"
+    colour = _COLOURS[split]
+    parts.append(
+      f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
+      f'<text x="{_WIDTH - 118 + 40 * i}" y="13" style="fill:{colour}">'
+      f"{_SHORT[split]}</text>"
+    )
+  return (
+    f'<svg width="{_WIDTH}" height="{_HEIGHT}" role="img"'
+    f' aria-label="{html.escape(title)}">{"".join(parts)}</svg>'
+  )
+
+
+def _deaths(deaths):
+  head = [
+    _cells(["stays", "dates: alive", "dates: died"], "th"),
+  ]
+  rows = [
+    _cells(["flag: alive", deaths["neither"], deaths["dates_only"]]),
+    _cells(["flag: died", deaths["flag_only"], deaths["both"]]),
+  ]
+  return (
+    "<p>hospital_expire_flag, and dod or deathtime between admittime and"
+    f" dischtime, of {_word(deaths['stays'])} stays; they differ in"
+    f" {_word(deaths['differ'])}.</p>" + _table(head, rows, "plain")
+  )
+
+
+def _codes(codes):
+  head = [_cells(["", "distinct codes", "without a category"], "th")]
+  rows = [_cells([f"ICD-{v}", *codes[f"icd{v}"].values()]) for v in (9, 10)]
+  text = _table(head, rows, "plain")
+  text += f"<p>Stays without a code: {_word(codes['stays_without_a_code'])}."
+  if codes["common"]:
+    listed = ", ".join(
+      f"{html.escape(str(c['code']))} (ICD-{c['version']}, {c['stays']:,} stays)"
+      for c in codes["common"]
+    )
+    text += f" Codes without a category that 11 stays or more have: {listed}."
+  return text + "</p>"
