@@ -5,7 +5,16 @@
 prints the table and writes it to RUN/results.json and RUN/results.txt; a
 second call prints what the first one found. With the synthetic twin's truth
 file the Bayes-optimal prediction stands beside each number.
+
+  python -m experiments.evaluate --workdir=RUN --predict=FILE.csv
+
+scores nothing: it writes each test stay's id and probabilities, which needs no
+outcome.
 """
+
+import csv
+import io
+import pathlib
 
 import numpy as np
 from absl import flags
@@ -27,7 +36,7 @@ def evaluate(stages: Stages, truth=None) -> str:
     truth: truth.csv of the synthetic twin, or None.
 
   Raises:
-    ValueError: the test split is empty.
+    ValueError: the test split is empty, or its outcomes are not known.
   """
   run_, config = stages.run, stages.config
   done = config.workdir / "results.txt"
@@ -37,6 +46,12 @@ def evaluate(stages: Stages, truth=None) -> str:
   rows = run_.rows("test")
   if not len(rows):
     raise ValueError(f"{run_.data.path}: the test split holds no stay.")
+  label = run_.label("test")[rows]
+  if np.isnan(label).any():
+    raise ValueError(
+      f"{run_.data.path}: the outcomes of the test split are not known, so it"
+      " cannot be scored; write predictions with --predict=FILE.csv."
+    )
   outputs = stages.predict("test")
   logits = {
     name.removeprefix("unimodal/"): values
@@ -46,7 +61,7 @@ def evaluate(stages: Stages, truth=None) -> str:
   present = run_.present("test")[rows]
   result = report.build(
     logits,
-    run_.label("test")[rows],
+    label,
     present,
     run_.data.subject("test")[rows],
     label_names=run_.labels,
@@ -58,6 +73,45 @@ def evaluate(stages: Stages, truth=None) -> str:
   checkpoint.write_json(config.workdir / "results.json", result)
   checkpoint.write_text(done, text)
   return text
+
+
+def predict(stages: Stages, path) -> None:
+  """Writes id and probability of each label for the test split's stays.
+
+  The probability is that of the chosen head. A stay without any modality of
+  the run is left out: nothing is predicted from nothing.
+
+  Args:
+    stages: a run whose stages are complete.
+    path: the .csv file, written whole or not at all.
+
+  Raises:
+    ValueError: the test split is empty.
+  """
+  run_ = stages.run
+  rows = run_.rows("test")
+  if not len(rows):
+    raise ValueError(f"{run_.data.path}: the test split holds no stay.")
+  source = run_.data.source("test", ("stay_id",))
+  stays = np.array([int(source[int(row)]["stay_id"]) for row in rows])
+  logits = stages.predict("test")[choose(stages)]
+  probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
+  one = len(run_.labels) == 1
+  out = io.StringIO()
+  lines = csv.writer(out, lineterminator="\n")
+  lines.writerow(
+    [run_.data.id_name, *(["probability"] if one else run_.labels)]
+  )
+  for i in np.argsort(stays):
+    lines.writerow([stays[i], *(f"{p:.6f}" for p in probability[i])])
+  checkpoint.write_text(pathlib.Path(path), out.getvalue())
+  left = run_.data.size("test") - len(rows)
+  logger.info(
+    "%s: %s stays of the test split%s",
+    path,
+    report.count(len(rows)),
+    f"; {report.count(left)} without any input left out" if left else "",
+  )
 
 
 def choose(stages: Stages) -> str:
@@ -96,6 +150,9 @@ def main(argv) -> None:
   config = experiment_flags.load(flags.FLAGS.workdir, flags.FLAGS.share)
   stages = Stages(Run(config))
   stages.check_complete()
+  if flags.FLAGS.predict:
+    predict(stages, flags.FLAGS.predict)
+    return
   print(evaluate(stages, flags.FLAGS.truth))
 
 
@@ -103,4 +160,9 @@ if __name__ == "__main__":
   flags.DEFINE_string("workdir", None, "Folder of a trained run.")
   flags.DEFINE_string("share", None, "Folder it shared its encoders in.")
   flags.DEFINE_string("truth", None, "truth.csv of the synthetic twin.")
+  flags.DEFINE_string(
+    "predict",
+    None,
+    "File.csv to write the test stays' ids and probabilities to; no scores.",
+  )
   experiment_flags.run(main)

@@ -117,8 +117,8 @@ def _split(split, tally, labels, theirs):
     },
     "labels": {
       name: {
-        "stays": shown(n),
-        "percent": percent(n, total),
+        "stays": shown(n) if tally.labelled[split] else None,
+        "percent": percent(n, tally.labelled[split]),
         "published_percent": rate,
       }
       for name, n, rate in label

@@ -48,6 +48,7 @@ class Tally:
     self.subjects = {s: [] for s in SPLITS}
     self.characters = {s: {m: [] for m in self.texts} for s in SPLITS}
     self.label = {s: np.zeros(labels, np.int64) for s in SPLITS}
+    self.labelled = dict.fromkeys(SPLITS, 0)
     self.words = {s: collections.Counter() for s in SPLITS}
     self.ages = {s: discretise.Moments() for s in SPLITS}
     self.counts = collections.Counter()
@@ -74,11 +75,13 @@ class Tally:
     group = self._groups[split]
     subject = example["subject_id"]
     self.subjects[split].append(group.setdefault(subject, len(group)))
+    self.labelled[split] += not np.isnan(example["label"]).any()
     self.label[split] += np.nan_to_num(example["label"]).astype(np.int64)
     for name in self.groups:
       word = example[name]
       if not isinstance(word, str):
-        self.ages[split].add(np.array([[word]]))
+        if not np.isnan(word):
+          self.ages[split].add(np.array([[word]]))
         word = _age_group(float(word))
       self.words[split][name, word] += 1
 
@@ -128,5 +131,7 @@ class Tally:
 
 
 def _age_group(age):
+  if np.isnan(age):
+    return "unknown"
   edges = ((20, "to 20"), (40, "21-40"), (60, "41-60"), (80, "61-80"))
   return next((name for edge, name in edges if age <= edge), "over 80")
