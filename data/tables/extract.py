@@ -105,8 +105,9 @@ def _read(connection, opened, folder, found, quiet):
   stays = stays_lib.load(connection, opened.get("stays"), found, quiet)
   variables, kinds = (), {}
   whole = {n for n, t in opened.items() if _complete(t)}
-  if {"variables", "events"} <= whole:
+  if "variables" in whole:
     variables = sources.variables(connection, opened["variables"], found, quiet)
+  if {"variables", "events"} <= whole:
     sources.events(connection, opened["events"], variables, found, quiet)
     kinds[sources.SERIES] = "series"
   if "images" in whole:

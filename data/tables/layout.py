@@ -62,11 +62,12 @@ def open_all(root, problems) -> dict[str, Table]:
   if not root.is_dir():
     found = "a file" if root.exists() else "nothing"
     raise InputError(f"--tables={root}: found {found}, wanted a folder.")
-  opened = {}
+  opened, there = {}, set()
   for name in COLUMNS:
     paths = [
       p for suffix in SUFFIXES if (p := root / f"{name}{suffix}").is_file()
     ]
+    there |= {name} if paths else set()
     if len(paths) > 1:
       names = " and ".join(p.name for p in paths)
       problems.add(name, f"is there as {names}; leave one")
@@ -76,10 +77,10 @@ def open_all(root, problems) -> dict[str, Table]:
     if name == "stays" and not paths:
       wanted = " or ".join(f"stays{s}" for s in SUFFIXES)
       problems.add("stays", f"is missing; wanted {wanted}")
-  if ("events" in opened) != ("variables" in opened):
-    missing = "variables" if "events" in opened else "events"
+  if ("events" in there) != ("variables" in there):
+    missing = "variables" if "events" in there else "events"
     problems.add(missing, "is missing; events and variables are given together")
-  if not {"events", "notes", "images"} & opened.keys():
+  if not {"events", "notes", "images"} & there:
     problems.add(
       "events, notes, images", "are all missing; wanted at least one"
     )

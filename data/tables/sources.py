@@ -128,7 +128,7 @@ def events(connection, table, variables, problems, quiet=False):
   bits = sql.bits(
     [
       "r.id IS NULL",
-      "r.id IS NOT NULL AND s.row IS NULL",
+      _stranger(connection),
       sql.odd("r.hour"),
       "v.variable IS NULL",
       f"NOT v.classes AND r.word IS NOT NULL AND {sql.odd('r.number', 1e30)}",
@@ -181,6 +181,16 @@ def _lookup(connection, variables):
       connection.execute("INSERT INTO classes VALUES (?, ?, ?)", [i, word, j])
 
 
+def _joins(connection):
+  """Whether there are stays that rows can belong to."""
+  return connection.execute("SELECT count(*) > 0 FROM stays").fetchone()[0]
+
+
+def _stranger(connection):
+  """Condition: a row of no stay; never, if no stay could be read."""
+  return f"r.id IS NOT NULL AND s.row IS NULL AND {_joins(connection)}"
+
+
 def _inside(edge=0.0):
   return f"(r.hour >= -{edge} AND r.hour <= s.hours + {edge})"
 
@@ -193,7 +203,7 @@ def _check_rows(connection, table, inside, problems):
   ).fetchone()
   if not table.rows:
     problems.add(table.file, "has no rows; leave the file out instead")
-  elif good and not kept:
+  elif good and not kept and _joins(connection):
     problems.add(
       table.file, "no row lies in the hours of its stay; wanted hours since"
       " the start of the stay", "hour",
@@ -257,7 +267,7 @@ def notes(connection, table, problems, quiet=False):
   bits = sql.bits(
     [
       "r.id IS NULL",
-      "r.id IS NOT NULL AND s.row IS NULL",
+      _stranger(connection),
       sql.odd("r.hour"),
       f"coalesce(NOT {plain} OR r.kind IN ({taken}) OR"
       " suffix(r.kind, '_hour') OR suffix(r.kind, '_hours'), true)",
@@ -296,7 +306,7 @@ def images(connection, table, root, problems, quiet=False):
   bits = sql.bits(
     [
       "r.id IS NULL",
-      "r.id IS NOT NULL AND s.row IS NULL",
+      _stranger(connection),
       sql.odd("r.hour"),
       "r.path IS NULL",
       away,
