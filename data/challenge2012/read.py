@@ -132,6 +132,23 @@ def read(root, progress=None) -> Charts:
   return _join(parts)
 
 
+def known(charts) -> Charts:
+  """Only the records whose outcome is known."""
+  keep = ~np.isnan(charts.death)
+  place = np.cumsum(keep) - 1
+  rows = keep[charts.row]
+  return Charts(
+    record=charts.record[keep],
+    letter=charts.letter[keep],
+    death=charts.death[keep],
+    row=place[charts.row[rows]],
+    hour=charts.hour[rows],
+    variable=charts.variable[rows],
+    value=charts.value[rows],
+    nameless=charts.nameless,
+  )
+
+
 def _set(root, letter, path, progress):
   """-> Charts of one set."""
   record, row, variable = (array.array("q") for _ in range(3))
