@@ -187,7 +187,8 @@ class Run:
   def _identity(self) -> tuple:
     """What decoded examples are a function of, beside split, kind and row."""
     data, config = self.data, self.config
-    return (*data.fingerprint.values(), config.preset, config.bert)
+    own = config.preset, config.bert, config.staleness
+    return (*data.fingerprint.values(), *own)
 
   def _fields(self, modality, stored):
     kind = self.config.kinds[modality]
