@@ -76,7 +76,10 @@ TRAINING = (
 )
 # and for each kind of encoder beside, flags and released behaviours,
 OF_KIND = {
-  "series": (("ehr", "staleness", "ehr_dropout", "clip_z"), ("padding_tokens",)),
+  "series": (
+    ("ehr", "staleness", "ehr_dropout", "clip_z"),
+    ("padding_tokens",),
+  ),
   "image": (("vit", "augment"), ("image_norm", "mirror")),
   "text": (("bert",), ("padding_tokens",)),
 }

@@ -187,7 +187,7 @@ class Run:
   def _identity(self) -> tuple:
     """What decoded examples are a function of, beside split, kind and row."""
     data, config = self.data, self.config
-    own = config.preset, config.bert, config.staleness
+    own = config.preset, config.bert, config.staleness, config.clip_z
     return (*data.fingerprint.values(), *own)
 
   def _fields(self, modality, stored):

@@ -67,6 +67,8 @@ def hide(fields, rng, share: float) -> dict[str, np.ndarray]:
   """Sets each column of a series to 0 for the whole stay, at random."""
   x = fields["x"]
   return {"x": np.where(rng.random(x.shape[1]) < share, np.float32(0.0), x)}
+
+
 def staleness(measured, hours: float = 8.0) -> np.ndarray:
   """Time since the last measurement, f32[T V] in [0, 1].
 
@@ -79,8 +81,6 @@ def staleness(measured, hours: float = 8.0) -> np.ndarray:
   last = np.maximum.accumulate(np.where(measured > 0, hour, -1), axis=0)
   past = np.where(last < 0, np.inf, hour - last)
   return (1.0 - np.exp(-past / hours)).astype(np.float32)
-
-
 
 
 def image(stored: bytes, size: int) -> dict[str, np.ndarray]:
