@@ -36,6 +36,7 @@ PENALTIES = (1.0, 10.0, 100.0, 1000.0)
 CHOSEN = {
   "staleness": True,
   "ehr_dropout": 0.3,
+  "clip_z": 5.0,
   "batch_size": 64,
   "learning_rate": 2e-3,
   "epochs": 9,

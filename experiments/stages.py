@@ -343,8 +343,10 @@ class Stages:
       if self.config.authors and "unimodal" in self.config.without:
         continue  # The file's classifiers were never trained.
       logits = np.zeros((len(batches.rows), len(run.labels)), np.float32)
-      at = np.searchsorted(batches.rows, run.pooled_rows(split, m))
-      logits[at] = self.pools(m, split)["logits"]
+      pooled = run.pooled_rows(split, m)
+      if len(pooled):  # A modality may be absent from a whole split.
+        at = np.searchsorted(batches.rows, pooled)
+        logits[at] = self.pools(m, split)["logits"]
       outputs[f"unimodal/{m}"] = logits
     return outputs
 
