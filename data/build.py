@@ -1,7 +1,8 @@
 """Builds a dataset from raw files; `python -m data.build --help`.
 
-From MIMIC's own files, or from a synthetic twin in their format, to sharded
-records with presence flags, their metadata and a report.
+From MIMIC's own files, a synthetic twin in their format, tables of your own
+(docs/own_data.md) or the PhysioNet Challenge 2012, to sharded records with
+presence flags, their metadata and a report.
 """
 
 import dataclasses
@@ -20,16 +21,20 @@ from data.progress import Progress
 from medpatch_jax import schema
 
 _LAYOUTS = ("v1.0", "v2.2", "v3.1")
+MIMIC = ("mimic", "synthetic")
+SOURCES = (*MIMIC, "tables", "challenge2012")
 
 
 def build(
   *,
-  task,
+  task=None,
   data_dir,
   source="mimic",
   mimic_iv=None,
   mimic_cxr=None,
   mimic_note=None,
+  tables=None,
+  challenge=None,
   raw_dir=None,
   subjects=2000,
   seed=0,
@@ -46,12 +51,15 @@ def build(
   """Builds `data_dir/<task>/1.0.0`, whole or not at all.
 
   Args:
-    task: a name of `schema.TASKS`.
+    task: a name of `schema.TASKS`; of other sources than MIMIC's the name
+      that the dataset is to have, by default that of the source.
     data_dir: where datasets lie; created.
-    source: "mimic", or "synthetic": write a twin's raw files, or take those
-      of `raw_dir`, and build from them.
+    source: "mimic", "tables", "challenge2012", or "synthetic": write a twin's
+      raw files, or take those of `raw_dir`, and build from them.
     mimic_iv, mimic_cxr, mimic_note: folders as downloaded. Without the second
       no stay has a film, without the third none has notes.
+    tables: folder of tables, see docs/own_data.md.
+    challenge: folder of the Challenge 2012's sets and outcomes.
     raw_dir: where the synthetic twin's raw files are, or are to be written;
       by default a folder of `data_dir` named after the next four.
     subjects, seed, layout, density: of the synthetic twin.
@@ -70,6 +78,7 @@ def build(
     InputError: something given is not as it must be.
   """
   rules = rules or rules_lib.Rules()
+  task = task or (source if source not in MIMIC else None)
   _check(source, task, memory, threads)
   final = pathlib.Path(data_dir) / task / "1.0.0"
   if final.exists() and not overwrite:
@@ -81,29 +90,32 @@ def build(
     mimic_iv, mimic_cxr, mimic_note = (
       raw_dir / n for n in ("mimiciv", "mimic-cxr-jpg", "mimic-iv-note")
     )
-  elif mimic_iv is None:
-    raise InputError("--source=mimic needs --mimic_iv=DIR.")
-  from data.mimic import extract
-
-  roots = mimic_iv, mimic_cxr, mimic_note
-  lists = validation_list, test_list
-  files = extract.inputs(task, roots) + [f for f in lists if f]
-  name = resume.key([task, dataclasses.asdict(rules), source], files)
+  for name, value in (
+    ("mimic", mimic_iv),
+    ("tables", tables),
+    ("challenge2012", challenge),
+  ):
+    if source == name and value is None:
+      flag = {"mimic": "mimic_iv", "challenge2012": "challenge"}.get(name, name)
+      raise InputError(f"--source={name} needs --{flag}=DIR.")
+  common = {
+    "task": task,
+    "threads": threads or os.cpu_count(),
+    "memory": memory,
+    "quiet": quiet,
+  }
+  if source in MIMIC:
+    roots = mimic_iv, mimic_cxr, mimic_note
+    lists = validation_list, test_list
+    name, extract = _mimic(source, rules, roots, lists, common)
+  elif source == "tables":
+    name, extract = _tables(tables, common)
+  else:
+    name, extract = _challenge(challenge, common)
   created = _make(final.parent)
   try:
     with resume.workplace(final.parent, name) as work:
-      extract.extract(
-        work / "dataset",
-        work,
-        task=task,
-        roots=roots,
-        rules=rules,
-        lists=lists,
-        threads=threads or os.cpu_count(),
-        memory=memory,
-        twin=source == "synthetic",
-        quiet=quiet,
-      )
+      extract(work)
       if final.exists():
         final.rename(work / "replaced")
       (work / "dataset").rename(final)
@@ -114,10 +126,74 @@ def build(
   return final
 
 
+def _mimic(source, rules, roots, lists, common):
+  """Name of the working folder, and (that folder) -> its `dataset`."""
+  from data.mimic import extract
+
+  files = extract.inputs(common["task"], roots) + [f for f in lists if f]
+  given = [common["task"], dataclasses.asdict(rules), source]
+  return resume.key(given, files), lambda work: extract.extract(
+    work / "dataset",
+    work,
+    roots=roots,
+    rules=rules,
+    lists=lists,
+    twin=source == "synthetic",
+    **common,
+  )
+
+
+def _tables(folder, common):
+  """As `_mimic`; a stopped build starts anew."""
+  from data.tables import extract
+
+  def made(work):
+    _empty(work)
+    extract.extract(work / "dataset", work, folder=folder, **common)
+
+  return resume.key([common["task"], "tables", str(folder)], []), made
+
+
+def _challenge(folder, common):
+  """As `_tables`: the Challenge 2012 as tables, and these as any others."""
+  from data.challenge2012 import read, tables
+  from data.tables import extract
+
+  def made(work):
+    _empty(work)
+    with Progress("reading the charts", quiet=common["quiet"]) as progress:
+      charts = read.read(folder, progress.at)
+    (work / "tables").mkdir()
+    tables.write(work / "tables", charts)
+    extract.extract(
+      work / "dataset",
+      work,
+      folder=work / "tables",
+      source=tables.source(charts),
+      **common,
+    )
+
+  return resume.key([common["task"], "challenge2012", str(folder)], []), made
+
+
+def _empty(work):
+  """Drops what a stopped build left, but for the lock."""
+  for path in work.iterdir():
+    if path.is_dir():
+      shutil.rmtree(path)
+    elif path.name != "lock":
+      path.unlink()
+
+
 def _check(source, task, memory, threads):
+  if source not in MIMIC and not re.fullmatch("[a-z][a-z0-9_]*", task or ""):
+    raise InputError(
+      f"--task={task}: wanted lower-case letters, digits and _, as"
+      " in_hospital_mortality."
+    )
   for name, value, choices in (
-    ("source", source, ("synthetic", "mimic")),
-    ("task", task, tuple(schema.TASKS)),
+    ("source", source, SOURCES),
+    ("task", task, tuple(schema.TASKS) if source in MIMIC else (task,)),
   ):
     if value not in choices:
       raise InputError(
@@ -178,12 +254,18 @@ def _twin(data_dir, raw_dir, subjects, seed, layout, density, quiet):
 
 def _flags():
   f = flags
-  f.DEFINE_string("source", None, "synthetic or mimic.", required=True)
-  f.DEFINE_string("task", None, f"{', '.join(schema.TASKS)}.", required=True)
+  f.DEFINE_string("source", None, f"{', '.join(SOURCES)}.", required=True)
+  f.DEFINE_string(
+    "task",
+    None,
+    f"{', '.join(schema.TASKS)}; of other sources the dataset's name.",
+  )
   f.DEFINE_string("data_dir", None, "Where datasets are kept.", required=True)
   f.DEFINE_string("mimic_iv", None, "MIMIC-IV's folder, as downloaded.")
   f.DEFINE_string("mimic_cxr", None, "MIMIC-CXR-JPG's folder; may be absent.")
   f.DEFINE_string("mimic_note", None, "MIMIC-IV-Note's folder; may be absent.")
+  f.DEFINE_string("tables", None, "Folder of tables (docs/own_data.md).")
+  f.DEFINE_string("challenge", None, "The Challenge 2012's sets and outcomes.")
   f.DEFINE_string("raw_dir", None, "Raw files of the synthetic twin.")
   f.DEFINE_integer("subjects", 2000, "Subjects of the twin.", lower_bound=1)
   f.DEFINE_integer("seed", 0, "Seed of the twin.", lower_bound=0)
@@ -218,8 +300,8 @@ def _rules(values):
 def main(_):
   v = flags.FLAGS
   names = (
-    "source task data_dir mimic_iv mimic_cxr mimic_note raw_dir subjects seed"
-    " layout density validation_list test_list threads memory overwrite"
+    "source task data_dir mimic_iv mimic_cxr mimic_note tables challenge"
+    " raw_dir subjects seed layout density validation_list test_list threads memory overwrite"
   ).split()
   try:
     path = build(rules=_rules(v), **{n: getattr(v, n) for n in names})

@@ -17,6 +17,15 @@ def fraction(number, salt):
   return int.from_bytes(digest, "big") / 2**64
 
 
+def order(stays, split):
+  """Record order i64[N]: by split, within it by a hash of the stay's id.
+
+  Any run of records is so a fair sample of its split.
+  """
+  position = np.array([fraction(s, "order") for s in stays])
+  return np.lexsort((stays, position, split))
+
+
 def by_hash(subjects):
   """Index into SPLITS for each id, i64[N]; 70, 10 and 20 %."""
   edges = np.cumsum(SHARES)[:-1]

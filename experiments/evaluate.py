@@ -6,7 +6,16 @@ prints the table and writes it to RUN/results.json and RUN/results.txt, and what
 was predicted for each stay to RUN/predictions.npz; a second call prints what
 the first one found. With the synthetic twin's truth
 file the Bayes-optimal prediction stands beside each number.
+
+  python -m experiments.evaluate --workdir=RUN --predict=FILE.csv
+
+scores nothing: it writes each test stay's id and probabilities, which needs no
+outcome.
 """
+
+import csv
+import io
+import pathlib
 
 import numpy as np
 from absl import flags
@@ -30,7 +39,8 @@ def evaluate(stages: Stages, truth=None) -> str:
     truth: truth.csv of the synthetic twin, or None.
 
   Raises:
-    ValueError: the test split is empty, or it was scored by another version.
+    ValueError: the test split is empty, its outcomes are not known, or it was
+      scored by another version.
   """
   run_, config = stages.run, stages.config
   done = config.workdir / "results.txt"
@@ -40,6 +50,12 @@ def evaluate(stages: Stages, truth=None) -> str:
   rows = run_.rows("test")
   if not len(rows):
     raise ValueError(f"{run_.data.path}: the test split holds no stay.")
+  label = run_.label("test")[rows]
+  if np.isnan(label).any():
+    raise ValueError(
+      f"{run_.data.path}: the outcomes of the test split are not known, so it"
+      " cannot be scored; write predictions with --predict=FILE.csv."
+    )
   outputs = stages.predict("test")
   logits = {
     name.removeprefix("unimodal/"): values
@@ -82,6 +98,45 @@ def evaluate(stages: Stages, truth=None) -> str:
   checkpoint.write_json(config.workdir / "results.json", result)
   checkpoint.write_text(done, text)
   return text
+
+
+def predict(stages: Stages, path) -> None:
+  """Writes id and probability of each label for the test split's stays.
+
+  The probability is that of the chosen head. A stay without any modality of
+  the run is left out: nothing is predicted from nothing.
+
+  Args:
+    stages: a run whose stages are complete.
+    path: the .csv file, written whole or not at all.
+
+  Raises:
+    ValueError: the test split is empty.
+  """
+  run_ = stages.run
+  rows = run_.rows("test")
+  if not len(rows):
+    raise ValueError(f"{run_.data.path}: the test split holds no stay.")
+  source = run_.data.source("test", ("stay_id",))
+  stays = np.array([int(source[int(row)]["stay_id"]) for row in rows])
+  logits = stages.predict("test")[choose(stages)]
+  probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
+  one = len(run_.labels) == 1
+  out = io.StringIO()
+  lines = csv.writer(out, lineterminator="\n")
+  lines.writerow(
+    [run_.data.id_name, *(["probability"] if one else run_.labels)]
+  )
+  for i in np.argsort(stays):
+    lines.writerow([stays[i], *(f"{p:.6f}" for p in probability[i])])
+  checkpoint.write_text(pathlib.Path(path), out.getvalue())
+  left = run_.data.size("test") - len(rows)
+  logger.info(
+    "%s: %s stays of the test split%s",
+    path,
+    report.count(len(rows)),
+    f"; {report.count(left)} without any input left out" if left else "",
+  )
 
 
 def choose(stages: Stages) -> str:
@@ -133,6 +188,9 @@ def main(argv) -> None:
   config = experiment_flags.load(flags.FLAGS.workdir, flags.FLAGS.share)
   stages = Stages(Run(config))
   stages.check_complete()
+  if flags.FLAGS.predict:
+    predict(stages, flags.FLAGS.predict)
+    return
   print(evaluate(stages, flags.FLAGS.truth))
 
 
@@ -140,4 +198,9 @@ if __name__ == "__main__":
   flags.DEFINE_string("workdir", None, "Folder of a trained run.")
   flags.DEFINE_string("share", None, "Folder it shared its encoders in.")
   flags.DEFINE_string("truth", None, "truth.csv of the synthetic twin.")
+  flags.DEFINE_string(
+    "predict",
+    None,
+    "File.csv to write the test stays' ids and probabilities to; no scores.",
+  )
   experiment_flags.run(main)

@@ -63,6 +63,9 @@ NAMES = (
   "bert",
   "vit",
   "ehr",
+  "staleness",
+  "ehr_dropout",
+  "clip_z",
   "augment",
   "finetune_encoders",
   "authors",
@@ -87,7 +90,10 @@ TRAINING = (
 )
 # and for each kind of encoder beside, flags and released behaviours,
 OF_KIND = {
-  "series": (("ehr",), ("padding_tokens",)),
+  "series": (
+    ("ehr", "staleness", "ehr_dropout", "clip_z"),
+    ("padding_tokens",),
+  ),
   "image": (("vit", "augment"), ("image_norm", "mirror")),
   "text": (("bert",), ("padding_tokens",)),
 }
@@ -217,6 +223,26 @@ def define() -> None:
   flags.DEFINE_string("vit", None, "timm checkpoint of ViT-S/16 for the films.")
   flags.DEFINE_enum("ehr", "lstm", EHR, "Encoder of the hourly series.")
   flags.DEFINE_bool(
+    "staleness",
+    False,
+    "The series gets, for each variable, a channel of the time since it was"
+    " measured.",
+  )
+  flags.DEFINE_float(
+    "ehr_dropout",
+    0.0,
+    "Share of the LSTM's summary dropped in training of stage 1.",
+    0.0,
+    0.9,
+  )
+  flags.DEFINE_float(
+    "clip_z",
+    None,
+    "Values of the series further than this many standard deviations from"
+    " their mean are cut there.",
+    lower_bound=1.0,
+  )
+  flags.DEFINE_bool(
     "augment",
     None,
     "Films are rotated, shifted and scaled in training; by preset.",
@@ -298,6 +324,9 @@ class Config:
   bert: str | None
   vit: str | None
   ehr: str
+  staleness: bool
+  ehr_dropout: float
+  clip_z: float | None
   augment: bool
   finetune_encoders: bool
   authors: str | None
@@ -411,6 +440,9 @@ def config(f, **override) -> Config:
     bert=get("bert"),
     vit=get("vit"),
     ehr=get("ehr"),
+    staleness=get("staleness"),
+    ehr_dropout=get("ehr_dropout"),
+    clip_z=get("clip_z"),
     augment=sizes.augment if get("augment") is None else get("augment"),
     finetune_encoders=get("finetune_encoders"),
     authors=get("authors"),
@@ -471,6 +503,10 @@ def _together(get, without, kinds) -> None:
       f"--head={get('head')} averages the joint module's predictions, which"
       " --without=joint leaves out: pass --head=late."
     )
+  if get("ehr_dropout") and get("ehr") != "lstm":
+    raise ValueError(
+      f"--ehr_dropout is of --ehr=lstm; --ehr={get('ehr')} has its own."
+    )
   if not get("authors"):
     return
   if "text" in kinds.values() and not get("bert"):
@@ -478,7 +514,11 @@ def _together(get, without, kinds) -> None:
       "--authors holds no vocabulary: pass --bert=DIR, the folder of the text"
       " encoder it was made with."
     )
-  for name, wanted in (("ehr", "lstm"), ("calibration", "position")):
+  for name, wanted in (
+    ("ehr", "lstm"),
+    ("staleness", False),
+    ("calibration", "position"),
+  ):
     if get(name) != wanted:
       raise ValueError(
         f"--{name}={get(name)}: --authors brings its own, {wanted}; leave"

@@ -24,7 +24,9 @@ def encoder(run: Run, m: str):
       return ehr.Transformer(
         width=sizes.width, released=behaviours, **sizes.ehr
       )
-    return ehr.LSTM(width=sizes.width, released=behaviours)
+    return ehr.LSTM(
+      width=sizes.width, dropout=run.config.ehr_dropout, released=behaviours
+    )
   if kind == "image":
     return cxr.ViT(
       image_size=sizes.image_size,

@@ -58,8 +58,9 @@ class Run:
     self.config = config
     self.data = dataset.Dataset(config.data_dir, config.task)
     self.labels = self.data.labels
+    self.masks = self.data.masks if config.staleness else ()
     self.shapes = config.sizes.shapes(
-      len(self.data.mean), self.data.description.hours
+      len(self.data.mean) + len(self.masks), self.data.description.hours
     )
     self.parallel = Parallel(config.parallel)
     self.parallel.check(config.batch_size)
@@ -186,12 +187,15 @@ class Run:
   def _identity(self) -> tuple:
     """What decoded examples are a function of, beside split, kind and row."""
     data, config = self.data, self.config
-    return (*data.fingerprint.values(), config.preset, config.bert)
+    own = config.preset, config.bert, config.staleness, config.clip_z
+    return (*data.fingerprint.values(), *own)
 
   def _fields(self, modality, stored):
     kind = self.config.kinds[modality]
     if kind == "series":
-      return examples.series(stored, self.data.mean, self.data.std)
+      mean, std = self.data.mean, self.data.std
+      most = self.config.clip_z
+      return examples.series(stored, mean, std, self.masks, most)
     if kind == "image":
       return examples.image(stored, self.shapes.image_size)
     return examples.text(stored, self.tokeniser, self.shapes)

@@ -350,7 +350,8 @@ class Stages:
         continue  # The file's classifiers were never trained.
       logits = np.zeros((len(batches.rows), len(run.labels)), np.float32)
       rows, values = self._unimodal(split, m)
-      logits[np.searchsorted(batches.rows, rows)] = values
+      if len(rows):  # A modality may be absent from a whole split.
+        logits[np.searchsorted(batches.rows, rows)] = values
       outputs[f"unimodal/{m}"] = logits
     return outputs
 

@@ -44,12 +44,14 @@ class LSTM(nn.Module):
   Attributes:
     width: E, hidden width.
     layers: LSTM layers (MedFuse has two).
+    dropout: of the summary, in training.
     released: names of METHOD.md; padding_tokens and absent_tokens count.
     dtype: of the matrix products.
   """
 
   width: int = 512
   layers: int = 1
+  dropout: float = 0.0
   released: tuple[str, ...] = ()
   dtype: Any = jnp.float32
 
@@ -60,11 +62,11 @@ class LSTM(nn.Module):
     Returns:
       (Encoded with tokens f32[B T E], {}).
     """
-    del train
     real, counted = token_mask(fields["mask"], present, self.released)
     x = fields["x"]
     for i in range(self.layers):
       x, last = layers.Lstm(self.width, self.dtype, name=f"layer_{i}")(x, real)
+    last = nn.Dropout(self.dropout, deterministic=not train)(last)
     return Encoded(tokens=x, mask=counted, summary=last), {}
 
 

@@ -111,6 +111,9 @@ class Dataset:
     self.labels = self.description.labels
     self.mean = np.asarray(self.metadata["mean"], np.float32)
     self.std = np.asarray(self.metadata["std"], np.float32)
+    columns = self.metadata["columns"]
+    self.masks = [i for i, n in enumerate(columns) if n.startswith("mask->")]
+    self.id_name = self.metadata.get("id_name", "stay_id")
 
   @functools.cached_property
   def _builder(self):
@@ -157,7 +160,7 @@ class Dataset:
     return Source(self._builder, split if self.size(split) else None, fields)
 
   def labels_of(self, split: str) -> np.ndarray:
-    """Every label of a split, f32[N C] in record order."""
+    """Every label of a split, f32[N C] in record order; NaN if unknown."""
     source = self.source(split, ("label",))
     out = np.zeros((len(source), len(self.labels)), np.float32)
     for i in range(len(source)):

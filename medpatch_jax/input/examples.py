@@ -45,15 +45,42 @@ def bucket(n: int, sizes) -> int:
   return size
 
 
-def series(stored, mean, std) -> dict[str, np.ndarray]:
-  """f32[T F] as stored -> z-scored x f32[T F]."""
-  return {"x": (stored - mean[None]) / std[None]}
+def series(stored, mean, std, masks=(), most=None) -> dict[str, np.ndarray]:
+  """f32[T F] as stored -> z-scored x f32[T F].
+
+  Args:
+    stored: as in the record.
+    mean, std: f32[F], 0 and 1 where a column is not z-scored.
+    masks: columns that tell what was measured in an hour; for each of them
+      its `staleness` is appended as a column of its own.
+    most: z-scores beyond it are cut, None for none.
+  """
+  x = (stored - mean[None]) / std[None]
+  if most is not None:
+    x = np.clip(x, -most, most)
+  if len(masks):
+    x = np.concatenate([x, staleness(stored[:, list(masks)])], axis=1)
+  return {"x": x}
 
 
 def hide(fields, rng, share: float) -> dict[str, np.ndarray]:
   """Sets each column of a series to 0 for the whole stay, at random."""
   x = fields["x"]
   return {"x": np.where(rng.random(x.shape[1]) < share, np.float32(0.0), x)}
+
+
+def staleness(measured, hours: float = 8.0) -> np.ndarray:
+  """Time since the last measurement, f32[T V] in [0, 1].
+
+  0 in an hour with a measurement, 1 - exp(-h / `hours`) h hours later, 1
+  before the first. Che et al. 2018 (GRU-D) let a model learn the decay; here
+  it is an input.
+  """
+  T = len(measured)
+  hour = np.arange(T)[:, None]
+  last = np.maximum.accumulate(np.where(measured > 0, hour, -1), axis=0)
+  past = np.where(last < 0, np.inf, hour - last)
+  return (1.0 - np.exp(-past / hours)).astype(np.float32)
 
 
 def image(stored: bytes, size: int) -> dict[str, np.ndarray]:

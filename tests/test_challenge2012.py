@@ -1,0 +1,200 @@
+"""Challenge 2012: charts by hand, the build, and every kind of damage."""
+
+import re
+import tarfile
+
+import numpy as np
+import pytest
+
+from data import build, errors
+from data.challenge2012 import read, tables
+from medpatch_jax.input.dataset import Dataset
+from tests import challenge_files
+
+SECRET = "Xanthippe"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+  root = tmp_path_factory.mktemp("challenge")
+  challenge_files.write(root / "in")
+  build.build(
+    source="challenge2012",
+    challenge=root / "in",
+    data_dir=root / "out",
+    quiet=True,
+  )
+  return Dataset(root / "out", "challenge2012")
+
+
+def _stay(data, number):
+  for split in ("train", "validation", "test"):
+    source = data.source(
+      split, ("stay_id", "ehr", "label", "age", "gender", "icu")
+    )
+    for stay in source:
+      if int(stay["stay_id"]) == number:
+        return stay | {"split": split}
+  raise AssertionError(number)
+
+
+def test_a_stay_by_hand(built):
+  stay = _stay(built, 101)
+  columns = built.metadata["columns"]
+
+  def column(name):
+    return stay["ehr"][:, columns.index(name)]
+
+  assert stay["ehr"].shape == (48, len(columns))
+  np.testing.assert_array_equal(column("HR"), [77] * 47 + [90])
+  np.testing.assert_array_equal(np.flatnonzero(column("mask->HR")), [0, 47])
+  # 01:00 belongs to the first hour; the temperature of 01:10 is an error.
+  assert (column("Temp") == np.float32(36.5)).all()
+  np.testing.assert_array_equal(np.flatnonzero(column("mask->Temp")), [0])
+  for name in ("SysABP", "GCS", "Height"):
+    assert not column(f"mask->{name}").any(), name
+  np.testing.assert_array_equal(column("MechVent->1"), [0] * 2 + [1] * 46)
+  assert (column("Weight") == 70.5).all() and (column("Age") == 60).all()
+  assert (column("Gender->male") == 1).all()
+  assert (column("ICUType->Cardiac surgery recovery") == 1).all()
+  assert column("Urine")[47] == 40 and column("mask->Urine").sum() == 1
+  assert stay["label"] == 0 and stay["age"] == 60
+  assert (
+    stay["gender"] == b"male" and stay["icu"] == b"Cardiac surgery recovery"
+  )
+
+
+def test_columns_are_the_36_series_and_the_stay(built):
+  masks = [c for c in built.metadata["columns"] if c.startswith("mask->")]
+  assert len(masks) == 36 + len(
+    ("Age", "Gender", "Height", "ICUType", "MechVent")
+  )
+  assert len(built.metadata["columns"]) == 38 + 2 + 4 + 2 + len(masks)
+  assert built.id_name == "RecordID"
+  assert built.labels == ("In-hospital death",)
+  # Never inputs: what the outcome files say beside.
+  text = " ".join(built.metadata["columns"])
+  assert not re.search("SAPS|SOFA|Survival|Length", text)
+
+
+def test_splits(built):
+  sizes = {s: built.size(s) for s in ("train", "validation", "test")}
+  assert sizes["test"] == 60 and sum(sizes.values()) == 181
+  assert 3 <= sizes["validation"] <= 25
+  test = [int(s["stay_id"]) for s in built.source("test", ("stay_id",))]
+  assert min(test) >= 601
+  assert np.isnan(built.labels_of("test")).all()
+  assert not np.isnan(built.labels_of("train")).any()
+  report = (built.path / "report.txt").read_text()
+  assert "Set c has no outcomes" in report and "name no parameter" in report
+
+
+def test_the_form_of_a_set_does_not_matter(built, tmp_path):
+  challenge_files.write(tmp_path / "in", forms=("folder", "zip", "tar"))
+  build.build(
+    source="challenge2012",
+    challenge=tmp_path / "in",
+    task="death",
+    data_dir=tmp_path / "out",
+    threads=3,
+    quiet=True,
+  )
+  assert Dataset(tmp_path / "out", "death").fingerprint == built.fingerprint
+
+
+def test_without_set_c_a_fifth_is_test(tmp_path):
+  sets = challenge_files.charts()
+  del sets["c"]
+  charts = read.read(challenge_files.write(tmp_path, sets))
+  split = tables.split(charts)
+  assert 12 <= (split == "test").sum() <= 40 and len(split) == 121
+
+
+def _broken(text):
+  return {"set-b/301.txt": text}
+
+
+_link = tarfile.TarInfo("set-b/302.txt")
+_link.type, _link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+GOOD = challenge_files.record(301)
+DAMAGE = {
+  "above": ("tar", {"../301.txt": GOOD}, "leads outside"),
+  "from the root": ("zip", {"/tmp/301.txt": GOOD}, "leads outside"),
+  "a drive": ("zip", {"C:\\301.txt": GOOD}, "leads outside"),
+  "a link": ("tar", {"set-b/301.txt": GOOD, "x": _link}, "holds a link"),
+  "too large": ("zip", _broken(GOOD + "x" * (1 << 20)), "301.txt has .* at most"),
+  "binary": ("tar", _broken(b"\x7fELF\0\0\xff"), "301.txt is no text"),
+  "no record": ("zip", {"set-b/run.sh": "exit"}, "no record"),
+  "empty": ("folder", _broken(""), "line 1 is not Time"),
+  "no header": ("tar", _broken(GOOD[21:]), "line 1 is not Time"),
+  "columns": ("tar", _broken(GOOD + "01:00,HR\n"), "line 8 has 2 columns"),
+  "time": ("tar", _broken(GOOD + "48:01,HR,80\n"), "line 8: column Time"),
+  "no time": ("tar", _broken(GOOD + "1h,HR,80\n"), "line 8: column Time"),
+  "value": ("tar", _broken(GOOD + f"01:00,HR,{SECRET}\n"), "8: column Value"),
+  "infinite": ("tar", _broken(GOOD + "01:00,HR,inf\n"), "8: column Value"),
+  "name": ("tar", _broken(GOOD + f"01:00,{SECRET},5\n"), "8: column Parameter"),
+  "id": ("tar", _broken(challenge_files.record(302)), "RecordID is not"),
+  "twice": ("tar", {"set-b/301.txt": GOOD, "x/301.txt": GOOD}, "twice"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damaged_sets_are_refused(name, tmp_path):
+  form, members, wanted = DAMAGE[name]
+  challenge_files.pack(tmp_path, "b", members, form)
+  _refused(tmp_path, wanted)
+
+
+def _refused(folder, wanted):
+  with pytest.raises(errors.InputError) as caught:
+    read.read(folder)
+  message = str(caught.value)
+  assert re.search(wanted, message), message
+  assert SECRET not in message and "passwd" not in message
+
+
+@pytest.mark.parametrize(
+  ("text", "wanted"),
+  [
+    ("", "column RecordID is missing"),
+    ("RecordID,SOFA\n301,5\n", "column In-hospital_death is missing"),
+    ("RecordID,In-hospital_death\n301,2\n", "line 2"),
+    (f"RecordID,In-hospital_death\n{SECRET},1\n", "line 2"),
+    ("RecordID,In-hospital_death\n301,1\n301,0\n", "line 3"),
+    ("RecordID,In-hospital_death\n302,1\n", "1 of them without an outcome"),
+    ("RecordID,In-hospital_death\n301,1\n302,1\n", "has 2 records"),
+    (b"RecordID\xff", "is no text"),
+  ],
+)
+def test_damaged_outcomes_are_refused(text, wanted, tmp_path):
+  challenge_files.pack(tmp_path, "b", _broken(GOOD), "folder")
+  raw = text if isinstance(text, bytes) else text.encode()
+  (tmp_path / "Outcomes-b.txt").write_bytes(raw)
+  _refused(tmp_path, wanted)
+
+
+def test_other_damage_is_refused(tmp_path):
+  _refused(tmp_path / "nowhere", "wanted a folder")
+  (tmp_path / "empty").mkdir()
+  _refused(tmp_path / "empty", "none of set-a")
+  members = {
+    f"set-a/{n}.txt": t for n, t in challenge_files.charts()["a"].items()
+  }
+  for form, name in (("tar", "tar.gz"), ("zip", "zip")):
+    root = tmp_path / form
+    root.mkdir()
+    challenge_files.pack(root, "a", members, form)
+    path = root / f"set-a.{name}"
+    path.write_bytes(path.read_bytes()[:-200])
+    _refused(root, "cut off|cannot be read")
+  root = tmp_path / "copies"
+  root.mkdir()
+  for letter in "ab":
+    members = {f"set-{letter}/301.txt": GOOD}
+    challenge_files.pack(root, letter, members, "folder")
+  _refused(root, "in two sets")
+  root = tmp_path / "link"
+  (root / "set-a").mkdir(parents=True)
+  (tmp_path / "301.txt").write_text(GOOD)
+  (root / "set-a/301.txt").symlink_to("../../301.txt")
+  _refused(root, "leads outside")
