@@ -75,7 +75,7 @@ def test_other_counts_and_kinds_of_notes_train_and_evaluate(
   }
   path = tmp_path / "p.csv"
   evaluate.predict(stages, path)
-  rows = list(csv.reader(path.open()))
+  rows = list(csv.reader(path.read_text().splitlines()))
   assert rows[0] == ["stay_id", "x", "y", "z"]
   assert [int(r[0]) for r in rows[1:]] == list(range(3, 61, 4))
 
@@ -95,7 +95,7 @@ def test_only_notes_and_no_outcome_in_test(configure, tmp_path):
   with pytest.raises(ValueError, match="not known.*--predict"):
     evaluate.evaluate(stages)
   evaluate.predict(stages, tmp_path / "p.csv")
-  rows = list(csv.reader((tmp_path / "p.csv").open()))
+  rows = list(csv.reader((tmp_path / "p.csv").read_text().splitlines()))
   assert rows[0] == ["stay_id", "probability"]
   # Stays without a note are in no record: nothing is said of them.
   with_note = [n for n in range(3, 61, 4) if n % 3]
