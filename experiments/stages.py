@@ -349,8 +349,9 @@ class Stages:
       if self.config.authors and "unimodal" in self.config.without:
         continue  # The file's classifiers were never trained.
       logits = np.zeros((len(batches.rows), len(run.labels)), np.float32)
-      rows, values = self._unimodal(split, m)
-      if len(rows):  # A modality may be absent from a whole split.
+      # A modality may be absent from a whole split.
+      if len(run.rows(split, m)):
+        rows, values = self._unimodal(split, m)
         logits[np.searchsorted(batches.rows, rows)] = values
       outputs[f"unimodal/{m}"] = logits
     return outputs
