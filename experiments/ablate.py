@@ -15,7 +15,6 @@ import pathlib
 import re
 import time
 
-import jax
 import numpy as np
 from absl import flags
 
@@ -213,9 +212,6 @@ def main(argv) -> None:
     raise ValueError(f"--shard={values.shard}: wanted i/n, as 1/4.")
   rows = sweeps.load(values.sweep)
   workdir = pathlib.Path(values.workdir)
-  # Runs of a sweep are mostly the same programs.
-  jax.config.update("jax_compilation_cache_dir", str(workdir / "compiled"))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
   part = int(shard[1]), int(shard[2])
   run(rows, values, workdir, values.seeds, part, values.truth)
   found = collect(rows, workdir, values.seeds)
