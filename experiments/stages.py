@@ -11,6 +11,7 @@ Dims: N stays of a split, B stays, M modalities, T tokens, C labels.
 import contextlib
 import dataclasses
 import pathlib
+import weakref
 
 import numpy as np
 
@@ -38,7 +39,8 @@ class Stages:
     """
     self.run, self.config = run, run.config
     self.workdir = run.config.workdir
-    self._lock = lock.take(self.workdir / ".lock")
+    # Held as long as this object lives.
+    weakref.finalize(self, lock.take(self.workdir / ".lock").close)
     checkpoint.claim(self.workdir, run.config.given)
     checkpoint.claim(
       self.workdir / "records", {"fingerprint": run.data.fingerprint}

@@ -291,8 +291,14 @@ def test_unreadable_files_are_refused(tmp_path, monkeypatch):
     "lfs.safetensors": (lfs, "Git LFS pointer"),
     "noise.safetensors": (b"noise" * 9, "no readable safetensors"),
     "empty.safetensors": (b"", "no readable safetensors"),
-    "old.bin": (pickle.dumps(_Bomb()), "a bare pickle, not written by torch.save"),
-    "old.pth": (pickle.dumps({"a": 1}), "a bare pickle, not written by torch.save"),
+    "old.bin": (
+      pickle.dumps(_Bomb()),
+      "a bare pickle, not written by torch.save",
+    ),
+    "old.pth": (
+      pickle.dumps({"a": 1}),
+      "a bare pickle, not written by torch.save",
+    ),
   }
   for name, (content, message) in contents.items():
     (tmp_path / name).write_bytes(content)
