@@ -11,6 +11,8 @@ SWEEP/results.csv, table.md and table.tex.
 """
 
 import copy
+import csv
+import io
 import pathlib
 import re
 import time
@@ -192,14 +194,13 @@ def _cell(moments, sign="") -> str:
   return text if spread is None else f"{text} ± {spread:.4f}"
 
 
-def csv(found) -> str:
-  """The tidy results as CSV."""
-  if not found:
-    return ""
-  lines = [",".join(found[0])]
-  for line in found:
-    lines.append(",".join("" if v is None else str(v) for v in line.values()))
-  return "\n".join(lines) + "\n"
+def tidy(found) -> str:
+  """The tidy results as CSV; a number that is not known is empty."""
+  out = io.StringIO()
+  writer = csv.DictWriter(out, found[0] if found else (), lineterminator="\n")
+  writer.writeheader()
+  writer.writerows(found)
+  return out.getvalue()
 
 
 def main(argv) -> None:
@@ -216,7 +217,7 @@ def main(argv) -> None:
   run(rows, values, workdir, values.seeds, part, values.truth)
   found = collect(rows, workdir, values.seeds)
   lines = summarise(rows, found)
-  checkpoint.write_text(workdir / "results.csv", csv(found))
+  checkpoint.write_text(workdir / "results.csv", tidy(found))
   checkpoint.write_text(workdir / "table.md", markdown(lines))
   checkpoint.write_text(workdir / "table.tex", latex(lines))
   print(markdown(lines))
