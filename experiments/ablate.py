@@ -22,6 +22,7 @@ from absl import flags
 
 from experiments import evaluate, sweeps, train
 from experiments import flags as experiment_flags
+from experiments.config import Config
 from medpatch_jax.evaluate import report
 from medpatch_jax.train import checkpoint
 from medpatch_jax.train.log import logger
@@ -66,7 +67,7 @@ def run(rows, values, workdir, seeds: int, shard=(1, 1), truth=None) -> None:
     made += 1
 
 
-def configure(row, seed, values, workdir) -> experiment_flags.Config:
+def configure(row, seed, values, workdir) -> Config:
   """The configuration of one run of a sweep.
 
   Raises:
@@ -76,7 +77,7 @@ def configure(row, seed, values, workdir) -> experiment_flags.Config:
   values = copy.deepcopy(values)
   try:
     values(["ablate", *row.flags])
-    return experiment_flags.config(
+    return Config.from_flags(
       values,
       seed=seed,
       workdir=workdir / "runs" / row.name / str(seed),

@@ -24,6 +24,7 @@ from data.challenge2012 import read, summary, tables
 from data.progress import Progress
 from experiments import flags as experiment_flags
 from experiments import models
+from experiments.config import Config
 from experiments.run import Run
 from experiments.stages import Stages
 from medpatch_jax.evaluate import metrics
@@ -119,7 +120,7 @@ def one_fold(f, charts, X, split, k, root):
   found["linear"] = scores(plain, charts.death[test])
   each, total = [], 0.0
   for seed in range(f.seeds):
-    config = experiment_flags.config(
+    config = Config.from_flags(
       f, data_dir=data_dir, task=name, modalities=[EHR], seed=f.seed + seed,
       workdir=root / name / f"seed_{seed}",
     )  # fmt: skip

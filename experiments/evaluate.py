@@ -23,6 +23,7 @@ from absl import flags
 from data.records import GROUPS
 from data.synthetic import bayes
 from experiments import flags as experiment_flags
+from experiments.config import Config
 from experiments.run import Run
 from experiments.stages import Stages
 from medpatch_jax.evaluate import metrics, predictions, report, table
@@ -185,7 +186,7 @@ def _bayes(run_, rows, present, truth) -> dict[str, np.ndarray]:
 
 def main(argv) -> None:
   del argv
-  config = experiment_flags.load(flags.FLAGS.workdir, flags.FLAGS.share)
+  config = Config.from_workdir(flags.FLAGS.workdir, flags.FLAGS.share)
   stages = Stages(Run(config))
   stages.check_complete()
   if flags.FLAGS.predict:

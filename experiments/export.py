@@ -12,6 +12,7 @@ from absl import flags
 
 from experiments import flags as experiment_flags
 from experiments import models
+from experiments.config import Config
 from experiments.run import Run
 from experiments.stages import Stages
 from medpatch_jax.export import authors
@@ -54,7 +55,7 @@ def main(argv) -> None:
   out = pathlib.Path(values.out or "")
   if not values.out or out.exists():
     raise ValueError(f"--out={values.out}: wanted a name not taken yet.")
-  config = experiment_flags.load(values.workdir, values.share)
+  config = Config.from_workdir(values.workdir, values.share)
   stages = Stages(Run(config))
   stages.check_complete()
   to_authors(stages, out)

@@ -15,6 +15,7 @@ from absl import flags
 from data import build
 from experiments import evaluate, train
 from experiments import flags as experiment_flags
+from experiments.config import Config
 from medpatch_jax.train import checkpoint
 from medpatch_jax.train.log import logger
 
@@ -39,7 +40,7 @@ def main(argv) -> None:
       source="synthetic", task=FLAGS.task, data_dir=records, raw_dir=raw, **twin
     )
   _say(2, "encoders, token confidence, calibration, fusion", began)
-  config = experiment_flags.config(FLAGS, data_dir=records, workdir=trained)
+  config = Config.from_flags(FLAGS, data_dir=records, workdir=trained)
   opened = train.train(config)
   _say(3, "evaluation", began)
   print(evaluate.evaluate(opened, truth=raw / "truth.csv"))

@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 
-from experiments.flags import Config
+from experiments.config import Config
 from medpatch_jax.input import dataset, examples, loader, tokenise
 from medpatch_jax.train import store
 from medpatch_jax.train.log import logger

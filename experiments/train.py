@@ -10,12 +10,13 @@ is given again; stages that are complete are read back.
 from absl import flags
 
 from experiments import flags as experiment_flags
+from experiments.config import Config
 from experiments.run import Run
 from experiments.stages import Stages
 from medpatch_jax.train.log import logger
 
 
-def train(config: experiment_flags.Config, stage: str = "all") -> Stages:
+def train(config: Config, stage: str = "all") -> Stages:
   """Runs the stages up to and with `stage`.
 
   Raises:
@@ -28,7 +29,7 @@ def train(config: experiment_flags.Config, stage: str = "all") -> Stages:
 
 def main(argv) -> None:
   del argv
-  config = experiment_flags.config(flags.FLAGS)
+  config = Config.from_flags(flags.FLAGS)
   train(config, flags.FLAGS.stage)
   logger.info(
     "trained; next: python -m experiments.evaluate --workdir=%s",

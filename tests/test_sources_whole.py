@@ -12,6 +12,7 @@ import pytest
 from absl import flags as absl_flags
 
 from experiments import challenge2012, evaluate, flags, train
+from experiments.config import Config
 from tests import challenge_files, tables_folder
 
 SMALL = ("--epochs=1", "--calibration_steps=2", "--batch_size=32")
@@ -26,7 +27,9 @@ def configure(tmp_path_factory):
   def made(records, task, *words):
     values = copy.deepcopy(absl_flags.FLAGS)
     values(["train", f"--data_dir={records}", f"--task={task}", *SMALL, *words])
-    return flags.config(values, workdir=tmp_path_factory.mktemp("run") / "run")
+    return Config.from_flags(
+      values, workdir=tmp_path_factory.mktemp("run") / "run"
+    )
 
   return made
 

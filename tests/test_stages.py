@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 
 from data import build
 from experiments import export, flags, fusion, train
+from experiments.config import Config
 from medpatch_jax.encode.notes import Bert
 from medpatch_jax.export import names
 from medpatch_jax.input.tokenise import SPECIALS
@@ -52,7 +53,7 @@ def configure(defaults, records, tmp_path):
   def made(folder, *words):
     values = copy.deepcopy(defaults)
     values(["train", f"--data_dir={records}", *SMALL, *words])
-    return flags.config(values, workdir=tmp_path / folder)
+    return Config.from_flags(values, workdir=tmp_path / folder)
 
   return made
 

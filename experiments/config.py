@@ -1,0 +1,376 @@
+"""One frozen `Config` of a run, from flags or from a run's folder."""
+
+import dataclasses
+import json
+import pathlib
+
+from experiments import flags
+from medpatch_jax import presets, schema
+from medpatch_jax.input import dataset
+from medpatch_jax.train import loop
+
+# Flags that only MedPatch has.
+OF_MEDPATCH = (
+  "calibration",
+  "confidence",
+  "threshold",
+  "fuser",
+  "without",
+  "loss_weights",
+  "head",
+  "authors",
+)
+# Flags that decide what a run computes: a workdir holds one value of each.
+NAMES = (
+  "data_dir",
+  "task",
+  "preset",
+  "model",
+  "modalities",
+  "seed",
+  "batch_size",
+  "learning_rate",
+  "schedule",
+  "adam_b2",
+  "clip",
+  "epochs",
+  "patience",
+  "calibration",
+  "calibration_steps",
+  "confidence",
+  "threshold",
+  "fuser",
+  "without",
+  "loss_weights",
+  "head",
+  "pairs",
+  "as_released",
+  "bert",
+  "vit",
+  "ehr",
+  "staleness",
+  "ehr_dropout",
+  "clip_z",
+  "augment",
+  "finetune_encoders",
+  "authors",
+)
+# Flags that do not, with the value an evaluation takes.
+SAFE = {"save_minutes": 1.0, "parallel": "pmap"}
+# Of the first kind: what an encoder and its token confidence depend on,
+TRAINING = (
+  "data_dir",
+  "task",
+  "preset",
+  "pairs",
+  "seed",
+  "batch_size",
+  "learning_rate",
+  "schedule",
+  "adam_b2",
+  "clip",
+  "epochs",
+  "patience",
+  "authors",
+)
+# and for each kind of encoder beside, flags and released behaviours,
+OF_KIND = {
+  "series": (
+    ("ehr", "staleness", "ehr_dropout", "clip_z"),
+    ("padding_tokens",),
+  ),
+  "image": (("vit", "augment"), ("image_norm", "mirror")),
+  "text": (("bert",), ("padding_tokens",)),
+}
+# then what temperatures and pools depend on.
+CALIBRATION = ("calibration", "calibration_steps")
+POOLING = ("absent_tokens", "ehr_uncalibrated", "entropy_direction")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """A run, as values."""
+
+  data_dir: str
+  task: str
+  workdir: pathlib.Path
+  preset: str
+  model: str
+  sizes: presets.Preset
+  modalities: tuple[str, ...]
+  flag_order: tuple[str, ...]
+  kinds: dict[str, str]
+  settings: loop.Settings
+  learning_rates: dict[str, float]
+  epochs: dict[str, int]
+  batch_size: int
+  calibration: str
+  calibration_steps: int
+  confidence: str
+  thresholds: dict[str, float]
+  fuser: str
+  without: tuple[str, ...]
+  loss_weights: str
+  head: str
+  pairs: str
+  as_released: tuple[str, ...]
+  parallel: str
+  bert: str | None
+  vit: str | None
+  ehr: str
+  staleness: bool
+  ehr_dropout: float
+  clip_z: float | None
+  augment: bool
+  finetune_encoders: bool
+  authors: str | None
+  share: pathlib.Path | None
+  given: dict
+
+  @classmethod
+  def from_flags(cls, f, **override) -> "Config":
+    """Builds and checks the configuration.
+
+    Args:
+      f: parsed absl flags, or any object with their names.
+      **override: values that replace a flag's.
+
+    Raises:
+      ValueError: a flag is missing, unknown or out of range, or two do not go
+        together; the message names the flag and what it takes.
+    """
+
+    def get(name):
+      return override[name] if name in override else getattr(f, name)
+
+    for name in ("data_dir", "workdir"):
+      if not get(name):
+        raise ValueError(f"--{name} is missing: pass a folder.")
+    given = {name: get(name) for name in NAMES}
+    given["data_dir"] = str(pathlib.Path(given["data_dir"]).absolute())
+    given["as_released"] = _released(get("as_released"))
+    for name in ("learning_rate", "clip"):
+      if given[name] is not None and not given[name] > 0:
+        raise ValueError(f"--{name}={given[name]}: wanted a number above 0.")
+    sizes = presets.PRESETS[get("preset")]
+    described = dataset.describe(get("data_dir"), get("task"))
+    modalities = _among(
+      get("modalities") or described.inputs, described.inputs, "modalities"
+    )
+    kinds = {m: described.kinds[m] for m in modalities}
+    without = _among(get("without"), flags.WITHOUT, "without")
+    text = [m for m in modalities if kinds[m] == "text"]
+    if text and not sizes.learn_text and not get("bert"):
+      raise ValueError(
+        f"--preset={get('preset')} keeps the text encoder frozen and needs a"
+        " pretrained one: pass --bert=DIR (a Hugging Face folder), or leave"
+        f" {','.join(text)} out of --modalities."
+      )
+    settings = loop.Settings(
+      schedule=get("schedule") or sizes.schedule,
+      b2=get("adam_b2"),
+      clip=get("clip"),
+      patience=get("patience") or sizes.patience,
+      seed=get("seed"),
+      save_minutes=get("save_minutes"),
+    )
+    _together(get, without, kinds)
+    if get("model") != "medpatch":
+      _baseline(f, get, kinds)
+    return cls(
+      data_dir=str(get("data_dir")),
+      task=get("task"),
+      workdir=pathlib.Path(get("workdir")),
+      preset=get("preset"),
+      model=get("model"),
+      sizes=sizes,
+      modalities=modalities,
+      flag_order=tuple(get("modalities") or modalities),
+      kinds=kinds,
+      settings=settings,
+      learning_rates={
+        name: get("learning_rate") or rate
+        for name, rate in _rates(sizes, described, kinds).items()
+      },
+      epochs={
+        name: most if get("epochs") is None else get("epochs")
+        for name, most in _by_part(sizes.epochs, kinds).items()
+      },
+      batch_size=get("batch_size") or sizes.batch_size,
+      calibration=get("calibration"),
+      calibration_steps=get("calibration_steps"),
+      confidence=get("confidence"),
+      thresholds=_thresholds(get("threshold"), modalities, get("confidence")),
+      fuser=get("fuser"),
+      without=without,
+      loss_weights=get("loss_weights"),
+      head=get("head"),
+      pairs=get("pairs"),
+      as_released=given["as_released"],
+      parallel=get("parallel"),
+      bert=get("bert"),
+      vit=get("vit"),
+      ehr=get("ehr"),
+      staleness=get("staleness"),
+      ehr_dropout=get("ehr_dropout"),
+      clip_z=get("clip_z"),
+      augment=sizes.augment if get("augment") is None else get("augment"),
+      finetune_encoders=get("finetune_encoders"),
+      authors=get("authors"),
+      share=pathlib.Path(get("share")) if get("share") else None,
+      given=given,
+    )
+
+  @classmethod
+  def from_workdir(cls, workdir, share=None) -> "Config":
+    """The configuration of a run that was trained in `workdir`.
+
+    Args:
+      workdir: its folder.
+      share: the folder it shared encoders in, if it did.
+
+    Raises:
+      ValueError: nothing was trained there, or by another version.
+    """
+    path = pathlib.Path(workdir or ".") / "config.json"
+    if not workdir or not path.exists():
+      raise ValueError(
+        f"--workdir={workdir}: holds no trained run ({path.name} is missing);"
+        " train first with python -m experiments.train."
+      )
+    given = json.loads(path.read_text("utf-8"))
+    if set(given) != set(NAMES):
+      odd = ", ".join(sorted(set(given) ^ set(NAMES)))
+      raise ValueError(
+        f"{path}: written by another version of this code (it and ours differ in"
+        f" {odd}); evaluate with that version, or train again."
+      )
+    return cls.from_flags(None, **SAFE, **given, workdir=workdir, share=share)
+
+  def key(self, stage: str, m: str) -> dict:
+    """Everything that a stage's result for one modality depends on.
+
+    But for what is computed before it. A store or checkpoint of another key
+    is never taken for this one.
+
+    Args:
+      stage: unimodal, confidence, calibrate or pools.
+      m: modality.
+    """
+    names, behaviours = OF_KIND[self.kinds[m]]
+    names = (*TRAINING, *names)
+    own = {"stage": stage, "modality": m}
+    if self.pairs == "paired":
+      own["modalities"] = self.modalities
+    if stage in ("calibrate", "pools"):
+      names += CALIBRATION
+    if stage == "pools":
+      behaviours += POOLING
+      own |= {"confidence": self.confidence, "threshold": self.thresholds[m]}
+    own["as_released"] = [n for n in self.as_released if n in behaviours]
+    return own | {name: self.given[name] for name in names}
+
+
+def _released(names) -> tuple[str, ...]:
+  """Checked names of released behaviours; `all` stands for each."""
+  if list(names) == ["all"]:
+    return schema.RELEASED
+  return _among(names, schema.RELEASED, "as_released")
+
+
+def _among(names, valid, flag) -> tuple[str, ...]:
+  unknown = [name for name in names if name not in valid]
+  if unknown:
+    raise ValueError(
+      f"--{flag}={','.join(names)}: {unknown[0]!r} is unknown; wanted some"
+      f" of {', '.join(valid)}."
+    )
+  return tuple(name for name in valid if name in names)
+
+
+def _together(get, without, kinds) -> None:
+  """Refuses flags that contradict each other."""
+  if set(without) == set(flags.WITHOUT):
+    raise ValueError("--without leaves no prediction: leave one module in.")
+  if "joint" in without and get("head") not in ("validation", "late"):
+    raise ValueError(
+      f"--head={get('head')} averages the joint module's predictions, which"
+      " --without=joint leaves out: pass --head=late."
+    )
+  if get("ehr_dropout") and get("ehr") != "lstm":
+    raise ValueError(
+      f"--ehr_dropout is of --ehr=lstm; --ehr={get('ehr')} has its own."
+    )
+  if not get("authors"):
+    return
+  if "text" in kinds.values() and not get("bert"):
+    raise ValueError(
+      "--authors holds no vocabulary: pass --bert=DIR, the folder of the text"
+      " encoder it was made with."
+    )
+  for name, wanted in (
+    ("ehr", "lstm"),
+    ("staleness", False),
+    ("calibration", "position"),
+  ):
+    if get(name) != wanted:
+      raise ValueError(
+        f"--{name}={get(name)}: --authors brings its own, {wanted}; leave"
+        f" --{name} out."
+      )
+
+
+def _baseline(f, get, kinds) -> None:
+  """Refuses flags that a baseline has no place for."""
+  model = get("model")
+  for name in OF_MEDPATCH:
+    default = f[name].default if f is not None else get(name)
+    if get(name) != default:
+      raise ValueError(
+        f"--{name} is MedPatch's, --model={model} has no such part; leave it"
+        " out."
+      )
+  if model == "unimodal" and len(kinds) != 1:
+    raise ValueError(
+      f"--model=unimodal takes one modality, not {', '.join(kinds)}: pass"
+      f" --modalities={next(iter(kinds))}, or another."
+    )
+  if get("finetune_encoders") and model in ("unimodal", "early", "late"):
+    raise ValueError(
+      f"--model={model} keeps its encoders as stage 1 left them; pass"
+      " --model=joint to train them on."
+    )
+
+
+def _by_part(values, kinds) -> dict:
+  """A preset's values by kind -> by modality, and "fuse"."""
+  each = {m: values[kind] for m, kind in kinds.items()}
+  return each | {"fuse": values["fuse"]}
+
+
+def _rates(sizes, described, kinds) -> dict[str, float]:
+  """The preset's learning rates, "fuse" that of the number of labels."""
+  rates = _by_part(sizes.learning_rate, kinds)
+  if len(described.labels) == 1:
+    rates["fuse"] = sizes.learning_rate["fuse_one_label"]
+  return rates
+
+
+def _thresholds(values, modalities, confidence) -> dict[str, float]:
+  low, high, default = (
+    (0.5, 1.0, 0.75) if confidence == "confidence" else (0.0, 1.0, 0.8113)
+  )
+  out = dict.fromkeys(modalities, default)
+  for value in values or ():
+    name, _, number = value.rpartition("=")
+    try:
+      threshold = float(number)
+    except ValueError:
+      threshold = float("nan")
+    if not low <= threshold <= high or (name and name not in modalities):
+      raise ValueError(
+        f"--threshold={value}: wanted a number in [{low}, {high}], or"
+        f" modality=number with a modality of {', '.join(modalities)}."
+      )
+    out.update({name: threshold} if name else dict.fromkeys(out, threshold))
+  return out
