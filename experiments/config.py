@@ -7,7 +7,7 @@ import pathlib
 from experiments import flags
 from medpatch_jax import presets, schema
 from medpatch_jax.input import dataset
-from medpatch_jax.train import loop
+from medpatch_jax.train import loop, store
 
 # Flags that only MedPatch has.
 OF_MEDPATCH = (
@@ -82,6 +82,7 @@ OF_KIND = {
   "image": (("vit", "augment"), ("image_norm", "mirror")),
   "text": (("bert",), ("padding_tokens",)),
 }
+FILES = ("authors", "vit", "bert")
 # then what temperatures and pools depend on.
 CALIBRATION = ("calibration", "calibration_steps")
 POOLING = ("absent_tokens", "ehr_uncalibrated", "entropy_direction")
@@ -268,7 +269,13 @@ class Config:
       behaviours += POOLING
       own |= {"confidence": self.confidence, "threshold": self.thresholds[m]}
     own["as_released"] = [n for n in self.as_released if n in behaviours]
-    return own | {name: self.given[name] for name in names}
+    # Of files, what is in them: one may be replaced under its name.
+    return own | {
+      name: store.content(self.given[name])
+      if name in FILES and self.given[name]
+      else self.given[name]
+      for name in names
+    }
 
 
 def _released(names) -> tuple[str, ...]:

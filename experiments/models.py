@@ -185,6 +185,12 @@ def authors_unimodal(run: Run, m: str) -> dict:
   return _like(run, like, found, f"encoder {m}")
 
 
+def authors_confidence(run: Run, m: str) -> dict:
+  """Parameters of `confidence` from --authors."""
+  found = authors_tree(run)["confidence"][m]
+  return _like(run, start_confidence(run, m), found, f"confidence {m}")
+
+
 def authors_temperature(run: Run, m: str) -> calibrate.Temperature:
   """Temperatures from --authors; positions past their table are divided by 1."""
   table = np.asarray(authors_tree(run)["temperature"][m], np.float32)

@@ -142,7 +142,7 @@ class Stages:
   def confidence(self, m: str) -> dict:
     """Stage 2: a Dense on the frozen encoder's tokens."""
     if self.config.authors:
-      return models.authors_tree(self.run)["confidence"][m]
+      return models.authors_confidence(self.run, m)
     run, encoder = self.run, self.encoder(m)
     model, head = models.unimodal(run, m), models.confidence(run)
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 from absl import flags as absl_flags
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from data import build
 from experiments import export, flags, fusion, train
@@ -150,6 +150,17 @@ def bert(tmp_path):
   tensors = names.dump(params, names.bert("", (), 1))
   save_file(tensors, folder / "model.safetensors")
   return folder
+
+
+def test_a_file_replaced_under_its_name_is_another_encoder(configure, bert):
+  config = configure("run", "--modalities=ehr,rr", f"--bert={bert}")
+  first = {m: config.key("unimodal", m) for m in ("ehr", "rr")}
+  assert config.key("unimodal", "rr") == first["rr"]
+  tensors = load_file(bert / "model.safetensors")
+  name = next(iter(tensors))
+  save_file(tensors | {name: tensors[name] + 1}, bert / "model.safetensors")
+  assert config.key("unimodal", "rr") != first["rr"]
+  assert config.key("unimodal", "ehr") == first["ehr"]
 
 
 def test_an_authors_file_gives_the_same_predictions(configure, bert, tmp_path):

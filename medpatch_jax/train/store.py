@@ -1,5 +1,6 @@
 """Rows of arrays computed once and kept on disk, whole or not at all."""
 
+import functools
 import hashlib
 import json
 import pathlib
@@ -55,6 +56,26 @@ def digest(params) -> str:
     state.update(f"{jax.tree_util.keystr(path)} {leaf.shape}".encode())
     state.update(leaf.tobytes())
   return state.hexdigest()
+
+
+def content(path) -> str:
+  """A hash of a file, or of a folder's files and their names.
+
+  Hidden files are left out; a file that has not changed is read once.
+  """
+  path, state = pathlib.Path(path), hashlib.sha256()
+  files = sorted(path.rglob("*")) if path.is_dir() else [path]
+  for file in files:
+    name = file.relative_to(path)
+    if file.is_file() and not any(part[0] == "." for part in name.parts):
+      state.update(f"{name} {_hash(file, file.stat().st_mtime_ns)}".encode())
+  return state.hexdigest()
+
+
+@functools.cache
+def _hash(file: pathlib.Path, changed: int) -> str:
+  with open(file, "rb") as f:
+    return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def read(folder, key: dict) -> dict[str, np.ndarray] | None:
