@@ -11,23 +11,17 @@ SWEEP/results.csv, table.md and table.tex.
 """
 
 import copy
-import csv
-import io
 import pathlib
 import re
 import time
 
-import numpy as np
 from absl import flags
 
-from experiments import evaluate, sweeps, train
+from experiments import evaluate, sweeps, tabulate, train
 from experiments import flags as experiment_flags
 from experiments.config import Config
-from medpatch_jax.evaluate import report
 from medpatch_jax.train import checkpoint
 from medpatch_jax.train.log import logger
-
-METRICS = ("auroc", "auprc")
 
 
 def run(rows, values, workdir, seeds: int, shard=(1, 1), truth=None) -> None:
@@ -51,7 +45,7 @@ def run(rows, values, workdir, seeds: int, shard=(1, 1), truth=None) -> None:
   began = time.monotonic()
   made = 0
   for i, ((row, seed), config) in enumerate(mine):
-    if (config.workdir / "results.json").exists():
+    if (config.results / "results.json").exists():
       checkpoint.claim(config.workdir, config.given)
       continue
     left = (time.monotonic() - began) / max(made, 1) * (len(mine) - i)
@@ -80,128 +74,41 @@ def configure(row, seed, values, workdir) -> Config:
     return Config.from_flags(
       values,
       seed=seed,
-      workdir=workdir / "runs" / row.name / str(seed),
+      workdir=workdir / "runs" / (row.trained or row.name) / str(seed),
       share=workdir / "share",
     )
   except (flags.Error, ValueError) as error:
     raise ValueError(f"row {row.name!r} of the sweep: {error}") from None
 
 
-def collect(rows, workdir, seeds: int) -> list[dict]:
-  """One dict for each finished run and head: the tidy results.
+def modalities(values) -> tuple[str, ...]:
+  """Those of the dataset, or of --modalities."""
+  return Config.from_flags(values).modalities
 
-  Raises:
-    ValueError: a run was scored by another version.
+
+def folders(rows, values, workdir, seeds: int) -> dict:
+  """(row's name, seed) -> folder of that run's results."""
+  return {
+    (row.name, seed): configure(row, seed, values, workdir).results
+    for row in rows
+    for seed in range(seeds)
+  }
+
+
+def tabulate_runs(rows, values, workdir, seeds: int) -> str:
+  """Writes results.csv, table.md and table.tex of what is finished.
+
+  Returns:
+    the Markdown table.
   """
-  found = []
-  for row in rows:
-    for seed in range(seeds):
-      path = pathlib.Path(workdir, "runs", row.name, str(seed), "results.json")
-      if not path.exists():
-        continue
-      result = report.read(path)
-      for head in result["heads"]:
-        line = {
-          "row": row.name,
-          "seed": seed,
-          "head": head["head"],
-          "chosen": head["head"] == result["chosen"],
-          "stays": head["stays"],
-        }
-        for name in METRICS:
-          cell = head[name] or {}
-          line |= {
-            name: cell.get("value"),
-            f"{name}_low": cell.get("low"),
-            f"{name}_high": cell.get("high"),
-          }
-        found.append(line)
-  return found
-
-
-def summarise(rows, found) -> list[dict]:
-  """Mean and standard deviation over seeds, and the difference to reference.
-
-  The difference is taken seed by seed, so that what a seed does to both
-  drops out.
-  """
-  chosen = {(r["row"], r["seed"]): r for r in found if r["chosen"]}
-  lines = []
-  for row in rows:
-    seeds = sorted(s for name, s in chosen if name == row.name)
-    line = {"row": row.name, "reference": row.reference, "seeds": len(seeds)}
-    for metric in METRICS:
-      values = {s: chosen[row.name, s][metric] for s in seeds}
-      line[metric] = _moments(values.values())
-      pairs = [
-        values[s] - chosen[row.reference, s][metric]
-        for s in seeds
-        if (row.reference, s) in chosen
-      ]
-      line[f"{metric}_gain"] = _moments(pairs) if row.reference else None
-    lines.append(line)
-  return lines
-
-
-def _moments(values):
-  values = [v for v in values if v is not None]
-  if not values:
-    return None
-  spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-  return float(np.mean(values)), spread
-
-
-def markdown(lines) -> str:
-  """The summary as a Markdown table."""
-  head = ("row", "seeds", "AUROC", "AUPRC", "than", "AUROC gain", "AUPRC gain")
-  table = [head, ("---",) * len(head)]
-  for line in lines:
-    table.append(
-      (
-        line["row"],
-        str(line["seeds"]),
-        *(_cell(line[m]) for m in METRICS),
-        line["reference"] or "",
-        *(_cell(line[f"{m}_gain"], "+") for m in METRICS),
-      )
-    )
-  return "".join(f"| {' | '.join(cells)} |\n" for cells in table)
-
-
-def latex(lines) -> str:
-  """The summary as a LaTeX tabular."""
-  body = [
-    " & ".join(
-      (
-        line["row"].replace("_", r"\_"),
-        *(_cell(line[m]) for m in METRICS),
-        *(_cell(line[f"{m}_gain"], "+") for m in METRICS),
-      )
-    ).replace("±", r"$\pm$")
-    + r" \\"
-    for line in lines
-  ]
-  head = r"row & AUROC & AUPRC & AUROC gain & AUPRC gain \\ \hline"
-  return "\n".join(
-    [r"\begin{tabular}{lrrrr}", head, *body, r"\end{tabular}", ""]
-  )
-
-
-def _cell(moments, sign="") -> str:
-  if moments is None:
-    return ""
-  mean, spread = moments
-  text = f"{mean:{sign}.4f}"
-  return text if spread is None else f"{text} ± {spread:.4f}"
-
-
-def tidy(found) -> str:
-  """The tidy results as CSV; a number that is not known is empty."""
-  out = io.StringIO()
-  writer = csv.DictWriter(out, found[0] if found else (), lineterminator="\n")
-  writer.writeheader()
-  writer.writerows(found)
-  return out.getvalue()
+  where = folders(rows, values, workdir, seeds)
+  found = tabulate.tidy(where)
+  lines = tabulate.summarise(rows, tabulate.scores(where))
+  text = tabulate.markdown(lines, found)
+  checkpoint.write_text(workdir / "results.csv", tabulate.csv_text(found))
+  checkpoint.write_text(workdir / "table.md", text)
+  checkpoint.write_text(workdir / "table.tex", tabulate.latex(lines))
+  return text
 
 
 def main(argv) -> None:
@@ -212,16 +119,11 @@ def main(argv) -> None:
   shard = re.fullmatch(r"(\d+)/(\d+)", values.shard)
   if not shard or not 1 <= int(shard[1]) <= int(shard[2]):
     raise ValueError(f"--shard={values.shard}: wanted i/n, as 1/4.")
-  rows = sweeps.load(values.sweep)
+  rows = sweeps.load(values.sweep, modalities(values))
   workdir = pathlib.Path(values.workdir)
   part = int(shard[1]), int(shard[2])
   run(rows, values, workdir, values.seeds, part, values.truth)
-  found = collect(rows, workdir, values.seeds)
-  lines = summarise(rows, found)
-  checkpoint.write_text(workdir / "results.csv", tidy(found))
-  checkpoint.write_text(workdir / "table.md", markdown(lines))
-  checkpoint.write_text(workdir / "table.tex", latex(lines))
-  print(markdown(lines))
+  print(tabulate_runs(rows, values, workdir, values.seeds))
 
 
 if __name__ == "__main__":

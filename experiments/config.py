@@ -6,7 +6,7 @@ import pathlib
 
 from experiments import flags
 from medpatch_jax import presets, schema
-from medpatch_jax.input import dataset
+from medpatch_jax.input import dataset, missing
 from medpatch_jax.train import loop, store
 
 # Flags that only MedPatch has.
@@ -44,6 +44,9 @@ NAMES = (
   "loss_weights",
   "head",
   "pairs",
+  "train_fraction",
+  "missing_train",
+  "modality_dropout",
   "as_released",
   "bert",
   "vit",
@@ -56,13 +59,15 @@ NAMES = (
   "authors",
 )
 # Flags that do not, with the value an evaluation takes.
-SAFE = {"save_minutes": 1.0, "parallel": "pmap"}
+SAFE = {"save_minutes": 1.0, "parallel": "pmap", "missing_test": ()}
 # Of the first kind: what an encoder and its token confidence depend on,
 TRAINING = (
   "data_dir",
   "task",
   "preset",
   "pairs",
+  "train_fraction",
+  "missing_train",
   "seed",
   "batch_size",
   "learning_rate",
@@ -114,6 +119,10 @@ class Config:
   loss_weights: str
   head: str
   pairs: str
+  train_fraction: float
+  missing_train: missing.Rates
+  missing_test: missing.Rates
+  modality_dropout: float
   as_released: tuple[str, ...]
   parallel: str
   bert: str | None
@@ -150,7 +159,7 @@ class Config:
     given = {name: get(name) for name in NAMES}
     given["data_dir"] = str(pathlib.Path(given["data_dir"]).absolute())
     given["as_released"] = _released(get("as_released"))
-    for name in ("learning_rate", "clip"):
+    for name in ("learning_rate", "clip", "train_fraction"):
       if given[name] is not None and not given[name] > 0:
         raise ValueError(f"--{name}={given[name]}: wanted a number above 0.")
     sizes = presets.PRESETS[get("preset")]
@@ -207,6 +216,14 @@ class Config:
       loss_weights=get("loss_weights"),
       head=get("head"),
       pairs=get("pairs"),
+      train_fraction=get("train_fraction"),
+      missing_train=missing.parse(
+        get("missing_train"), modalities, "missing_train"
+      ),
+      missing_test=missing.parse(
+        get("missing_test"), modalities, "missing_test"
+      ),
+      modality_dropout=get("modality_dropout"),
       as_released=given["as_released"],
       parallel=get("parallel"),
       bert=get("bert"),
@@ -223,12 +240,13 @@ class Config:
     )
 
   @classmethod
-  def from_workdir(cls, workdir, share=None) -> "Config":
+  def from_workdir(cls, workdir, share=None, **override) -> "Config":
     """The configuration of a run that was trained in `workdir`.
 
     Args:
       workdir: its folder.
       share: the folder it shared encoders in, if it did.
+      **override: values of flags that do not change what was trained.
 
     Raises:
       ValueError: nothing was trained there, or by another version.
@@ -246,9 +264,17 @@ class Config:
         f"{path}: written by another version of this code (it and ours differ in"
         f" {odd}); evaluate with that version, or train again."
       )
-    return cls.from_flags(None, **SAFE, **given, workdir=workdir, share=share)
+    values = SAFE | given | {"workdir": workdir, "share": share} | override
+    return cls.from_flags(None, **values)
 
-  def key(self, stage: str, m: str) -> dict:
+  @property
+  def results(self) -> pathlib.Path:
+    """Folder of the test results: the run's, or one of it for what is missing."""
+    if not self.missing_test:
+      return self.workdir
+    return self.workdir / "missing" / missing.name(self.missing_test)
+
+  def key(self, stage: str, m: str, split: str | None = None) -> dict:
     """Everything that a stage's result for one modality depends on.
 
     But for what is computed before it. A store or checkpoint of another key
@@ -257,12 +283,15 @@ class Config:
     Args:
       stage: unimodal, confidence, calibrate or pools.
       m: modality.
+      split: of pools.
     """
     names, behaviours = OF_KIND[self.kinds[m]]
     names = (*TRAINING, *names)
     own = {"stage": stage, "modality": m}
     if self.pairs == "paired":
       own["modalities"] = self.modalities
+    if split == "test":
+      own["missing"] = missing.name(self.missing_test)
     if stage in ("calibrate", "pools"):
       names += CALIBRATION
     if stage == "pools":
@@ -303,6 +332,11 @@ def _together(get, without, kinds) -> None:
     raise ValueError(
       f"--head={get('head')} averages the joint module's predictions, which"
       " --without=joint leaves out: pass --head=late."
+    )
+  if get("modality_dropout") and "absent_tokens" in get("as_released"):
+    raise ValueError(
+      "--modality_dropout hides what --as_released=absent_tokens shows; leave"
+      " one out."
     )
   if get("ehr_dropout") and get("ehr") != "lstm":
     raise ValueError(

@@ -44,10 +44,10 @@ def evaluate(stages: Stages, truth=None) -> str:
       scored by another version.
   """
   run_, config = stages.run, stages.config
-  done = config.workdir / "results.txt"
+  done = config.results / "results.txt"
   if done.exists():
     logger.info("%s: the test split was scored before", done)
-    return table.text(report.read(config.workdir / "results.json")) + "\n"
+    return table.text(report.read(config.results / "results.json")) + "\n"
   rows = run_.rows("test")
   if not len(rows):
     raise ValueError(f"{run_.data.path}: the test split holds no stay.")
@@ -82,7 +82,7 @@ def evaluate(stages: Stages, truth=None) -> str:
     if m in logits:
       logits[m] = np.where(has[:, None], logits[m], np.nan)
   predictions.save(
-    config.workdir / predictions.NAME,
+    config.results / predictions.NAME,
     predictions.Predictions(
       logits,
       label,
@@ -96,7 +96,7 @@ def evaluate(stages: Stages, truth=None) -> str:
     ),
   )
   text = table.text(result) + "\n"
-  checkpoint.write_json(config.workdir / "results.json", result)
+  checkpoint.write_json(config.results / "results.json", result)
   checkpoint.write_text(done, text)
   return text
 
@@ -186,7 +186,11 @@ def _bayes(run_, rows, present, truth) -> dict[str, np.ndarray]:
 
 def main(argv) -> None:
   del argv
-  config = Config.from_workdir(flags.FLAGS.workdir, flags.FLAGS.share)
+  config = Config.from_workdir(
+    flags.FLAGS.workdir,
+    flags.FLAGS.share,
+    missing_test=flags.FLAGS.missing_test,
+  )
   stages = Stages(Run(config))
   stages.check_complete()
   if flags.FLAGS.predict:
@@ -199,6 +203,12 @@ if __name__ == "__main__":
   flags.DEFINE_string("workdir", None, "Folder of a trained run.")
   flags.DEFINE_string("share", None, "Folder it shared its encoders in.")
   flags.DEFINE_string("truth", None, "truth.csv of the synthetic twin.")
+  flags.DEFINE_list(
+    "missing_test",
+    [],
+    "Share of the test stays that modalities are taken from, as of"
+    " experiments.train; the results go to RUN/missing/.",
+  )
   flags.DEFINE_string(
     "predict",
     None,

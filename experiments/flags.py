@@ -98,8 +98,9 @@ def define() -> None:
   flags.DEFINE_enum(
     "confidence",
     "confidence",
-    ("confidence", "entropy"),
-    "What tokens are grouped by.",
+    ("confidence", "entropy", "random"),
+    "What tokens are grouped by; random deals a stay's confidences out to its"
+    " tokens anew. --threshold=0.5 puts all into one group.",
   )
   flags.DEFINE_list(
     "threshold",
@@ -125,6 +126,31 @@ def define() -> None:
     "partial",
     ("partial", "paired"),
     "Train on all stays, or only on those with every modality.",
+  )
+  flags.DEFINE_float(
+    "train_fraction",
+    1.0,
+    "Share of the train split's patients to learn from.",
+    0.0,
+    1.0,
+  )
+  flags.DEFINE_list(
+    "missing_train",
+    [],
+    "Share of the stays of train and validation that modalities are taken"
+    " from: rate, modality=rate, or modality=rate:rate, the second for stays"
+    " with the label, or of several with more than the median stay.",
+  )
+  flags.DEFINE_list(
+    "missing_test", [], "The same for the test split; not a matter of training."
+  )
+  flags.DEFINE_float(
+    "modality_dropout",
+    0.0,
+    "Share of a stay's modalities hidden in each update of stage 3; one is"
+    " always left.",
+    0.0,
+    0.9,
   )
   flags.DEFINE_list(
     "as_released",

@@ -7,6 +7,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments import models
@@ -46,6 +48,7 @@ def from_pools(stages) -> Fusion:
   model = models.medpatch(stages.run)
 
   def forward(params, frozen, batch, key):
+    batch = thinned(batch, stages.config.modality_dropout, key)
     return _loss(stages, model, params, batch)
 
   return Fusion(forward, _start(stages), {}, _pool_loader(stages))
@@ -92,6 +95,7 @@ def from_input(stages) -> Fusion:
     )
 
   def forward(params, frozen, batch, key):
+    batch = thinned(batch, config.modality_dropout, key)
     inputs = {
       m: pool(m, params["encoder"][m], frozen, batch, key) for m in names
     }
@@ -127,6 +131,7 @@ def baseline(stages) -> Fusion:
   learn, frozen = freeze.split(params, still)
 
   def forward(params, frozen, batch, key):
+    batch = thinned(batch, config.modality_dropout, key)
     rngs = None if key is None else {"dropout": key}
     outputs, out = model.apply(
       {"params": freeze.join(params, frozen)},
@@ -141,6 +146,26 @@ def baseline(stages) -> Fusion:
     return total, count, {name: logits}
 
   return Fusion(forward, learn, frozen, _raw_loader(stages))
+
+
+def thinned(batch, rate: float, key):
+  """In training, `batch` with some of each stay's modalities hidden.
+
+  Args:
+    batch: with present bool[B M].
+    rate: share to hide; one of those a stay has is always left.
+    key: of the step; None in evaluation, which hides nothing.
+  """
+  if key is None or not rate:
+    return batch
+  hide, leave = jax.random.split(jax.random.fold_in(key, 1))
+  shape = batch.present.shape
+  kept = jax.random.bernoulli(hide, 1 - rate, shape)
+  kept &= batch.present
+  drawn = jnp.where(batch.present, jax.random.uniform(leave, shape), -1.0)
+  one = batch.present & (drawn == drawn.max(axis=1, keepdims=True))
+  kept = jnp.where(kept.any(axis=1, keepdims=True), kept, one)
+  return batch.replace(present=kept)
 
 
 def _raw_loader(stages):

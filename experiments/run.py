@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from experiments.config import Config
-from medpatch_jax.input import dataset, examples, loader, tokenise
+from medpatch_jax.input import dataset, examples, loader, missing, tokenise
 from medpatch_jax.train import store
 from medpatch_jax.train.log import logger
 from medpatch_jax.train.parallel import Parallel
@@ -93,7 +93,7 @@ class Run:
     """Rows i64[N] of a split that have `modality` (any, if none is named).
 
     With --pairs=paired, train and validation keep only stays with every
-    modality.
+    modality; with --train_fraction, train only some patients.
     """
     present = self.present(split)
     keep = present.any(axis=1)
@@ -101,6 +101,9 @@ class Run:
       keep = present[:, self.config.modalities.index(modality)]
     if self.config.pairs == "paired" and split != "test":
       keep = keep & present.all(axis=1)
+    if self.config.train_fraction < 1 and split == "train":
+      share = self.config.train_fraction
+      keep = keep & missing.fraction(self.data.subject(split), share)
     return np.flatnonzero(keep)
 
   @once
@@ -206,5 +209,13 @@ class Run:
 
   @once
   def present(self, split: str) -> np.ndarray:
-    """Presence bool[N M] of the run's modalities, in record order."""
-    return self.data.present(split, self.config.modalities)
+    """Presence bool[N M] of the run's modalities, in record order.
+
+    What --missing_train and --missing_test take away is not there.
+    """
+    config = self.config
+    present = self.data.present(split, config.modalities)
+    rates = config.missing_test if split == "test" else config.missing_train
+    if not rates:
+      return present
+    return missing.drop(present, self.label(split), config.modalities, rates)

@@ -92,16 +92,17 @@ class Stages:
     if last == "fuse":
       self.fuse()
 
-  def key(self, stage: str, m: str) -> dict:
+  def key(self, stage: str, m: str, split: str | None = None) -> dict:
     """What a stage's result for one modality depends on, records included."""
-    return self.config.key(stage, m) | {"records": self.run.data.fingerprint}
+    records = {"records": self.run.data.fingerprint}
+    return self.config.key(stage, m, split) | records
 
   def folder(self, stage: str, m: str, split: str | None = None):
     """Where a stage's result for one modality lies."""
     name = m if split is None else f"{m}-{split}"
     if self.config.share is None:
       return self.workdir / stage / name
-    key = store.short(self.key(stage, m))
+    key = store.short(self.key(stage, m, split))
     return self.config.share / stage / f"{name}-{key}"
 
   def _alone(self, folder: pathlib.Path):
@@ -258,7 +259,7 @@ class Stages:
       "confidence": self.confidence(m),
       "temperature": vars(self.temperature(m)),
     }
-    key = self.key("pools", m) | {"params": store.digest(params)}
+    key = self.key("pools", m, split) | {"params": store.digest(params)}
     with self._alone(folder):
       if (found := store.read(folder, key)) is None:
         self._compute_pools(m, split, params, folder, key)

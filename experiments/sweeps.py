@@ -1,10 +1,12 @@
 """Sweeps as values: what `experiments.ablate` trains and holds side by side."""
 
 import dataclasses
+import itertools
 import json
 import pathlib
+from collections.abc import Callable
 
-from medpatch_jax import schema
+from medpatch_jax import baselines, schema
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,18 +17,22 @@ class Row:
     name: shown, and the name of its folder.
     flags: of experiments.train, as on the command line.
     reference: name of the row it is compared with; none for such a row.
+    trained: name of the row whose training it takes and only tests otherwise,
+      with --missing_test.
   """
 
   name: str
   flags: tuple[str, ...] = ()
   reference: str | None = None
+  trained: str | None = None
 
 
-def _deviations():
+def _deviations(modalities):
   """Each behaviour of the released code alone, beside the run it changes.
 
   A switch that only acts on another option is compared with that option.
   """
+  del modalities
   special = {"mirror": "augment", "entropy_direction": "entropy"}
   rows = [
     Row("ours"),
@@ -44,22 +50,142 @@ def _deviations():
   )
 
 
-SWEEPS: dict[str, tuple[Row, ...]] = {
-  "deviations": _deviations(),
+def _models(modalities):
+  """MedPatch, every baseline on the same encoders, each modality alone."""
+  rows = [Row("medpatch")]
+  for name in baselines.BASELINES:
+    flags = (f"--model={name}",)
+    if name in baselines.ONLY_OF:
+      if not set(baselines.ONLY_OF[name]) <= set(modalities):
+        continue
+      flags += (f"--modalities={','.join(baselines.ONLY_OF[name])}",)
+    rows.append(Row(name, flags, "medpatch"))
+  rows += [
+    Row(f"{m} alone", ("--model=unimodal", f"--modalities={m}"), "medpatch")
+    for m in modalities
+  ]
+  return tuple(rows)
+
+
+def _modules(modalities):
+  """Paper Table 5: modules left out, alone and together."""
+  del modalities
+  names = ("unimodal", "missingness", "joint")
+  sets = [(n,) for n in names] + list(itertools.combinations(names, 2))
+  return (
+    Row("all modules"),
+    *(
+      Row(
+        f"without {' and '.join(s)}",
+        (f"--without={','.join(s)}",),
+        "all modules",
+      )
+      for s in sets
+    ),
+  )
+
+
+def _modalities(modalities):
+  """Every subset of the modalities, beside all of them."""
+  every = ",".join(modalities)
+  rows = [Row(every)]
+  for size in range(len(modalities) - 1, 0, -1):
+    for some in itertools.combinations(modalities, size):
+      name = ",".join(some)
+      rows.append(Row(name, (f"--modalities={name}",), every))
+  return tuple(rows)
+
+
+def _patching(modalities):
+  """Who is in which group: by confidence, by chance, all in one."""
+  del modalities
+  return (
+    Row("confidence"),
+    Row("entropy", ("--confidence=entropy",), "confidence"),
+    Row("random", ("--confidence=random",), "confidence"),
+    Row("no patching", ("--threshold=0.5",), "confidence"),
+  )
+
+
+def _robustness(modalities):
+  """What is missing in training x what is missing at test.
+
+  At random, one modality always, or more often where the outcome is worse.
+  """
+  training = {
+    "as recorded": (),
+    "30 % missing": ("--missing_train=0.3",),
+    "modality dropout": ("--modality_dropout=0.3",),
+  }
+  test = {
+    "30 % missing": "0.3",
+    "60 % missing": "0.6",
+    "missing by outcome": "0.1:0.6",
+    **{f"no {m}": f"{m}=1" for m in modalities},
+  }
+  rows = []
+  for trained, flags in training.items():
+    first = f"{trained}, tested as recorded"
+    reference = rows[0].name if rows else None
+    rows.append(Row(first, flags, reference))
+    for tested, rates in test.items():
+      flag = f"--missing_test={rates}"
+      reference = f"as recorded, tested with {tested}"
+      name = f"{trained}, tested with {tested}"
+      other = None if name == reference else reference
+      rows.append(Row(name, (*flags, flag), other, first))
+  return tuple(rows)
+
+
+def _values(flag: str, first, *others):
+  """A sweep over a flag's values; all are compared with the first."""
+
+  def rows(modalities):
+    del modalities
+    reference = f"{flag} {first}"
+    return (
+      Row(reference, (f"--{flag}={first}",)),
+      *(Row(f"{flag} {v}", (f"--{flag}={v}",), reference) for v in others),
+    )
+
+  return rows
+
+
+# Name -> rows, given the modalities that the dataset has.
+SWEEPS: dict[str, Callable[[tuple[str, ...]], tuple[Row, ...]]] = {
+  "deviations": _deviations,
+  "models": _models,
+  "modules": _modules,
+  "modalities": _modalities,
+  "patching": _patching,
+  "robustness": _robustness,
+  "threshold": _values(
+    "threshold", 0.75, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 0.85, 0.9, 0.95
+  ),
+  "calibration": _values("calibration", "position", "label", "scalar", "none"),
+  "fuser": _values("fuser", "concat", "lstm", "transformer"),
+  "loss_weights": _values("loss_weights", "learned", "uniform", "uncertainty"),
+  "head": _values("head", "late", "combined", "reduced"),
+  "pairs": _values("pairs", "partial", "paired"),
+  "train_fraction": _values("train_fraction", 1.0, 0.5, 0.25, 0.1),
 }
 
 
-def load(name: str) -> tuple[Row, ...]:
+def load(name: str, modalities: tuple[str, ...]) -> tuple[Row, ...]:
   """The sweep of that name, or of a JSON file.
 
   The file holds a list of {"name": ..., "flags": ["--flag=value", ...],
-  "reference": a name or absent}.
+  "reference": a name or absent, "trained": a name or absent}.
+
+  Args:
+    name: of SWEEPS, or of a file.
+    modalities: those that the runs may take.
 
   Raises:
     ValueError: neither a known name nor such a file; names the field.
   """
   if name in SWEEPS:
-    return SWEEPS[name]
+    return SWEEPS[name](modalities)
   path = pathlib.Path(name)
   if not path.is_file():
     raise ValueError(
@@ -67,7 +193,12 @@ def load(name: str) -> tuple[Row, ...]:
     )
   try:
     rows = tuple(
-      Row(r["name"], tuple(r.get("flags", ())), r.get("reference"))
+      Row(
+        r["name"],
+        tuple(r.get("flags", ())),
+        r.get("reference"),
+        r.get("trained"),
+      )
       for r in json.loads(path.read_text("utf-8"))
     )
   except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -81,9 +212,11 @@ def load(name: str) -> tuple[Row, ...]:
       raise ValueError(
         f"{path}: name {row.name!r} is there twice, or holds a slash."
       )
-    if row.reference is not None and row.reference not in names:
-      raise ValueError(
-        f"{path}: row {row.name!r} has reference {row.reference!r}, which is"
-        f" no row; wanted one of {', '.join(names)}."
-      )
+    for field in ("reference", "trained"):
+      other = getattr(row, field)
+      if other is not None and other not in names:
+        raise ValueError(
+          f"{path}: row {row.name!r} has {field} {other!r}, which is no row;"
+          f" wanted one of {', '.join(names)}."
+        )
   return rows

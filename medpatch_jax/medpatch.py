@@ -46,7 +46,8 @@ def pools(
     logits: f32[B T C] of the confidence head, on the frozen encoder's tokens.
     temperature: of the modality.
     threshold: of the high cluster.
-    kind: "confidence", or "entropy" in bits.
+    kind: "confidence", "entropy" in bits, or "random": confidences, dealt
+      out to the tokens of a stay anew, so that only who has which is lost.
     modality: its name.
     released: names of METHOD.md; ehr_uncalibrated and entropy_direction
       count.
@@ -57,7 +58,9 @@ def pools(
   if not (uncalibrated and logits.shape[-1] > 1):
     logits = calibrate.apply(logits, temperature)
   score = calibrate.confidence(logits)
-  if kind == "confidence":
+  if kind == "random":
+    score = patch.deal(score, encoded.mask)
+  if kind in ("confidence", "random"):
     high = score >= threshold
   elif "entropy_direction" in released:
     # The released fusers sort by entropy, in nats, as well.

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def pool(tokens, mask, high, confidence):
@@ -49,3 +50,25 @@ def pool(tokens, mask, high, confidence):
     "mean_high": confidence[:, :C],
     "mean_low": confidence[:, C:],
   }
+
+
+def deal(score, mask):
+  """A stay's scores dealt out to its tokens anew: the control of patching.
+
+  The order is one for all stays and depends on positions alone, so a stay's
+  result does not depend on its batch or padding.
+
+  Args:
+    score: f32[B T C].
+    mask: bool[B T], real tokens; the others get any score.
+
+  Returns:
+    f32[B T C], for each stay and label the same scores at other real tokens.
+  """
+  draw = np.random.default_rng(0).random(mask.shape[1], np.float32)
+  real = jnp.argsort(~mask, axis=1, stable=True)
+  order = jnp.argsort(jnp.where(mask, draw, 2.0), axis=1, stable=True)
+  # The k-th real token's score goes to the real token drawn k-th.
+  place = jnp.argsort(order, axis=1)
+  source = jnp.take_along_axis(real, place, axis=1)
+  return jnp.take_along_axis(score, source[:, :, None], axis=1)

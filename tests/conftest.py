@@ -1,7 +1,16 @@
-"""Settings of every test: strict ranks, one compile cache per run."""
+"""Settings of every test: strict ranks, quick compilation."""
+
+import os
 
 import jax
 import pytest
+
+# Most of the suite's time goes into compiling programs that run once; XLA
+# reads this when the first one is compiled. Commands that tests start take it
+# over.
+os.environ["XLA_FLAGS"] = (
+  "--xla_backend_optimization_level=0 " + os.environ.get("XLA_FLAGS", "")
+)
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -52,3 +52,15 @@ def test_pool_then_project_is_project_then_pool(seed):
   projected = (tokens @ kernel + bias)[:, :, None]
   theirs = (projected * member).sum(1) / np.maximum(member.sum(1), 1e-9)
   np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_dealt_scores_are_the_same_at_other_tokens_whatever_the_padding():
+  score = np.random.default_rng(0).random((2, 9, 3)).astype(np.float32)
+  mask = np.arange(9) < np.array([[9], [5]])
+  dealt = np.asarray(patch.deal(jnp.asarray(score), jnp.asarray(mask)))
+  for i, real in enumerate(mask):
+    want, got = score[i][real], dealt[i][real]
+    np.testing.assert_array_equal(np.sort(got, axis=0), np.sort(want, axis=0))
+    assert (got != want).any()
+  short = patch.deal(jnp.asarray(score[1:, :5]), jnp.asarray(mask[1:, :5]))
+  np.testing.assert_array_equal(short[0], dealt[1, :5])

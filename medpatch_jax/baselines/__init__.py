@@ -19,7 +19,7 @@ from medpatch_jax.baselines.medfuse import MedFuse
 from medpatch_jax.baselines.metra import MeTra
 from medpatch_jax.baselines.mmtm import MMTM
 
-__all__ = ["BASELINES", "Ensemble", "build", "pretrained"]
+__all__ = ["BASELINES", "ONLY_OF", "Ensemble", "build", "pretrained"]
 
 # Name of the model, which is also the name of the head it returns.
 BASELINES: dict[str, type[nn.Module]] = {
@@ -33,6 +33,8 @@ BASELINES: dict[str, type[nn.Module]] = {
   "healnet": HealNet,
   "drfuse": DrFuse,
 }
+# Those that are defined for these modalities only.
+ONLY_OF = {"mmtm": ("ehr", "cxr"), "daft": ("ehr", "cxr")}
 
 
 def build(name: str, **fields) -> nn.Module:
