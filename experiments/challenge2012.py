@@ -39,8 +39,8 @@ CHOSEN = {
   "ehr_dropout": 0.3,
   "clip_z": 5.0,
   "batch_size": 64,
-  "learning_rate": 2e-3,
-  "epochs": 9,
+  "learning_rate": ["2e-3"],
+  "epochs": ["9"],
 }
 
 

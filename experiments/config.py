@@ -70,11 +70,9 @@ TRAINING = (
   "missing_train",
   "seed",
   "batch_size",
-  "learning_rate",
   "schedule",
   "adam_b2",
   "clip",
-  "epochs",
   "patience",
   "authors",
 )
@@ -159,7 +157,7 @@ class Config:
     given = {name: get(name) for name in NAMES}
     given["data_dir"] = str(pathlib.Path(given["data_dir"]).absolute())
     given["as_released"] = _released(get("as_released"))
-    for name in ("learning_rate", "clip", "train_fraction"):
+    for name in ("clip", "train_fraction"):
       if given[name] is not None and not given[name] > 0:
         raise ValueError(f"--{name}={given[name]}: wanted a number above 0.")
     sizes = presets.PRESETS[get("preset")]
@@ -198,14 +196,8 @@ class Config:
       flag_order=tuple(get("modalities") or modalities),
       kinds=kinds,
       settings=settings,
-      learning_rates={
-        name: get("learning_rate") or rate
-        for name, rate in _rates(sizes, described, kinds).items()
-      },
-      epochs={
-        name: most if get("epochs") is None else get("epochs")
-        for name, most in _by_part(sizes.epochs, kinds).items()
-      },
+      learning_rates=_rates(sizes, described, kinds, get("learning_rate")),
+      epochs=_epochs(sizes, kinds, get("epochs")),
       batch_size=get("batch_size") or sizes.batch_size,
       calibration=get("calibration"),
       calibration_steps=get("calibration_steps"),
@@ -287,7 +279,12 @@ class Config:
     """
     names, behaviours = OF_KIND[self.kinds[m]]
     names = (*TRAINING, *names)
-    own = {"stage": stage, "modality": m}
+    own = {
+      "stage": stage,
+      "modality": m,
+      "learning_rate": self.learning_rates[m],
+      "epochs": self.epochs[m],
+    }
     if self.pairs == "paired":
       own["modalities"] = self.modalities
     if split == "test":
@@ -376,6 +373,10 @@ def _baseline(f, get, kinds) -> None:
       f"--model=unimodal takes one modality, not {', '.join(kinds)}: pass"
       f" --modalities={next(iter(kinds))}, or another."
     )
+  if get("vit") and model == flags.RAW:
+    raise ValueError(
+      f"--vit={get('vit')}: --model={model} reads pixels; leave it out."
+    )
   if get("finetune_encoders") and model in ("unimodal", "early", "late"):
     raise ValueError(
       f"--model={model} keeps its encoders as stage 1 left them; pass"
@@ -389,29 +390,63 @@ def _by_part(values, kinds) -> dict:
   return each | {"fuse": values["fuse"]}
 
 
-def _rates(sizes, described, kinds) -> dict[str, float]:
-  """The preset's learning rates, "fuse" that of the number of labels."""
+def _rates(sizes, described, kinds, values) -> dict[str, float]:
+  """Learning rates by part: the flag's, else the preset's.
+
+  The preset's of "fuse" depends on the number of labels.
+  """
   rates = _by_part(sizes.learning_rate, kinds)
   if len(described.labels) == 1:
     rates["fuse"] = sizes.learning_rate["fuse_one_label"]
-  return rates
+  return rates | _named(
+    values, rates, "learning_rate", float, lambda x: x > 0, "a number above 0"
+  )
+
+
+def _epochs(sizes, kinds, values) -> dict[str, int]:
+  """Most epochs by part: the flag's, else the preset's."""
+  most = _by_part(sizes.epochs, kinds)
+  return most | _named(
+    values, most, "epochs", int, lambda x: x >= 0, "a whole number"
+  )
 
 
 def _thresholds(values, modalities, confidence) -> dict[str, float]:
   low, high, default = (
-    (0.5, 1.0, 0.75) if confidence == "confidence" else (0.0, 1.0, 0.8113)
+    (0.0, 1.0, 0.8113) if confidence == "entropy" else (0.5, 1.0, 0.75)
   )
-  out = dict.fromkeys(modalities, default)
+  return dict.fromkeys(modalities, default) | _named(
+    values,
+    modalities,
+    "threshold",
+    float,
+    lambda x: low <= x <= high,
+    f"a number in [{low}, {high}]",
+  )
+
+
+def _named(values, names, flag, kind, good, wanted) -> dict:
+  """Words of a flag, `number` for all names or `name=number`, as a dict.
+
+  Args:
+    values: the words, later ones replace earlier ones; None for none.
+    names: those that may be named.
+    flag: its name, for the message.
+    kind: float or int.
+    good: whether a number may be given.
+    wanted: what a good one is, in words.
+  """
+  out = {}
   for value in values or ():
-    name, _, number = value.rpartition("=")
+    name, _, word = str(value).rpartition("=")
     try:
-      threshold = float(number)
+      number = kind(word)
     except ValueError:
-      threshold = float("nan")
-    if not low <= threshold <= high or (name and name not in modalities):
+      number = None
+    if number is None or not good(number) or (name and name not in names):
       raise ValueError(
-        f"--threshold={value}: wanted a number in [{low}, {high}], or"
-        f" modality=number with a modality of {', '.join(modalities)}."
+        f"--{flag}={value}: wanted {wanted}, or name=number with a name of"
+        f" {', '.join(names)}."
       )
-    out.update({name: threshold} if name else dict.fromkeys(out, threshold))
+    out.update({name: number} if name else dict.fromkeys(names, number))
   return out

@@ -15,6 +15,7 @@ outcome.
 
 import csv
 import io
+import json
 import pathlib
 
 import numpy as np
@@ -43,21 +44,57 @@ def evaluate(stages: Stages, truth=None) -> str:
     ValueError: the test split is empty, its outcomes are not known, or it was
       scored by another version.
   """
-  run_, config = stages.run, stages.config
-  done = config.results / "results.txt"
-  if done.exists():
-    logger.info("%s: the test split was scored before", done)
-    return table.text(report.read(config.results / "results.json")) + "\n"
+  config = stages.config
+  if (config.results / "results.txt").exists():
+    return read_back(config.results)
+  check_scorable(stages.run)
+  title = "MedPatch" if config.model == "medpatch" else config.model
+  chosen = validated(stages)["head"]
+  return write(stages.run, stages.predict("test"), chosen, title, truth)
+
+
+def read_back(folder: pathlib.Path) -> str:
+  """The table of a test split that was scored before."""
+  logger.info("%s: the test split was scored before", folder)
+  return table.text(report.read(folder / "results.json")) + "\n"
+
+
+def check_scorable(run_: Run) -> None:
+  """Refuses a test split that holds no stay, or stays without outcomes.
+
+  Raises:
+    ValueError: says so and what to do.
+  """
   rows = run_.rows("test")
   if not len(rows):
     raise ValueError(f"{run_.data.path}: the test split holds no stay.")
-  label = run_.label("test")[rows]
-  if np.isnan(label).any():
+  if np.isnan(run_.label("test")[rows]).any():
     raise ValueError(
       f"{run_.data.path}: the outcomes of the test split are not known, so it"
       " cannot be scored; write predictions with --predict=FILE.csv."
     )
-  outputs = stages.predict("test")
+
+
+def write(
+  run_: Run, outputs: dict, chosen: str, title: str, truth=None, folder=None
+) -> str:
+  """Scores what was predicted for the test split; writes the results.
+
+  Args:
+    run_: whose test split it is.
+    outputs: head, or unimodal/modality -> logits f32[N C], rows in the order
+      of `run_.rows("test")`.
+    chosen: the head that is the model's number.
+    title: name of the model.
+    truth: truth.csv of the synthetic twin, or None.
+    folder: where results.json, results.txt and predictions.npz go; the run's
+      by default.
+
+  Returns:
+    the table.
+  """
+  config, rows = run_.config, run_.rows("test")
+  folder = folder or config.results
   logits = {
     name.removeprefix("unimodal/"): values
     for name, values in outputs.items()
@@ -65,7 +102,6 @@ def evaluate(stages: Stages, truth=None) -> str:
   }
   present = run_.present("test")[rows]
   label, subject = run_.label("test")[rows], run_.data.subject("test")[rows]
-  chosen = choose(stages)
   result = report.build(
     logits,
     label,
@@ -75,14 +111,14 @@ def evaluate(stages: Stages, truth=None) -> str:
     modalities=config.modalities,
     chosen=chosen,
     people=_people(run_, rows),
-    title="MedPatch" if config.model == "medpatch" else config.model,
+    title=title,
     bayes=_bayes(run_, rows, present, truth) if truth else None,
   )
   for m, has in zip(config.modalities, present.T):
     if m in logits:
       logits[m] = np.where(has[:, None], logits[m], np.nan)
   predictions.save(
-    config.results / predictions.NAME,
+    folder / predictions.NAME,
     predictions.Predictions(
       logits,
       label,
@@ -96,8 +132,8 @@ def evaluate(stages: Stages, truth=None) -> str:
     ),
   )
   text = table.text(result) + "\n"
-  checkpoint.write_json(config.results / "results.json", result)
-  checkpoint.write_text(done, text)
+  checkpoint.write_json(folder / "results.json", result)
+  checkpoint.write_text(folder / "results.txt", text)
   return text
 
 
@@ -120,7 +156,7 @@ def predict(stages: Stages, path) -> None:
     raise ValueError(f"{run_.data.path}: the test split holds no stay.")
   source = run_.data.source("test", ("stay_id",))
   stays = np.array([int(source[int(row)]["stay_id"]) for row in rows])
-  logits = stages.predict("test")[choose(stages)]
+  logits = stages.predict("test")[validated(stages)["head"]]
   probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
   one = len(run_.labels) == 1
   out = io.StringIO()
@@ -140,18 +176,26 @@ def predict(stages: Stages, path) -> None:
   )
 
 
-def choose(stages: Stages) -> str:
-  """The head with the best mean AUROC on validation (METHOD.md section 8)."""
-  rows = stages.run.rows("validation")
-  if len(stages.heads) == 1 or not len(rows):
-    return stages.heads[0]
-  label = stages.run.label("validation")[rows]
-  outputs = stages.predict("validation")
-  values = {
-    head: metrics.mean(metrics.auroc(outputs[head], label))[0] or 0.0
-    for head in stages.heads
-  }
-  return max(values, key=values.get)
+def validated(stages: Stages) -> dict:
+  """What validation says of a run: `head`, the best one, and its `auroc`.
+
+  The mean over labels (METHOD.md section 8), None where it is undefined. Kept
+  in the workdir as validation.json.
+  """
+  path = stages.config.workdir / "validation.json"
+  if path.exists():
+    return json.loads(path.read_text("utf-8"))
+  rows, heads = stages.run.rows("validation"), stages.heads
+  values = {}
+  if len(rows):
+    label = stages.run.label("validation")[rows]
+    outputs = stages.predict("validation")
+    for head in heads:
+      values[head] = metrics.mean(metrics.auroc(outputs[head], label))[0]
+  head = max(heads, key=lambda head: values.get(head) or 0.0)
+  found = {"head": head, "auroc": values.get(head)}
+  checkpoint.write_json(path, found)
+  return found
 
 
 def _people(run_, rows) -> dict[str, np.ndarray]:

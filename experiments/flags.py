@@ -18,7 +18,9 @@ HEADS = ("late", "combined", "reduced")
 LOSS_WEIGHTS = ("learned", "uniform", "uncertainty")
 WITHOUT = ("unimodal", "missingness", "joint")
 
-MODELS = ("medpatch", "unimodal", *baselines.BASELINES)
+# HEALNet without encoders of stage 1, on hours, pixels and pieces.
+RAW = "healnet_raw"
+MODELS = ("medpatch", "unimodal", *baselines.BASELINES, RAW)
 
 
 def define() -> None:
@@ -57,8 +59,11 @@ def define() -> None:
   flags.DEFINE_integer(
     "batch_size", None, "Rows of an update over all devices.", lower_bound=1
   )
-  flags.DEFINE_float(
-    "learning_rate", None, "Adam's, in every stage; by preset."
+  flags.DEFINE_list(
+    "learning_rate",
+    None,
+    "Adam's: one number for all stages, or modality=number for stages 1 and 2"
+    " and fuse=number for stage 3; by preset.",
   )
   flags.DEFINE_enum(
     "schedule",
@@ -70,8 +75,11 @@ def define() -> None:
     "adam_b2", 0.999, "Adam's second decay; released 0.9.", 0.0, 1.0
   )
   flags.DEFINE_float("clip", None, "Largest global gradient norm, above 0.")
-  flags.DEFINE_integer(
-    "epochs", None, "Most epochs of stages 1 to 3; by preset.", lower_bound=0
+  flags.DEFINE_list(
+    "epochs",
+    None,
+    "Most epochs of stages 1 and 3: one number, or modality=number and"
+    " fuse=number; by preset.",
   )
   flags.DEFINE_integer(
     "patience",

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import models
+from experiments import flags, models
 from medpatch_jax import calibrate, medpatch, schema
 from medpatch_jax.input import loader
 from medpatch_jax.train import freeze, losses
@@ -118,12 +118,13 @@ def baseline(stages) -> Fusion:
   run, config = stages.run, stages.config
   names, name = config.modalities, config.model
   model = models.baseline(run)
-  params = models.start_baseline(run, {m: stages.encoder(m) for m in names})
-  whole = name in ("late", "unimodal")
+  raw, whole = name == flags.RAW, name in ("late", "unimodal")
+  stage1 = {} if raw else {m: stages.encoder(m) for m in names}
+  params = models.start_baseline(run, stage1)
   learns = name == "joint" or config.finetune_encoders
 
   def still(path):
-    if not path[0].startswith("encoders_"):
+    if raw or not path[0].startswith("encoders_"):
       return whole
     m = path[0].removeprefix("encoders_")
     return not learns or models.frozen(run, m)(("encoder", *path[1:]))

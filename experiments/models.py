@@ -5,8 +5,10 @@ import functools
 import jax
 import numpy as np
 
+from experiments import flags
 from experiments.run import Run, once
 from medpatch_jax import baselines, calibrate, schema
+from medpatch_jax.baselines import raw
 from medpatch_jax.confidence import Confidence
 from medpatch_jax.encode import cxr, ehr, notes
 from medpatch_jax.export import authors, pretrained, released
@@ -102,7 +104,8 @@ def baseline(run: Run):
     ValueError: it is not defined for these modalities.
   """
   config = run.config
-  fields = dict(config.sizes.baselines.get(config.model, {}))
+  of = config.model.removesuffix("_raw")
+  fields = dict(config.sizes.baselines.get(of, {}))
   if config.model == "metra":
     fields["lengths"] = {m: _longest(run, m) for m in config.modalities}
     fields["unprojected"] = tuple(
@@ -111,14 +114,25 @@ def baseline(run: Run):
   if config.model in ("late", "metra"):
     fields["released"] = config.as_released
   # A single modality is a mean over one.
-  name = "late" if config.model == "unimodal" else config.model
+  name = {"unimodal": "late", flags.RAW: "healnet"}.get(config.model)
+  make = raw_encoder if config.model == flags.RAW else encoder
   return baselines.build(
-    name,
+    name or config.model,
     modalities=config.modalities,
-    encoders={m: encoder(run, m) for m in config.modalities},
+    encoders={m: make(run, m) for m in config.modalities},
     num_labels=len(run.labels),
     **fields,
   )
+
+
+def raw_encoder(run: Run, m: str):
+  """Raw input of one modality as tokens, for HEALNet alone."""
+  sizes, kind = run.config.sizes, run.config.kinds[m]
+  if kind == "series":
+    return raw.Series()
+  if kind == "image":
+    return raw.Image()
+  return raw.Pieces(run.tokeniser.vocab_size, sizes.text["width"])
 
 
 def _longest(run: Run, m: str) -> int:

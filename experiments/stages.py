@@ -53,9 +53,11 @@ class Stages:
       ValueError: names the first that did not.
     """
     folders = [self.workdir / "fuse"]
-    stages = () if self.config.authors else ENCODER_STAGES
+    stages = ENCODER_STAGES
     if self.config.model != "medpatch":
       stages = ENCODER_STAGES[:1]
+    if self.config.authors or self.config.model == flags.RAW:
+      stages = ()
     folders += [
       self.folder(s, m) for m in self.config.modalities for s in stages
     ]
@@ -82,6 +84,8 @@ class Stages:
         " its source."
       )
     for m in self.config.modalities:
+      if self.config.model == flags.RAW:
+        break  # It has no encoders.
       self.encoder(m)
       if self.config.model != "medpatch":
         continue  # Baselines have no use for confidence.
@@ -349,6 +353,8 @@ class Stages:
       last.forward, self.fuse(), batches, frozen=last.frozen
     )
     for m in self.config.modalities:
+      if self.config.model == flags.RAW:
+        break
       if self.config.authors and "unimodal" in self.config.without:
         continue  # The file's classifiers were never trained.
       logits = np.zeros((len(batches.rows), len(run.labels)), np.float32)

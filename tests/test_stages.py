@@ -189,12 +189,12 @@ def test_an_authors_file_gives_the_same_predictions(configure, bert, tmp_path):
     (("--model=early", "--fuser=lstm"), "--fuser is MedPatch's"),
     (("--model=unimodal",), "takes one modality"),
     (("--model=late", "--finetune_encoders"), "pass --model=joint"),
-    (("--learning_rate=0",), "learning_rate=0.0: wanted a number above 0"),
+    (("--learning_rate=0",), "learning_rate=0: wanted a number above 0"),
     (("--clip=-1",), "clip=-1.0: wanted a number above 0"),
     (("--modalities=ehr,ecg",), "'ecg' is unknown"),
     (("--as_released=all,mirror",), "'all' is unknown"),
     (("--threshold=rr=0.4",), "wanted a number in"),
-    (("--threshold=dn=0.8", "--modalities=rr"), "with a modality of rr"),
+    (("--threshold=dn=0.8", "--modalities=rr"), "with a name of rr"),
   ],
 )
 def test_flags_that_do_not_go_together_are_refused(configure, words, said):
@@ -223,6 +223,10 @@ COMBINATIONS = [
   "--model=daft --modalities=ehr,cxr",
   "--model=metra --ehr=transformer",
   "--model=healnet --modalities=rr,cxr",
+  "--model=healnet_raw",
+  "--modalities=ehr,dn --confidence=random --modality_dropout=0.5",
+  "--modalities=ehr,dn --missing_train=dn=0.2:0.6 --missing_test=0.5",
+  "--modalities=ehr,rr --train_fraction=0.5 --epochs=ehr=0,fuse=2",
   "--model=drfuse --modalities=ehr,rr --finetune_encoders",
 ]
 

@@ -1,0 +1,106 @@
+"""Scores the mean of several runs' probabilities on the test split.
+
+  python -m experiments.ensemble --runs=RUN,RUN,... --workdir=OUT
+      [--kind=early|joint|late|diverse] [--truth=RAW/truth.csv]
+
+Without --kind all runs are members; with it, the best three by validation of
+that model, or the best of early, of joint and of late (diverse; the paper's
+Table 3). OUT gets results.json, results.txt and predictions.npz, so that
+experiments.compare reads it like a run.
+"""
+
+import pathlib
+
+import numpy as np
+from absl import flags
+
+from experiments import evaluate
+from experiments import flags as experiment_flags
+from experiments.config import Config
+from experiments.run import Run
+from experiments.stages import Stages
+from medpatch_jax.baselines import ensemble
+from medpatch_jax.train.log import logger
+
+
+def choose(runs: dict[str, Stages], kind: str) -> list[str]:
+  """The members of an ensemble, chosen on validation.
+
+  Args:
+    runs: name -> a run whose stages are complete.
+    kind: early, joint, late or diverse.
+
+  Raises:
+    ValueError: too few runs of a model.
+  """
+  scores = {
+    name: (stages.config.model, evaluate.validated(stages)["auroc"] or 0.0)
+    for name, stages in runs.items()
+  }
+  return ensemble.choose(scores, kind)
+
+
+def write(members: dict[str, Stages], folder, title, truth=None) -> str:
+  """Scores the mean of the members' probabilities; writes the results.
+
+  Args:
+    members: name -> a run whose stages are complete.
+    folder: of the results.
+    title: name of the ensemble.
+    truth: truth.csv of the synthetic twin, or None.
+
+  Raises:
+    ValueError: they are about different stays.
+  """
+  first, *others = members
+  about = members[first].run
+  evaluate.check_scorable(about)
+  for name in others:
+    run = members[name].run
+    same = run.data.fingerprint == about.data.fingerprint
+    if not same or not np.array_equal(run.rows("test"), about.rows("test")):
+      raise ValueError(
+        f"{name} and {first} predict different stays, so they have no mean:"
+        " train both on one --data_dir and --task, with modalities that the"
+        " same stays have."
+      )
+  logits = [
+    stages.predict("test")[evaluate.validated(stages)["head"]]
+    for stages in members.values()
+  ]
+  outputs = {"ensemble": np.asarray(ensemble.mean(logits))}
+  return evaluate.write(about, outputs, "ensemble", title, truth, folder)
+
+
+def main(argv) -> None:
+  del argv
+  values = flags.FLAGS
+  for name in ("runs", "workdir"):
+    if not values[name].value:
+      raise ValueError(f"--{name} is missing.")
+  runs = {
+    name: Stages(Run(Config.from_workdir(name, values.share)))
+    for name in values.runs
+  }
+  for stages in runs.values():
+    stages.check_complete()
+  names = choose(runs, values.kind) if values.kind else list(runs)
+  logger.info("members: %s", ", ".join(names))
+  title = f"ensemble of {values.kind or len(names)}"
+  members = {name: runs[name] for name in names}
+  print(write(members, pathlib.Path(values.workdir), title, values.truth))
+
+
+if __name__ == "__main__":
+  flags.DEFINE_list("runs", None, "Folders of trained runs.")
+  flags.DEFINE_enum(
+    "kind",
+    None,
+    (*ensemble.KINDS, "diverse"),
+    "Which of them: the best three of a model, or the best of each of three;"
+    " all of them by default.",
+  )
+  flags.DEFINE_string("workdir", None, "Folder of the results.")
+  flags.DEFINE_string("share", None, "Folder the runs shared encoders in.")
+  flags.DEFINE_string("truth", None, "truth.csv of the synthetic twin.")
+  experiment_flags.run(main)
