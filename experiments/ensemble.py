@@ -23,21 +23,9 @@ from medpatch_jax.baselines import ensemble
 from medpatch_jax.train.log import logger
 
 
-def choose(runs: dict[str, Stages], kind: str) -> list[str]:
-  """The members of an ensemble, chosen on validation.
-
-  Args:
-    runs: name -> a run whose stages are complete.
-    kind: early, joint, late or diverse.
-
-  Raises:
-    ValueError: too few runs of a model.
-  """
-  scores = {
-    name: (stages.config.model, evaluate.validated(stages)["auroc"] or 0.0)
-    for name, stages in runs.items()
-  }
-  return ensemble.choose(scores, kind)
+def score(stages: Stages) -> tuple[str, float]:
+  """A run's model and validation AUROC, as `baselines.ensemble.choose` wants."""
+  return stages.config.model, evaluate.validated(stages)["auroc"] or 0.0
 
 
 def write(members: dict[str, Stages], folder, title, truth=None) -> str:
@@ -84,7 +72,10 @@ def main(argv) -> None:
   }
   for stages in runs.values():
     stages.check_complete()
-  names = choose(runs, values.kind) if values.kind else list(runs)
+  names = list(runs)
+  if values.kind:
+    scores = {name: score(stages) for name, stages in runs.items()}
+    names = ensemble.choose(scores, values.kind)
   logger.info("members: %s", ", ".join(names))
   title = f"ensemble of {values.kind or len(names)}"
   members = {name: runs[name] for name in names}
