@@ -15,6 +15,7 @@ import pathlib
 import re
 import time
 
+import jax
 from absl import flags
 
 from experiments import evaluate, sweeps, tabulate, train
@@ -59,6 +60,8 @@ def run(rows, values, workdir, seeds: int, shard=(1, 1), truth=None) -> None:
     )
     evaluate.evaluate(train.train(config), truth)
     made += 1
+    # Each run compiles its own programs; they would pile up, 0.4 GB a run.
+    jax.clear_caches()
 
 
 def configure(row, seed, values, workdir) -> Config:

@@ -21,3 +21,13 @@ def repository():
   import pathlib
 
   return pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_programs():
+  """Lets go of a file's programs: they would fill the process's memory maps.
+
+  Past vm.max_map_count, XLA's next compilation ends in a segmentation fault.
+  """
+  yield
+  jax.clear_caches()
