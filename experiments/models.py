@@ -111,7 +111,7 @@ def baseline(run: Run):
     fields["unprojected"] = tuple(
       m for m, kind in config.kinds.items() if kind == "series"
     )
-  if config.model in ("late", "metra"):
+  if config.model == "late":
     fields["released"] = config.as_released
   # A single modality is a mean over one.
   name = {"unimodal": "late", flags.RAW: "healnet"}.get(config.model)

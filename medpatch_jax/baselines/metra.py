@@ -30,8 +30,6 @@ class MeTra(nn.Module):
     width: E.
     unprojected: modalities whose tokens are E wide as they are.
     depth, heads, head_width, mlp, dropout: of the transformer.
-    released: names of METHOD.md; with absent_tokens and padding_tokens the
-      encoders' masks hold everything already.
   """
 
   modalities: tuple[str, ...]
