@@ -56,7 +56,12 @@ under no restriction.""",
 
 
 def features(
-  labels, columns, kinds=schema.KINDS, groups=GROUPS, single=("dn",)
+  labels,
+  columns,
+  kinds=schema.KINDS,
+  groups=GROUPS,
+  single=("dn",),
+  hourly=False,
 ):
   """TFDS features of one stay; no feature needs TensorFlow to be read.
 
@@ -66,6 +71,7 @@ def features(
     kinds: modality -> series, image or text.
     groups: subgroup -> number or word.
     single: texts that have one hour, as images do; others have many.
+    hourly: a label for each of many hours; images and texts as by then.
   """
   import tensorflow_datasets as tfds
 
@@ -89,6 +95,17 @@ def features(
       fields[f"{m}_hour"] = number
     elif kind == "text":
       fields[f"{m}_hours"] = many
+  if hourly:
+    fields["label_hours"] = many
+    fields["label"] = f.Tensor(
+      shape=(None, 1), dtype=np.float32, encoding="bytes"
+    )
+    for m in [m for m, kind in kinds.items() if kind == "image"]:
+      fields[m], fields[f"{m}_hours"] = f.Sequence(f.Scalar(np.object_)), many
+      del fields[f"{m}_hour"]
+    for m in [m for m, kind in kinds.items() if kind == "text"]:
+      if m not in single:
+        fields[f"{m}_ends"] = f.Tensor(shape=(None,), dtype=np.int64)
   return f.FeaturesDict(fields)
 
 

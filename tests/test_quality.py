@@ -177,7 +177,7 @@ def test_parts_add_up_to_the_whole_whatever_they_are(built):
     single = Tally(variables.VARIABLES, 25)
     single.extend("train", part, window)
     text = json.dumps(single.state())
-    total.merge(Tally.of(json.loads(text), variables.VARIABLES, 25))
+    total.merge(Tally(variables.VARIABLES, 25).set(json.loads(text)))
   assert json.dumps(total.state()) == json.dumps(whole.state())
 
 

@@ -15,7 +15,9 @@ from data.mimic import (
   disk,
   page,
   phenotypes,
+  published,
   quality,
+  radiology,
   release,
   report,
   shards,
@@ -27,6 +29,11 @@ from data.splits import SPLITS
 from medpatch_jax import schema
 from medpatch_jax.input import variables as table
 
+# The last rule, of tasks with one label a stay and of hourly ones.
+_LAST = (
+  "with an event of the 17 variables in the window",
+  "with an hour to predict at",
+)
 # Tables that are counted where no record needs them, to tell the release.
 _COUNTED = {"outputevents": "icu", "diagnoses_icd": "hosp"}
 
@@ -65,7 +72,7 @@ def extract(
     people = cohort.load(
       connection, opened, task=task, rules=rules, lists=lists, quiet=quiet
     )
-    disk.check(work, opened, people, quiet)
+    disk.check(work, opened, people, schema.TASKS[task].hourly, quiet)
     kept = store.Store(connection, work, quiet)
     views = _read(kept, opened, people, task, rules)
     linked = kept.one("SELECT count(*) FROM films")[0] if cxr_root else 0
@@ -73,8 +80,8 @@ def extract(
     files, counts = shards.write(
       job, threads=threads, memory=disk.size_of(memory), quiet=quiet
     )
-    sentence = "with an event of the 17 variables in the window"
-    people.filters.append((sentence, sum(map(counts.stays, SPLITS))))
+    left = sum(map(counts.stays, SPLITS))
+    people.filters.append((_LAST[schema.TASKS[task].hourly], left))
     writer = records.Writer(out, task, job.features())
     for split, path, met in files:
       writer.adopt(split, path, met)
@@ -102,6 +109,10 @@ def _open(task, roots):
   }
   if task == cohort.PHENOTYPING:
     opened["diagnoses_icd"] = tables.find(iv, "diagnoses_icd", ("hosp",))
+  if task == cohort.RADIOLOGY and cxr is None:
+    raise InputError(
+      "--task=radiology needs --mimic_cxr=DIR: films and labels."
+    )
   for name, place in _COUNTED.items():
     if name not in opened:
       try:
@@ -115,10 +126,16 @@ def _open(task, roots):
     )
     if not (cxr / "files").is_dir():
       raise InputError(f"{cxr}: folder files/ with the images is missing.")
+    if task == cohort.RADIOLOGY:
+      opened["chexpert"] = tables.find(
+        cxr, "chexpert", (".",), stem=radiology.STEM
+      )
   if note is not None:
     note = tables.folder(note, "mimic_note")
-    opened["radiology"] = tables.find(note, "radiology", ("note", "."))
-    if "dn" in schema.TASKS[task].modalities:
+    seen = schema.TASKS[task].modalities
+    if "rr" in seen:
+      opened["radiology"] = tables.find(note, "radiology", ("note", "."))
+    if "dn" in seen:
       opened["discharge"] = tables.find(note, "discharge", ("note", "."))
   return opened, cxr
 
@@ -139,8 +156,10 @@ def _read(kept, opened, people, task, rules):
   )
   views = ["chartevents", "labevents"]
   if "metadata" in opened:
-    sources.films(kept, opened["metadata"])
+    sources.films(kept, opened["metadata"], schema.TASKS[task].hourly)
     views.append("films")
+  if task == cohort.RADIOLOGY:
+    radiology.label(kept, opened["chexpert"], people, rules)
   if "radiology" in opened:
     sources.reports(kept, opened["radiology"], rules, task)
     views.append("radiology")
@@ -182,6 +201,7 @@ def _finish(
 ):
   """Metadata and report, from what was counted."""
   found, remarks = _release(kept, opened, roots, twin)
+  remarks = remarks + published.REMARKS.get(task, [])
   people.facts["heights_and_weights_carried_in"] = counts.counts[
     "carried", "in"
   ]
@@ -208,6 +228,9 @@ def _finish(
       "kinds": schema.KINDS,
       "inputs": list(schema.TASKS[task].modalities),
       "hours": cohort.WINDOW // 3600 if task == cohort.MORTALITY else None,
+      "hourly": schema.TASKS[task].hourly,
+      "classes": schema.TASKS[task].classes,
+      "bucket_hours": counts.bucket_hours(),
       "continuous": table.continuous(rules.variables).tolist(),
       "mean": mean,
       "std": std,

@@ -60,8 +60,11 @@ def checks(task, tally, rules):
   total = sum(tally.stays(s) for s in SPLITS)
   found = {
     what: sum(tally.leaks[s][what] for s in SPLITS)
-    for what in ("series", "film", "report", "note")
+    for what in ("series", "film", "report", "note", "hours")
   }
+  if "rr" not in schema.TASKS[task].modalities:
+    column = tally.modalities.index("rr")
+    found["reports"] = sum(tally.present(s)[column] for s in SPLITS)
   subjects = [set(tally.subjects[s]) for s in SPLITS]
   found["subjects"] = sum(map(len, subjects)) - len(set.union(*subjects))
   allowed = {}
@@ -76,8 +79,13 @@ def checks(task, tally, rules):
     "film": "no film before intime or after the window",
     "report": "no radiology report before intime or after the window",
     "note": "no discharge note",
+    "hours": "no hour to predict at after the stay",
+    "reports": "no radiology report, which would name the findings",
     "subjects": "no subject in two splits",
   }
+  sentences = {k: v for k, v in sentences.items() if k in found}
+  if not schema.TASKS[task].hourly:
+    del sentences["hours"]
   out = []
   for what, sentence in sentences.items():
     result = "ok"

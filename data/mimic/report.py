@@ -83,7 +83,9 @@ def _films_opened(tally):
 
 
 def _published(task, number):
-  """The published cohort's numbers of one split."""
+  """The published cohort's numbers of one split, where there are any."""
+  if task not in published.STAYS:
+    return {}
   return {
     "stays": published.STAYS[task][number],
     "stays_v3": published.STAYS_V3[task][number],
@@ -97,7 +99,10 @@ def _split(split, tally, labels, theirs):
   words = tally.words[split]
   rates = theirs.get("present", {})
   label = zip(
-    labels, tally.label[split], theirs.get("labels", [None] * len(labels))
+    labels,
+    tally.label[split],
+    tally.positive[split],
+    theirs.get("labels", [None] * len(labels)),
   )
   age = tally.ages[split]
   enough = age.count >= HIDDEN
@@ -107,6 +112,9 @@ def _split(split, tally, labels, theirs):
     "published_stays_v3.1": theirs.get("stays_v3"),
     "subjects": shown(len(set(tally.subjects[split]))),
     "hours": shown(sum(tally.hours[split])),
+    "labelled_hours": shown(tally.labelled[split])
+    if tally.first[split]
+    else None,
     "mean_age": round(float(age.mean[0]), 1) if enough else None,
     "present": {
       m: {
@@ -119,10 +127,13 @@ def _split(split, tally, labels, theirs):
     "labels": {
       name: {
         "stays": share(n, total) if tally.labelled[split] else None,
-        "percent": percent(n, tally.labelled[split]),
+        # Of an hourly task that of hours: many of them may be one person's.
+        "percent": WORD
+        if small(n) and hours != n
+        else percent(hours, tally.labelled[split]),
         "published_percent": rate,
       }
-      for name, n, rate in label
+      for name, n, hours, rate in label
     },
     "groups": {
       kind: cells({w: n for (k, w), n in sorted(words.items()) if k == kind})
@@ -217,7 +228,10 @@ def _splits(report):
       lambda s, m=m: s["present"][m]["percent"],
       lambda s, m=m: s["present"][m]["published_percent"],
     )
-  lines.append("percent of stays with label")
+  hourly = any(s["labelled_hours"] for s in splits.values())
+  if hourly:
+    both("labelled hours", lambda s: s["labelled_hours"], lambda s: "")
+  lines.append(f"percent of {'hours' if hourly else 'stays'} with label")
   for name in splits["train"]["labels"]:
     both(
       f"  {name[:41]}",

@@ -14,6 +14,8 @@ import pathlib
 import signal
 import threading
 
+import numpy as np
+
 from data import records, resume
 from data.errors import InputError
 from data.mimic import assemble, store, tables
@@ -53,16 +55,24 @@ class Job:
   linked: int
 
   def features(self):
+    task = schema.TASKS[self.task]
     return records.features(
-      len(schema.TASKS[self.task].labels),
+      len(task.labels),
       len(table.columns(self.rules.variables)),
+      hourly=task.hourly,
     )
+
+  def tally(self):
+    """An empty one."""
+    task = schema.TASKS[self.task]
+    return Tally(self.rules.variables, len(task.labels), classes=task.classes)
 
   def ranges(self):
     """Every file: (split, number in it, first row, row after the last)."""
     out = []
+    known = ~np.isnan(self.cohort.label).any(axis=1)
     for index, split in enumerate(SPLITS):
-      rows = (self.cohort.split == index).nonzero()[0]
+      rows = ((self.cohort.split == index) & known).nonzero()[0]
       for number, i in enumerate(range(0, len(rows), records.SHARD)):
         last = min(i + records.SHARD, len(rows)) - 1
         out.append((split, number, int(rows[i]), int(rows[last]) + 1))
@@ -170,11 +180,12 @@ class _Maker:
       job.rules,
       job.cxr_root,
       tuple(n for n in ("radiology", "discharge") if n in job.views),
+      job.task,
     )
 
   def make(self, item):
     """Writes one file and its note. -> lines of films it could not read."""
-    tally = Tally(self.job.rules.variables, self.job.cohort.label.shape[1])
+    tally = self.job.tally()
     found = records.write_file(
       _path(self.job, item), self.features, self._examples(item, tally)
     )
@@ -223,11 +234,10 @@ def _note(job, item):
 
 def _collect(job, ranges):
   """Adds up the notes, in record order."""
-  variables, labels = job.rules.variables, job.cohort.label.shape[1]
-  files, tally = [], Tally(variables, labels)
+  files, tally = [], job.tally()
   for item in ranges:
     met = resume.noted(_note(job, item))
-    tally.merge(Tally.of(met.pop("tally"), variables, labels))
+    tally.merge(job.tally().set(met.pop("tally")))
     if met["length"]:
       files.append((item[0], _path(job, item), met))
   return files, tally
