@@ -290,7 +290,8 @@ class Stages:
 
     rows = run.pooled_rows(split, m)
     stays = report.count(len(rows))
-    logger.info("pools/%s: %s stays of %s", m, stays, split)
+    unit = "hours" if run.data.description.hourly else "stays"
+    logger.info("pools/%s: %s %s of %s", m, stays, unit, split)
     writer = store.Writer(folder)
     if len(rows):
       batches = run.loader(split, (m,), rows, learn=False)

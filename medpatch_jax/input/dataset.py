@@ -219,28 +219,25 @@ class Dataset:
 
   def labels_of(self, split: str) -> np.ndarray:
     """Every label of a split, f32[N C] in record order; NaN if unknown."""
-    at, classes = self.hour(split), self.description.classes
-    if at is None:
-      source = self.records(split, ("label",))
-      found = [source[i]["label"] for i in range(len(source))]
-    else:
-      found = [hourly.labels(v, classes) for v in self.targets_of(split)]
-    out = np.zeros((len(found), len(self.labels)), np.float32)
-    for i, label in enumerate(found):
-      out[i] = label
+    if self.description.hourly:
+      return hourly.labels(self.targets_of(split), self.description.classes)
+    source = self.records(split, ("label",))
+    out = np.zeros((len(source), len(self.labels)), np.float32)
+    for i in range(len(source)):
+      out[i] = source[i]["label"]
     return out
 
   def targets_of(self, split: str) -> np.ndarray:
     """As stored, f32[N 1], of an hourly task: labels, or hours left."""
     source = self.records(split, ("label", "label_hours"))
     stay, hour = self.hour(split)
-    out = np.zeros((len(stay), 1, 1), np.float32)
+    out = np.zeros((len(stay), 1), np.float32)
     at = np.searchsorted(stay, np.arange(len(source) + 1))
     for i in range(len(source)):
       record = source[i]
       rows = slice(at[i], at[i + 1])
       place = np.searchsorted(record["label_hours"], hour[rows])
-      out[rows, 0] = record["label"][place]
+      out[rows] = record["label"][place]
     return out
 
 
