@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from data import build, splits
+from data import build, page, splits
 from data.mimic import cohort as cohort_lib
-from data.mimic import page, quality, rules
-from data.mimic.tally import Tally
+from data.mimic import quality, rules
+from data.tally import Tally
 from medpatch_jax.input import discretise, variables
 from tests.test_mimic import examples
 

@@ -3,43 +3,74 @@
 Dims: N events, S stays of the call, V variables.
 """
 
-import collections
 import dataclasses
 import os
 
 import numpy as np
 
-from data import images
+from data import images, records, shards
 from data.errors import InputError
 from data.mimic import cohort as cohort_lib
-from data.mimic import hourly, sources
+from data.mimic import hourly, sources, store, tables
+from data.tally import Tally
 from medpatch_jax import schema
 from medpatch_jax.input import clean, discretise
+from medpatch_jax.input import variables as table
 
-# Stays assembled at once. Bounds memory, whatever the size of the cohort.
-CHUNK = 64
 # Between notes that are joined.
 _BLANK = "\n\n"
 
 
 @dataclasses.dataclass
-class Part:
-  """Examples of consecutive stays and what was counted on the way.
+class Job(shards.Job):
+  """Records of one task of MIMIC.
 
   Attributes:
-    examples: dicts for `records.Writer`; left out are stays without an event,
-      in radiology without a labelled film, in an hourly task without an hour.
-    rows: i64[S'] row in the cohort of each example.
-    counts: (variable, what) -> count, of `clean.clean`, and ("carried", "").
-    bad_films: metadata lines of films that could not be read.
-    films: how many films were opened.
+    task: a name of `schema.TASKS`.
+    cohort: `cohort.Cohort`.
+    rules: `rules.Rules`.
+    cxr_root: folder of MIMIC-CXR-JPG, None without films.
+    views: tables of the store.
   """
 
-  examples: list
-  rows: list
-  counts: collections.Counter
-  bad_films: list
-  films: int
+  task: str
+  cohort: object
+  rules: object
+  cxr_root: object
+  views: tuple
+
+  def features(self):
+    task = schema.TASKS[self.task]
+    columns = len(table.columns(self.rules.variables))
+    return records.features(len(task.labels), columns, hourly=task.hourly)
+
+  def tally(self):
+    task = schema.TASKS[self.task]
+    return Tally(self.rules.variables, len(task.labels), classes=task.classes)
+
+  def known(self):
+    return ~np.isnan(self.cohort.label).any(axis=1)
+
+  def unreadable(self, count, line):
+    return InputError(
+      f"--mimic_cxr: {count:,} or more of {self.linked:,} linked films are"
+      " missing or unreadable, at most 1 % may be; the first is in line"
+      f" {line} of mimic-cxr-2.0.0-metadata.csv."
+    )
+
+  def assembler(self):
+    connection = tables.connect(
+      threads=1,
+      memory=f"{int(shards.EACH / 1e6)}MB",
+      temporary=self.folder / "spill",
+    )
+    kept = store.Store(connection, self.folder)
+    for name in self.views:
+      kept.see(name)
+    notes = tuple(n for n in ("radiology", "discharge") if n in self.views)
+    return Assembler(
+      kept, self.cohort, self.rules, self.cxr_root, notes, self.task
+    )
 
 
 @dataclasses.dataclass
@@ -64,13 +95,17 @@ class Assembler:
   task: str = cohort_lib.PHENOTYPING
 
   def part(self, start, stop):
-    """Examples of the cohort's rows [start, stop)."""
+    """`shards.Part` of the cohort's rows [start, stop).
+
+    Left out are stays without an event, in radiology those without a labelled
+    film, in an hourly task those without an hour to predict at.
+    """
     grid, offset, begin, counts = self._series(start, stop)
     films, bad = self._films(start, stop)
     reports = self._texts("radiology", start, stop)
     notes = self._texts("discharge", start, stop)
     opened = sum(map(len, films.values())) + len(bad)
-    part = Part([], [], counts, sorted(bad), opened)
+    part = shards.Part([], [], counts, sorted(bad), opened)
     for i in np.flatnonzero(np.isfinite(begin)):
       row = start + int(i)
       if self.task == cohort_lib.RADIOLOGY and row not in films:
@@ -141,7 +176,8 @@ class Assembler:
       path = sources.film_path(self.cxr_root, subject, study, dicom)
       _inside(self.cxr_root, path, line)
       try:
-        films.setdefault(row, []).append((images.shrink(path), hour))
+        film = images.shrink(path)
+        films.setdefault(row, []).append((film, hour))
       except images.Unreadable:
         bad.append(line)
     return films, bad

@@ -4,23 +4,20 @@ Out of core: DuckDB reads every csv file once and keeps what belongs to the
 cohort; records are then assembled a few stays at a time, by several processes.
 """
 
-import json
 import pathlib
 import shutil
 
-from data import records
+from data import page, records, report, shards
 from data.errors import InputError
 from data.mimic import (
+  assemble,
   cohort,
   disk,
-  page,
   phenotypes,
   published,
   quality,
   radiology,
   release,
-  report,
-  shards,
   sources,
   store,
   tables,
@@ -76,7 +73,17 @@ def extract(
     kept = store.Store(connection, work, quiet)
     views = _read(kept, opened, people, task, rules)
     linked = kept.one("SELECT count(*) FROM films")[0] if cxr_root else 0
-    job = shards.Job(work, task, people, rules, cxr_root, views, linked)
+    job = assemble.Job(
+      work,
+      people.split,
+      people.end,
+      linked,
+      task=task,
+      cohort=people,
+      rules=rules,
+      cxr_root=cxr_root,
+      views=views,
+    )
     files, counts = shards.write(
       job, threads=threads, memory=disk.size_of(memory), quiet=quiet
     )
@@ -208,6 +215,7 @@ def _finish(
   result = report.make(
     task=task,
     release=found,
+    published=[published.of(task, i) for i in range(len(SPLITS))],
     remarks=remarks,
     cxr_given=roots[1] is not None,
     opened=opened,
@@ -240,7 +248,5 @@ def _finish(
       "index": counts.index(),
     }
   )
-  (out / "report.json").write_text(json.dumps(result, indent=1), "utf-8")
-  (out / "report.txt").write_text(report.text(result), "utf-8")
-  (out / "quality.json").write_text(json.dumps(found_in, indent=1), "utf-8")
-  (out / "quality.html").write_text(page.page(found_in), "utf-8")
+  report.write(out, result)
+  page.write(out, found_in)

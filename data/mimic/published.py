@@ -60,3 +60,15 @@ LABELS = {
     (12.3, 12.3, 12.0),
   ),
 }
+
+
+def of(task, number):
+  """The published cohort's numbers of one split, where there are any."""
+  if task not in STAYS:
+    return {}
+  return {
+    "stays": STAYS[task][number],
+    "stays_v3": STAYS_V3[task][number],
+    "present": PRESENT[task],
+    "labels": [rates[number] for rates in LABELS[task]],
+  }

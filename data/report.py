@@ -5,9 +5,9 @@ gives the same bytes. Counts of people or of their rows below 11 are hidden.
 """
 
 import dataclasses
+import json
 
 from data.counts import HIDDEN, WORD, cells, chain, percent, share, shown, small
-from data.mimic import published
 from data.splits import SPLITS
 from medpatch_jax import schema
 
@@ -24,15 +24,15 @@ def make(
   rules,
   source=None,
   labels=None,
+  published=None,
 ):
   """Collects the report as a JSON-like dict.
 
   Args:
     source: what was read, in words; MIMIC-IV by default.
-    labels: names; those of a task of MIMIC's by default, with the published
-      numbers beside ours.
+    labels: names; those of a task of MIMIC's by default.
+    published: of each split the numbers to print beside ours.
   """
-  theirs = labels is None
   labels = labels or schema.TASKS[task].labels
   return {
     "task": task,
@@ -60,8 +60,8 @@ def make(
     ],
     "facts": {k: shown(v) for k, v in cohort.facts.items()},
     "splits": {
-      s: _split(s, tally, labels, _published(task, i) if theirs else {})
-      for i, s in enumerate(SPLITS)
+      s: _split(s, tally, labels, theirs)
+      for s, theirs in zip(SPLITS, published or [{}] * len(SPLITS))
     },
     "variables": _variables(tally),
   }
@@ -80,18 +80,6 @@ def _films_opened(tally):
   images = [i for i, m in enumerate(tally.modalities) if m in tally.images]
   few = sum(small(tally.present(s)[i]) for s in SPLITS for i in images)
   return WORD if few == 1 else shown(tally.films)
-
-
-def _published(task, number):
-  """The published cohort's numbers of one split, where there are any."""
-  if task not in published.STAYS:
-    return {}
-  return {
-    "stays": published.STAYS[task][number],
-    "stays_v3": published.STAYS_V3[task][number],
-    "present": published.PRESENT[task],
-    "labels": [rates[number] for rates in published.LABELS[task]],
-  }
 
 
 def _split(split, tally, labels, theirs):
@@ -160,6 +148,12 @@ def _variables(tally):
       entry[f"events_{what}"] = shown(tally.counts[v.name, what])
     out[v.name] = entry
   return out
+
+
+def write(folder, report):
+  """Writes report.json and report.txt."""
+  (folder / "report.json").write_text(json.dumps(report, indent=1), "utf-8")
+  (folder / "report.txt").write_text(text(report), "utf-8")
 
 
 def text(report):

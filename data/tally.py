@@ -139,7 +139,7 @@ class Tally:
       self._record(split, example)
     if windows is not None:
       for example, window in zip(examples, windows):
-        self.leaks[split].update(_leaks(example, window))
+        self.leaks[split].update(self._leaks(example, window))
 
   def _series(self, split, grid, length):
     """Counts of the hours f32[T F] of stays of the lengths i64[N]."""
@@ -190,13 +190,28 @@ class Tally:
         word = _age_group(float(word))
       self.words[split][name, word] += 1
     for m in (*self.images, *self.texts):
-      hours = np.atleast_1d(example.get(f"{m}_hour", example.get(f"{m}_hours")))
+      hours = _hours(example, [m])
       first = None
       if len(hours) and not np.isnan(hours).all():
         first = float(np.nanmin(hours))
         self.by_hour[split][m][min(max(int(first), 0), HOURS)] += 1
       if "label_hours" in example:
         self.since[split][m].append(first)
+
+  def _leaks(self, example, window):
+    """(what must not be -> whether it is) of one record."""
+    # Hours are stored as f32, a second of a month being some 1e-6 of it.
+    end = window * (1 + 1e-6)
+    # A discharge note has one hour, after the stay.
+    notes = [m for m in self.texts if f"{m}_hours" in example]
+    hours = {
+      "film": _hours(example, self.images),
+      "report": _hours(example, notes),
+      "hours": example.get("label_hours", np.zeros(0)),
+    }
+    found = {w: int(np.any((h < 0) | (h > end))) for w, h in hours.items()}
+    length = len(example.get("ehr", ()))
+    return found | {"series": int(length > discretise.bins(window))}
 
   def _labels(self, split, example):
     """Counts of one record's labels."""
@@ -340,19 +355,10 @@ def _like(empty, value):
   return value
 
 
-def _leaks(example, window):
-  """(what must not be -> whether it is) of one record."""
-  # Hours are stored as f32, a second of a month being some 1e-6 of it.
-  end = window * (1 + 1e-6)
-  film = np.atleast_1d(example.get("cxr_hour", example.get("cxr_hours")))
-  reports, hours = example["rr_hours"], example.get("label_hours", np.zeros(0))
-  return {
-    "series": int(len(example["ehr"]) > discretise.bins(window)),
-    "film": int(bool(np.any((film < 0) | (film > end)))),
-    "report": int(bool(np.any((reports < 0) | (reports > end)))),
-    "note": int(bool(example["dn"])),
-    "hours": int(bool(np.any((hours < 0) | (hours > end)))),
-  }
+def _hours(example, names):
+  """Hours of every film or text of some modalities, f[N]; NaN where absent."""
+  found = [example.get(f"{m}_hours", example.get(f"{m}_hour")) for m in names]
+  return np.concatenate([np.zeros(0), *map(np.atleast_1d, found)])
 
 
 def _age_group(age):
