@@ -14,7 +14,7 @@ _CLEANED = ("rows", "converted", "outside", "clamped", "text")
 RULES = {
   "series": "no hour of a series after its window",
   "film": "no film before intime or after the window",
-  "report": "no radiology report before intime or after the window",
+  "report": "no report before intime or after the window",
   "subjects": "no subject in two splits",
 }
 

@@ -39,8 +39,3 @@ def estimate(opened, cohort, hourly=False):
 
 def check(folder, opened, cohort, hourly, quiet):
   resume.check_disk(folder, *estimate(opened, cohort, hourly), quiet)
-
-
-def size_of(memory):
-  """Bytes of a size such as "2GB"."""
-  return float(memory[:-2]) * {"MB": 1e6, "GB": 1e9}[memory[-2:]]

@@ -7,7 +7,7 @@ cohort; records are then assembled a few stays at a time, by several processes.
 import pathlib
 import shutil
 
-from data import page, records, report, shards
+from data import page, records, report, resume, shards
 from data.errors import InputError
 from data.mimic import (
   assemble,
@@ -85,7 +85,7 @@ def extract(
       views=views,
     )
     files, counts = shards.write(
-      job, threads=threads, memory=disk.size_of(memory), quiet=quiet
+      job, threads=threads, memory=resume.bytes_of(memory), quiet=quiet
     )
     left = sum(map(counts.stays, SPLITS))
     people.filters.append((_LAST[schema.TASKS[task].hourly], left))
