@@ -1,4 +1,4 @@
-"""Records on disk: features, sharded writing, metadata (docs/data.md).
+"""Records on disk: features, sharded writing, metadata (docs/records.md).
 
 The folder is a TFDS dataset in ArrayRecord format that
 `tfds.builder_from_directory` opens without this repository. It is written
@@ -42,7 +42,7 @@ MIMIC = About(
 Intensive care stays with four modalities, any of which may be absent: hourly
 vital signs and laboratory values, chest X-ray, radiology reports, discharge
 note. Built from MIMIC-IV, MIMIC-CXR-JPG and MIMIC-IV-Note, or from a synthetic
-twin in their format, by medpatch-jax; docs/data.md describes every field.""",
+twin in their format, by medpatch-jax; docs/records.md describes every field.""",
   citation="""\
 @article{johnson2023mimiciv, title={MIMIC-IV, a freely accessible electronic
 health record dataset}, author={Johnson, Alistair E. W. and others},

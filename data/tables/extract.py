@@ -21,7 +21,7 @@ ABOUT = records.About(
   description="""\
 Hospital stays with any of: an hourly series, an image, kinds of notes, each of
 which may be absent. Built from tables by medpatch-jax; docs/own_data.md
-describes the tables, docs/data.md every field.""",
+describes the tables, docs/records.md every field.""",
   citation="",
   licence="That of the tables it was built from.",
 )

@@ -1,7 +1,7 @@
 """The built records: metadata, index and random access by split.
 
 Reads what `python -m data.build` wrote (TFDS, ArrayRecord) and nothing else;
-docs/data.md describes every field.
+docs/records.md describes every field.
 """
 
 import dataclasses
