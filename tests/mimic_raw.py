@@ -5,6 +5,7 @@ others each show one rule.
 """
 
 import csv
+import functools
 import gzip
 import io
 import re
@@ -204,9 +205,16 @@ def write(root, tables=None, zipped=True):
   for subject, study, *_ in FILMS:
     path = film(root, subject, study)
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.full((600, 520), study, np.uint8)
-    Image.fromarray(pixels).save(path, "JPEG")
+    path.write_bytes(_film(study))
   return root
+
+
+@functools.cache
+def _film(grey):
+  """JPEG of one grey level."""
+  out = io.BytesIO()
+  Image.fromarray(np.full((600, 520), grey, np.uint8)).save(out, "JPEG")
+  return out.getvalue()
 
 
 def film(root, subject, study):

@@ -8,6 +8,7 @@ import pytest
 
 from data import build as build_lib
 from data import errors, records, resume, shards
+from data.tables import layout
 from medpatch_jax.input.dataset import Dataset
 from tests import tables_folder
 from tests.tables_folder import SECRET
@@ -339,6 +340,114 @@ def test_damaged_files_are_refused(name, tmp_path):
     message = tables_folder.refused(folder, tmp_path / "out", wanted)
     # One damage is one problem, also where others hang on it.
     assert ": 1 problem, " in message, message
+
+
+# Every table and each kind of damage it can have.
+
+TABLES = tuple(tables_folder.rows())
+MUST = [(t, column) for t in TABLES for column in layout.COLUMNS[t][0]]
+NUMBERS = [
+  *(("stays", c) for c in ("stay_id", "subject_id", "hours", "label_death")),
+  *((t, c) for t in ("events", "notes", "images") for c in ("stay_id", "hour")),
+  *(("variables", c) for c in ("normal", "low", "high")),
+  ("events", "value"),
+]
+
+
+def test_the_damage_is_of_every_table():
+  assert set(TABLES) == set(layout.COLUMNS)
+  assert {t for t, _ in NUMBERS} == set(TABLES)
+
+
+@pytest.mark.parametrize("table, column", MUST)
+def test_missing_column(table, column, tmp_path):
+  tables = tables_folder.rows()
+  _drop(column)(None, tables, table)
+  tables_folder.refused(
+    tables_folder.write(tmp_path / "in", tables),
+    tmp_path / "out",
+    rf"{table}.csv, column {column}: is missing; found \d columns",
+  )
+
+
+@pytest.mark.parametrize("table, column", NUMBERS)
+def test_no_number(table, column, tmp_path):
+  tables = tables_folder.rows()
+  tables[table][0][column] = SECRET
+  tables_folder.refused(
+    tables_folder.write(tmp_path / "in", tables),
+    tmp_path / "out",
+    rf"{table}.csv, column {column}: n(o|either 0 nor 1).*\(row 1\)",
+  )
+
+
+@pytest.mark.parametrize(
+  "table, column, value",
+  [
+    ("stays", "hours", "1e9"),
+    ("stays", "hours", "-3"),
+    *((t, "hour", "1e300") for t in ("events", "notes", "images")),
+    *((t, "hour", "2150-01-01") for t in ("events", "notes", "images")),
+  ],
+)
+def test_absurd_time(table, column, value, tmp_path):
+  tables = tables_folder.rows()
+  tables[table][0][column] = value
+  tables_folder.refused(
+    tables_folder.write(tmp_path / "in", tables),
+    tmp_path / "out",
+    rf"{table}.csv, column {column}: no number.*\(row 1\)",
+  )
+
+
+@pytest.mark.parametrize(
+  "table, column, wanted",
+  [
+    *((t, "stay_id", "of no stay") for t in ("events", "notes", "images")),
+    ("events", "variable", "none of the table variables"),
+  ],
+)
+def test_ids_that_join_nothing(table, column, wanted, tmp_path):
+  tables = tables_folder.rows()
+  for line in tables[table]:
+    line[column] = 31415926
+  tables_folder.refused(
+    tables_folder.write(tmp_path / "in", tables),
+    tmp_path / "out",
+    rf"{table}.csv, column {column}: is .*{wanted}.*\(row 1, 2",
+  )
+
+
+WHOLE = {
+  "empty": (lambda raw: b"", "is empty; wanted a header"),
+  "header alone": (lambda raw: raw.split(b"\n")[0] + b"\n", "has no rows"),
+  "encoding": (
+    lambda raw: raw.replace(b"\n", b"\n\xe9", 2).replace(b"\n\xe9", b"\n", 1),
+    "UTF-8",
+  ),
+  "wide encoding": (
+    lambda raw: raw.decode().encode("utf-16"),
+    "line 1 is not UTF-8 text",
+  ),
+  "cut gzip": (
+    lambda raw: gzip.compress(raw * 50)[:-20],
+    "ends early|is it cut off",
+  ),
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("kind", WHOLE)
+def test_damaged_file(kind, table, tmp_path):
+  change, wanted = WHOLE[kind]
+  folder = tables_folder.write(tmp_path / "in")
+  path = folder / f"{table}.csv"
+  raw = change(path.read_bytes())
+  if kind == "cut gzip":
+    path.unlink()
+    path = folder / f"{table}.csv.gz"
+  path.write_bytes(raw)
+  tables_folder.refused(folder, tmp_path / "out", rf"{path.name}: .*({wanted})")
 
 
 def test_a_dataset_that_is_there_stays(tmp_path):
