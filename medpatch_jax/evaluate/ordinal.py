@@ -31,7 +31,7 @@ def one_against_rest(logits) -> np.ndarray:
 def kappa(cells) -> np.ndarray:
   """Cohen's kappa, linear weights, of counts f64[... K K] -> f64[...].
 
-  Rows are the truth, columns the prediction; NaN where chance alone would be
+  Rows are what is true, columns what is said; NaN where chance alone would be
   right throughout.
   """
   cells = np.asarray(cells, np.float64)
@@ -57,9 +57,9 @@ def build(logits, label, hours, bucket_hours, draws) -> dict:
   N, K = np.shape(logits)
   if N < disclosure.SMALLEST_CELL:
     return dict.fromkeys(("kappa", "deviation"))
-  guess, truth = np.argmax(logits, axis=1), np.argmax(label, axis=1)
+  guess, true = np.argmax(logits, axis=1), np.argmax(label, axis=1)
   away = np.abs(np.asarray(bucket_hours, np.float64)[guess] - hours)
-  cell = truth * K + guess
+  cell = true * K + guess
   under = np.zeros((len(draws), K * K))
   mean = np.zeros(len(draws))
   for r, drawn in enumerate(draws):
