@@ -128,6 +128,7 @@ class Dataset:
     self.masks = [i for i, n in enumerate(columns) if n.startswith("mask->")]
     self.id_name = self.metadata.get("id_name", "stay_id")
     self.most = most
+    self._hour: dict[str, tuple] = {}
     self.bucket_hours = self.metadata.get("bucket_hours")
 
   @functools.cached_property
@@ -140,19 +141,15 @@ class Dataset:
     """A column of the index, a number for each record."""
     return np.asarray(self.metadata["index"][split].get(name, ()), np.int64)
 
-  @functools.cached_property
-  def _kept(self) -> dict:
-    return {}
-
   def hour(self, split: str):
     """Of an hourly task (record i64[N], hour i64[N]) of each row, else None."""
     if not self.description.hourly:
       return None
-    if split not in self._kept:
+    if split not in self._hour:
       most = None if split == "test" else self.most
       first, last = self._index(split, "first"), self._index(split, "last")
-      self._kept[split] = hourly.rows(first, last, most)
-    return self._kept[split]
+      self._hour[split] = hourly.rows(first, last, most)
+    return self._hour[split]
 
   def _of_rows(self, split: str, values: np.ndarray) -> np.ndarray:
     """Values of the records -> of the rows."""
