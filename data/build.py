@@ -145,14 +145,15 @@ def _mimic(source, rules, roots, lists, common):
 
 
 def _tables(folder, common):
-  """As `_mimic`; a stopped build starts anew."""
-  from data.tables import extract
+  """As `_mimic`; after a stop the tables are read anew, not what was written."""
+  from data.tables import extract, layout
 
   def made(work):
     _empty(work)
     extract.extract(work / "dataset", work, folder=folder, **common)
 
-  return resume.key([common["task"], "tables", str(folder)], []), made
+  files = layout.files(folder)
+  return resume.key([common["task"], "tables", str(folder)], files), made
 
 
 def _challenge(folder, common):
@@ -174,12 +175,16 @@ def _challenge(folder, common):
       **common,
     )
 
-  return resume.key([common["task"], "challenge2012", str(folder)], []), made
+  files = [p for p in pathlib.Path(folder).rglob("*") if p.is_file()]
+  given = [common["task"], "challenge2012", str(folder)]
+  return resume.key(given, files), made
 
 
 def _empty(work):
-  """Drops what a stopped build left, but for the lock."""
+  """Drops what a stopped build left, but for files of records and the lock."""
   for path in work.iterdir():
+    if path.name == "records":
+      continue
     if path.is_dir():
       shutil.rmtree(path)
     elif path.name != "lock":

@@ -1,4 +1,4 @@
-"""Records on disk: features, sharded writing, metadata (docs/data.md).
+"""Records on disk: features, sharded writing, metadata (docs/records.md).
 
 The folder is a TFDS dataset in ArrayRecord format that
 `tfds.builder_from_directory` opens without this repository. It is written
@@ -42,7 +42,7 @@ MIMIC = About(
 Intensive care stays with four modalities, any of which may be absent: hourly
 vital signs and laboratory values, chest X-ray, radiology reports, discharge
 note. Built from MIMIC-IV, MIMIC-CXR-JPG and MIMIC-IV-Note, or from a synthetic
-twin in their format, by medpatch-jax; docs/data.md describes every field.""",
+twin in their format, by medpatch-jax; docs/records.md describes every field.""",
   citation="""\
 @article{johnson2023mimiciv, title={MIMIC-IV, a freely accessible electronic
 health record dataset}, author={Johnson, Alistair E. W. and others},
@@ -56,7 +56,12 @@ under no restriction.""",
 
 
 def features(
-  labels, columns, kinds=schema.KINDS, groups=GROUPS, single=("dn",)
+  labels,
+  columns,
+  kinds=schema.KINDS,
+  groups=GROUPS,
+  single=("dn",),
+  hourly=False,
 ):
   """TFDS features of one stay; no feature needs TensorFlow to be read.
 
@@ -66,6 +71,7 @@ def features(
     kinds: modality -> series, image or text.
     groups: subgroup -> number or word.
     single: texts that have one hour, as images do; others have many.
+    hourly: a label for each of many hours; images and texts as by then.
   """
   import tensorflow_datasets as tfds
 
@@ -89,6 +95,17 @@ def features(
       fields[f"{m}_hour"] = number
     elif kind == "text":
       fields[f"{m}_hours"] = many
+  if hourly:
+    fields["label_hours"] = many
+    fields["label"] = f.Tensor(
+      shape=(None, 1), dtype=np.float32, encoding="bytes"
+    )
+    for m in [m for m, kind in kinds.items() if kind == "image"]:
+      fields[m], fields[f"{m}_hours"] = f.Sequence(f.Scalar(np.object_)), many
+      del fields[f"{m}_hour"]
+    for m in [m for m, kind in kinds.items() if kind == "text"]:
+      if m not in single:
+        fields[f"{m}_ends"] = f.Tensor(shape=(None,), dtype=np.int64)
   return f.FeaturesDict(fields)
 
 
@@ -131,7 +148,7 @@ def write_file(path, features, examples):
 
 
 class Writer:
-  """Writes records split by split, in the order given."""
+  """Puts files of records together to a dataset, split by split."""
 
   def __init__(self, folder, task, features, about=MIMIC):
     """Opens nothing yet; `folder` must exist.
@@ -149,26 +166,12 @@ class Writer:
     self._lengths = {split: [] for split in SPLITS}
     self._bytes = dict.fromkeys(SPLITS, 0)
     self._digest = {split: hashlib.sha256() for split in SPLITS}
-    self._file = None
-    self._split = None
-
-  def write(self, split, example):
-    """Appends one example (a dict as in `features`) to a split."""
-    full = self._split == split and self._lengths[split][-1] == SHARD
-    if self._split != split or full:
-      self._open(split)
-    record = encode(self._features, example)
-    self._file.write(record)
-    self._lengths[split][-1] += 1
-    self._bytes[split] += len(record)
-    self._digest[split].update(len(record).to_bytes(8, "big") + record)
 
   def adopt(self, split, path, met):
     """Appends a file of `write_file`, which returned `met`, to a split.
 
     The file stays where it is, too.
     """
-    self._close()
     part = self._part(split, len(self._lengths[split]))
     try:
       os.link(path, part)
@@ -177,26 +180,13 @@ class Writer:
     self._lengths[split].append(met["length"])
     self._bytes[split] += met["bytes"]
     self._digest[split].update(met["digest"].encode())
-    self._split = None
-
-  def _open(self, split):
-    self._close()
-    path = self._part(split, len(self._lengths[split]))
-    self._file = _open(path)
-    self._lengths[split].append(0)
-    self._split = split
 
   def _part(self, split, number):
     # The final name holds the number of files, which is known at the end.
     return self._folder / f"{split}-{number:05}.part"
 
-  def _close(self):
-    if self._file is not None:
-      self._file.close()
-    self._file = None
-
   def finish(self, metadata):
-    """Closes the files, names them and writes TFDS's metadata.
+    """Names the files and writes TFDS's metadata.
 
     Args:
       metadata: a JSON-like dict; "digest" (SHA-256 of each split's records)
@@ -206,9 +196,9 @@ class Writer:
     from tensorflow_datasets.core import splits as splits_lib
 
     for split in SPLITS:
-      if not self._lengths[split]:
-        self._open(split)  # An empty split still has its (empty) file.
-    self._close()
+      if not self._lengths[split]:  # It still has its (empty) file.
+        _open(self._part(split, 0)).close()
+        self._lengths[split].append(0)
     infos = [self._name(tfds, split) for split in SPLITS]
     metadata = dict(metadata)
     metadata["digest"] = {s: self._digest[s].hexdigest() for s in SPLITS}

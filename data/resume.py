@@ -176,6 +176,11 @@ def check_disk(folder, needed, kept, quiet=False):
     )
 
 
+def bytes_of(memory):
+  """Bytes of a size such as "2GB"."""
+  return float(memory[:-2]) * {"MB": 1e6, "GB": 1e9}[memory[-2:]]
+
+
 def size(count):
   """Bytes in words."""
   for unit, step in (("GB", 1e9), ("MB", 1e6)):

@@ -47,6 +47,7 @@ NAMES = (
   "train_fraction",
   "missing_train",
   "modality_dropout",
+  "hours_per_stay",
   "as_released",
   "bert",
   "vit",
@@ -68,6 +69,7 @@ TRAINING = (
   "pairs",
   "train_fraction",
   "missing_train",
+  "hours_per_stay",
   "seed",
   "batch_size",
   "schedule",
@@ -121,6 +123,7 @@ class Config:
   missing_train: missing.Rates
   missing_test: missing.Rates
   modality_dropout: float
+  hours_per_stay: int
   as_released: tuple[str, ...]
   parallel: str
   bert: str | None
@@ -216,6 +219,7 @@ class Config:
         get("missing_test"), modalities, "missing_test"
       ),
       modality_dropout=get("modality_dropout"),
+      hours_per_stay=get("hours_per_stay"),
       as_released=given["as_released"],
       parallel=get("parallel"),
       bert=get("bert"),

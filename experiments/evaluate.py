@@ -22,7 +22,7 @@ import numpy as np
 from absl import flags
 
 from data.records import GROUPS
-from data.synthetic import bayes
+from data.synthetic import bayes, model
 from experiments import flags as experiment_flags
 from experiments.config import Config
 from experiments.run import Run
@@ -113,6 +113,8 @@ def write(
     people=_people(run_, rows),
     title=title,
     bayes=_bayes(run_, rows, present, truth) if truth else None,
+    hourly=run_.data.description.hourly,
+    left=_left(run_, rows),
   )
   for m, has in zip(config.modalities, present.T):
     if m in logits:
@@ -140,6 +142,8 @@ def write(
 def predict(stages: Stages, path) -> None:
   """Writes id and probability of each label for the test split's stays.
 
+  In a task that predicts at every hour a line is an hour of a stay.
+
   The probability is that of the chosen head. A stay without any modality of
   the run is left out: nothing is predicted from nothing.
 
@@ -158,14 +162,18 @@ def predict(stages: Stages, path) -> None:
   stays = np.array([int(source[int(row)]["stay_id"]) for row in rows])
   logits = stages.predict("test")[validated(stages)["head"]]
   probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
-  one = len(run_.labels) == 1
+  one, at = len(run_.labels) == 1, run_.data.hour("test")
+  hour = None if at is None else at[1][rows]
   out = io.StringIO()
   lines = csv.writer(out, lineterminator="\n")
   lines.writerow(
-    [run_.data.id_name, *(["probability"] if one else run_.labels)]
+    [run_.data.id_name]
+    + ([] if hour is None else ["hour"])
+    + (["probability"] if one else list(run_.labels))
   )
-  for i in np.argsort(stays):
-    lines.writerow([stays[i], *(f"{p:.6f}" for p in probability[i])])
+  for i in np.argsort(stays, kind="stable"):
+    row = [stays[i]] + ([] if hour is None else [hour[i]])
+    lines.writerow([*row, *(f"{p:.6f}" for p in probability[i])])
   checkpoint.write_text(pathlib.Path(path), out.getvalue())
   left = run_.data.size("test") - len(rows)
   logger.info(
@@ -211,8 +219,20 @@ def _people(run_, rows) -> dict[str, np.ndarray]:
   }
 
 
+def _left(run_, rows):
+  """Hours left of the test rows and the mean of each bucket, or None."""
+  if not run_.data.description.classes:
+    return None
+  return run_.data.targets_of("test")[rows, 0], run_.data.bucket_hours
+
+
 def _bayes(run_, rows, present, truth) -> dict[str, np.ndarray]:
   """Best possible logits from everything present, and from each modality."""
+  if run_.config.task not in model.EVIDENCE:
+    raise ValueError(
+      f"--truth: no bound is known of {run_.config.task}, only of"
+      f" {', '.join(model.EVIDENCE)}; leave it out."
+    )
   source = run_.data.source("test", ("stay_id",))
   stays = np.array([int(source[int(row)]["stay_id"]) for row in rows])
   modalities = run_.config.modalities

@@ -160,6 +160,13 @@ def define() -> None:
     0.0,
     0.9,
   )
+  flags.DEFINE_integer(
+    "hours_per_stay",
+    8,
+    "Of a task that predicts at every hour: hours of a stay that train and"
+    " validation take, spread over it; 0 for all. The test split has all.",
+    lower_bound=0,
+  )
   flags.DEFINE_list(
     "as_released",
     [],

@@ -141,7 +141,7 @@ def baseline(stages) -> Fusion:
       rngs=rngs,
     )
     (logits,) = outputs.values()
-    total, count = losses.bce(logits, batch.label, batch.weight)
+    total, count = run.loss(logits, batch.label, batch.weight)
     for term in out.get("losses", {}).values():
       total += (batch.weight * term).sum()
     return total, count, {name: logits}
@@ -188,7 +188,12 @@ def _start(stages) -> dict:
 def _loss(stages, model, params, pools):
   outputs, out = model.apply({"params": params}, pools)
   total, count, _ = losses.fused(
-    outputs, out, pools.label, pools.weight, stages.config.loss_weights
+    outputs,
+    out,
+    pools.label,
+    pools.weight,
+    stages.config.loss_weights,
+    stages.run.loss,
   )
   return total, count, outputs
 

@@ -6,8 +6,9 @@ import jax
 import numpy as np
 
 from experiments.config import Config
+from medpatch_jax.evaluate import ordinal
 from medpatch_jax.input import dataset, examples, loader, missing, tokenise
-from medpatch_jax.train import store
+from medpatch_jax.train import losses, store
 from medpatch_jax.train.log import logger
 from medpatch_jax.train.parallel import Parallel
 
@@ -56,7 +57,12 @@ class Run:
         devices.
     """
     self.config = config
-    self.data = dataset.Dataset(config.data_dir, config.task)
+    self.data = dataset.Dataset(
+      config.data_dir, config.task, config.hours_per_stay or None
+    )
+    # Token confidence is label by label, whatever the task.
+    classes = self.data.description.classes
+    self.loss = losses.softmax if classes else losses.bce
     self.labels = self.data.labels
     self.masks = self.data.masks if config.staleness else ()
     self.shapes = config.sizes.shapes(
@@ -84,10 +90,16 @@ class Run:
   def _notes(self, split):
     kinds = self.data.description.kinds
     texts = [m for m in self.data.modalities if kinds[m] == "text"]
-    for record in self.data.source(split, texts):
+    for record in self.data.records(split, texts):
       for m in texts:
         if record[m]:
           yield examples.string(record[m])
+
+  def scores(self, logits) -> np.ndarray:
+    """A model's logits f32[N C] -> those whose sigmoid is the probability."""
+    if self.data.description.classes:
+      return ordinal.one_against_rest(logits)
+    return logits
 
   def rows(self, split: str, modality: str | None = None) -> np.ndarray:
     """Rows i64[N] of a split that have `modality` (any, if none is named).
@@ -191,6 +203,7 @@ class Run:
     """What decoded examples are a function of, beside split, kind and row."""
     data, config = self.data, self.config
     own = config.preset, config.bert, config.staleness, config.clip_z
+    own += (config.hours_per_stay,)
     return (*data.fingerprint.values(), *own)
 
   def _fields(self, modality, stored):

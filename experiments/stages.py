@@ -129,7 +129,7 @@ class Stages:
       outputs, _ = model.apply(
         variables, batch, train=key is not None, rngs=rngs
       )
-      return *losses.bce(outputs[m], batch.label, batch.weight), outputs
+      return *run.loss(outputs[m], batch.label, batch.weight), outputs
 
     stage = loop.Stage(
       name=f"unimodal/{m}",
@@ -290,7 +290,8 @@ class Stages:
 
     rows = run.pooled_rows(split, m)
     stays = report.count(len(rows))
-    logger.info("pools/%s: %s stays of %s", m, stays, split)
+    unit = "hours" if run.data.description.hourly else "stays"
+    logger.info("pools/%s: %s %s of %s", m, stays, unit, split)
     writer = store.Writer(folder)
     if len(rows):
       batches = run.loader(split, (m,), rows, learn=False)
@@ -345,7 +346,7 @@ class Stages:
     """Logits f32[N C] of every head, rows in the order of `run.rows(split)`.
 
     Each unimodal model's are there under `unimodal/<modality>`, zero for the
-    stays without it.
+    stays without it. Their sigmoid is the probability, also of classes.
     """
     run, last = self.run, self.fusion()
     batches = last.loader(split, learn=False)
@@ -363,7 +364,7 @@ class Stages:
         rows, values = self._unimodal(split, m)
         logits[np.searchsorted(batches.rows, rows)] = values
       outputs[f"unimodal/{m}"] = logits
-    return outputs
+    return {name: run.scores(values) for name, values in outputs.items()}
 
   def _unimodal(self, split: str, m: str):
     """Rows i64[n] that have a modality and stage 1's logits f32[n C]."""
@@ -409,7 +410,8 @@ class Stages:
 
     def score(loss, outputs):
       values = {
-        h: metrics.mean(metrics.auroc(outputs[h], label))[0] for h in heads
+        h: metrics.mean(metrics.auroc(self.run.scores(outputs[h]), label))[0]
+        for h in heads
       }
       values = {h: v for h, v in values.items() if v is not None}
       if not values:

@@ -67,13 +67,53 @@ PHENOTYPES = (
 )
 
 
+# The findings of CheXpert in a film, in the order of MIMIC-CXR-JPG's columns.
+FINDINGS = (
+  "Atelectasis",
+  "Cardiomegaly",
+  "Consolidation",
+  "Edema",
+  "Enlarged Cardiomediastinum",
+  "Fracture",
+  "Lung Lesion",
+  "Lung Opacity",
+  "No Finding",
+  "Pleural Effusion",
+  "Pleural Other",
+  "Pneumonia",
+  "Pneumothorax",
+  "Support Devices",
+)
+
+# Buckets of the hours that are left of a stay: where each begins but the
+# first, and their names.
+BUCKET_EDGES = (24, 48, 72, 96, 120, 144, 168, 192, 336)
+BUCKETS = (
+  "Under a day",
+  *(f"{n} to {n + 1} days" for n in range(1, 8)),
+  "8 to 14 days",
+  "Over 14 days",
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Task:
-  """A prediction target: its labels and the modalities that may be used."""
+  """A prediction target: its labels and the modalities that may be used.
+
+  Attributes:
+    name: of the task.
+    labels: C names.
+    modalities: those a model may learn from.
+    hourly: predicted anew at every hour of a stay, from what is known by
+      then; a row is an hour, not a stay.
+    classes: exactly one label is true (softmax), not any of them (sigmoid).
+  """
 
   name: str
   labels: tuple[str, ...]
   modalities: tuple[str, ...]
+  hourly: bool = False
+  classes: bool = False
 
 
 TASKS = {
@@ -85,6 +125,15 @@ TASKS = {
   "phenotyping": Task(
     "phenotyping", tuple(name for _, _, name in PHENOTYPES), MODALITIES
   ),
+  "decompensation": Task(
+    "decompensation", ("Death within 24 hours",), MODALITIES[:3], hourly=True
+  ),
+  "length_of_stay": Task(
+    "length_of_stay", BUCKETS, MODALITIES[:3], hourly=True, classes=True
+  ),
+  # The findings are read off the film's own report, and a report's charttime
+  # may precede its film's: no report is seen.
+  "radiology": Task("radiology", FINDINGS, MODALITIES[:2]),
 }
 
 

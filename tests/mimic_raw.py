@@ -5,6 +5,7 @@ others each show one rule.
 """
 
 import csv
+import functools
 import gzip
 import io
 import re
@@ -14,6 +15,7 @@ from PIL import Image
 
 from data import build as build_lib
 from data import errors
+from medpatch_jax import schema
 
 HEADERS = {
   "mimiciv/hosp/patients": "subject_id,gender,anchor_age,anchor_year,"
@@ -30,6 +32,8 @@ HEADERS = {
   "icd_version",
   "mimic-cxr-jpg/mimic-cxr-2.0.0-metadata": "dicom_id,subject_id,study_id,"
   "ViewPosition,StudyDate,StudyTime",
+  "mimic-cxr-jpg/mimic-cxr-2.0.0-chexpert": "subject_id,study_id,"
+  + ",".join(schema.FINDINGS),
   "mimic-iv-note/note/radiology": "note_id,subject_id,hadm_id,note_type,"
   "note_seq,charttime,storetime,text",
   "mimic-iv-note/note/discharge": "note_id,subject_id,hadm_id,note_type,"
@@ -111,6 +115,12 @@ FILMS = (
   (6, 61, "AP", "21500105", "0"),  # At intime, midnight.
   (6, 62, "AP", "21500107", "1"),  # A second after outtime.
 )
+# subject, study, findings of CheXpert that are given
+_FINDINGS = (
+  (1, 14, {"Edema": "1.0"}),
+  (1, 15, {"Edema": "0.0", "Fracture": "1.0", "Pneumonia": "-1.0"}),
+  (6, 61, {"No Finding": "1.0"}),
+)
 # subject, kind, sequence, time, text
 _REPORTS = (
   (1, "RR", 1, "2150-01-01 09:59", "Before."),
@@ -169,6 +179,10 @@ def rows():
     tables["mimic-cxr-jpg/mimic-cxr-2.0.0-metadata"].append(
       [f"d{study}", subject, study, view, date, time]
     )
+  for subject, study, given in _FINDINGS:
+    tables["mimic-cxr-jpg/mimic-cxr-2.0.0-chexpert"].append(
+      [subject, study, *(given.get(name, "") for name in schema.FINDINGS)]
+    )
   for name, notes in (("radiology", _REPORTS), ("discharge", _DISCHARGE)):
     for subject, kind, seq, time, text in notes:
       tables[f"mimic-iv-note/note/{name}"].append(
@@ -191,9 +205,16 @@ def write(root, tables=None, zipped=True):
   for subject, study, *_ in FILMS:
     path = film(root, subject, study)
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.full((600, 520), study, np.uint8)
-    Image.fromarray(pixels).save(path, "JPEG")
+    path.write_bytes(_film(study))
   return root
+
+
+@functools.cache
+def _film(grey):
+  """JPEG of one grey level."""
+  out = io.BytesIO()
+  Image.fromarray(np.full((600, 520), grey, np.uint8)).save(out, "JPEG")
+  return out.getvalue()
 
 
 def film(root, subject, study):

@@ -12,9 +12,11 @@ import pytest
 
 from data import build as build_lib
 from data.mimic import tables as tables_lib
+from medpatch_jax import schema
 from tests import mimic_raw
 
 CHART = "mimiciv/icu/chartevents"
+FINDINGS = "mimic-cxr-jpg/mimic-cxr-2.0.0-chexpert"
 META = "mimic-cxr-jpg/mimic-cxr-2.0.0-metadata"
 ICU = "mimiciv/icu/icustays"
 ADMISSIONS = "mimiciv/hosp/admissions"
@@ -32,7 +34,9 @@ def _name(table):
 def _known(table):
   """Columns of a table that are read -> their types."""
   name = table.rsplit("/", 1)[1].rsplit("-", 1)[-1]
-  wanted = tables_lib.COLUMNS[name]
+  wanted = dict(tables_lib.COLUMNS[name])
+  for finding in schema.FINDINGS[1:]:  # All alike.
+    wanted.pop(finding, None)
   return {(c[0] if isinstance(c, tuple) else c): t for c, t in wanted.items()}
 
 
@@ -56,7 +60,12 @@ def _several(table, column, value, count=None):
   return damage
 
 
-def _refused(tmp_path, wanted, rows=None, file=None):
+def _task(table):
+  """A task that reads the table."""
+  return "radiology" if table == FINDINGS else "phenotyping"
+
+
+def _refused(tmp_path, wanted, rows=None, file=None, task="phenotyping"):
   """Builds from damaged rows or a damaged file."""
   tables = mimic_raw.rows()
   if rows:
@@ -64,7 +73,7 @@ def _refused(tmp_path, wanted, rows=None, file=None):
   root = mimic_raw.write(tmp_path / "raw", tables)
   if file:
     file(root)
-  mimic_raw.assert_refused(root, tmp_path / "out", wanted)
+  mimic_raw.assert_refused(root, tmp_path / "out", wanted, task=task)
 
 
 def _rewrite(table, change):
@@ -97,6 +106,7 @@ def test_missing_column(table, column, tmp_path):
     tmp_path,
     rf"{_name(table)}: column {wanted} is missing; found \d+ columns",
     file=_rewrite(table, drop),
+    task=_task(table),
   )
 
 
@@ -121,6 +131,7 @@ def test_wrong_type(table, column, tmp_path):
     rf"{_name(table)}: .* rows cannot be read, at most 1 % may; the first is"
     rf" line [\d-]+, column {column}: {_WORDS[kind]}",
     _several(table, column, f"x{SECRET}"),
+    task=_task(table),
   )
 
 
@@ -134,7 +145,10 @@ def _cut(root, table):
 
 def _latin(root, table):
   """Bytes that are no UTF-8 in every row of a column of text that is read."""
-  column = [c for c, kind in _known(table).items() if kind == "VARCHAR"][-1]
+  known = _known(table)
+  column = [
+    c for c, kind in known.items() if kind == "VARCHAR" or table == FINDINGS
+  ][-1]
   rows = mimic_raw.rows()
   _several(table, column, "caf#e9")(rows)
   text = mimic_raw.write(root, rows)
@@ -153,7 +167,7 @@ FILES = {
   ),
   "encoding": (
     _latin,
-    "rows cannot be read.*no UTF-8 text",
+    "rows cannot be read.*no (UTF-8 text|number)",
   ),
   "wide encoding": (
     lambda root, table: _rewrite(
@@ -184,8 +198,11 @@ def test_damaged_file(kind, table, tmp_path):
   damage, wanted = FILES[kind]
   name = table.rsplit("/", 1)[1]
   _refused(
-    tmp_path, f"{name.rsplit('-')[-1]}.*({wanted})", file=lambda root: damage(root, table)
-  )  # fmt: skip
+    tmp_path,
+    f"{name.rsplit('-')[-1]}.*({wanted})",
+    file=lambda root: damage(root, table),
+    task=_task(table),
+  )
 
 
 # Dates that cannot be, ids that join nothing.
@@ -242,6 +259,7 @@ _IDS = {
   (CHART, "stay_id"): "chartevents.csv.gz: .* name another stay_id",
   ("mimiciv/hosp/labevents", "subject_id"): "labevents.csv.gz: none of its",
   (CODES, "hadm_id"): "diagnoses_icd.csv.gz: none of its 6 rows",
+  (FINDINGS, "study_id"): "chexpert.csv.gz: none of its 3 rows",
   (META, "subject_id"): "metadata.csv.gz: none of its 8 rows",
   (
     "mimic-iv-note/note/radiology",
@@ -260,7 +278,12 @@ def test_every_table_is_among_the_ids():
 
 @pytest.mark.parametrize("table, column", _IDS)
 def test_ids_that_join_nothing(table, column, tmp_path):
-  _refused(tmp_path, _IDS[table, column], _several(table, column, SECRET))
+  _refused(
+    tmp_path,
+    _IDS[table, column],
+    _several(table, column, SECRET),
+    task=_task(table),
+  )
 
 
 # What is special.

@@ -1,5 +1,6 @@
 """Challenge 2012: charts by hand, the build, and every kind of damage."""
 
+import json
 import re
 import tarfile
 
@@ -75,6 +76,13 @@ def test_columns_are_the_36_series_and_the_stay(built):
   # Never inputs: what the outcome files say beside.
   text = " ".join(built.metadata["columns"])
   assert not re.search("SAPS|SOFA|Survival|Length", text)
+
+
+def test_quality_report(built):
+  found = json.loads((built.path / "quality.json").read_text())
+  assert found["source"].startswith("PhysioNet Challenge 2012")
+  assert set(found["variables"]) >= {"HR", "GCS", "MechVent"}
+  assert (built.path / "quality.html").exists()
 
 
 def test_splits(built):

@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from data import build, splits
+from data import build, page, splits
 from data.mimic import cohort as cohort_lib
-from data.mimic import page, quality, rules
-from data.mimic.tally import Tally
+from data.mimic import quality, rules
+from data.tally import Tally
 from medpatch_jax.input import discretise, variables
 from tests.test_mimic import examples
 
@@ -177,7 +177,7 @@ def test_parts_add_up_to_the_whole_whatever_they_are(built):
     single = Tally(variables.VARIABLES, 25)
     single.extend("train", part, window)
     text = json.dumps(single.state())
-    total.merge(Tally.of(json.loads(text), variables.VARIABLES, 25))
+    total.merge(Tally(variables.VARIABLES, 25).set(json.loads(text)))
   assert json.dumps(total.state()) == json.dumps(whole.state())
 
 

@@ -12,16 +12,15 @@ import time
 
 import pytest
 
-from data import build, errors, records, resume
-from data.mimic import rules, shards, store, tables
+from data import build, errors, records, resume, shards
+from data.mimic import rules, store, tables
 from tests import mimic_raw
 from tests.test_build import _digest as digest
 
 # Small files of records, and processes even for these few.
 _SMALL = """
 import sys
-from data import build, records
-from data.mimic import shards
+from data import build, records, shards
 records.SHARD, shards.ALONE = 8, 0
 build.build(source="synthetic", task="phenotyping", subjects=150, threads=2,
   data_dir=sys.argv[1], raw_dir=sys.argv[2])
@@ -94,9 +93,9 @@ def test_stopped_build_goes_on(
   assert (work / "chartevents.parquet").exists()
   monkeypatch.setattr(records, "SHARD", 8)
   read = []
-  load = shards.tables.load
+  load = tables.load
   monkeypatch.setattr(
-    shards.tables,
+    tables,
     "load",
     lambda c, table, *a, **k: (
       read.append(table.name),

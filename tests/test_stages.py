@@ -11,9 +11,10 @@ from absl import flags as absl_flags
 from safetensors.numpy import load_file, save_file
 
 from data import build
-from experiments import export, flags, fusion, train
+from experiments import evaluate, export, flags, fusion, train
 from experiments.config import Config
 from medpatch_jax.encode.notes import Bert
+from medpatch_jax.evaluate import calibration, predictions
 from medpatch_jax.export import names
 from medpatch_jax.input.tokenise import SPECIALS
 
@@ -260,3 +261,46 @@ def test_every_option_trains_and_predicts(configure, words):
   for name, logits in outputs.items():
     assert logits.shape == (len(rows), 25), name
     assert np.isfinite(logits).all(), name
+
+
+@pytest.mark.parametrize(
+  "words",
+  [
+    # Films are all of one shape: the fewest compilations.
+    ("--model=unimodal", "--modalities=cxr"),
+    pytest.param((), marks=pytest.mark.slow),
+  ],
+)
+def test_hours_left_of_a_stay_are_learned_and_scored(words, defaults, tmp_path):
+  """Ten buckets, many rows a stay: from raw files to a table and a file."""
+  root = tmp_path / "records"
+  build.build(
+    source="synthetic",
+    task="length_of_stay",
+    data_dir=root,
+    subjects=60,
+    density=0.02,
+    quiet=True,
+  )
+  values = copy.deepcopy(defaults)
+  words += ("--task=length_of_stay", "--hours_per_stay=3")
+  values(["train", f"--data_dir={root}", *SMALL, *words])
+  stages = train.train(Config.from_flags(values, workdir=tmp_path / "run"))
+  data = stages.run.data
+  assert data.size("train") == 3 * len(data.records("train", ("stay_id",)))
+  text = evaluate.evaluate(stages)
+  assert "Every hour" in text and "kappa" in text
+  found = predictions.load(tmp_path / "run" / predictions.NAME)
+  sure = calibration.probability(found.logits[found.chosen])
+  np.testing.assert_allclose(sure.sum(axis=1), 1, atol=1e-5)
+  np.testing.assert_array_equal(found.label.sum(axis=1), 1)
+  np.testing.assert_array_equal(found.row, stages.run.rows("test"))
+  evaluate.predict(stages, tmp_path / "left.csv")
+  head, *lines = (tmp_path / "left.csv").read_text().splitlines()
+  assert head.startswith("stay_id,hour,Under a day,1 to 2 days,")
+  cells = [line.split(",") for line in lines]
+  keys = [(int(stay), int(hour)) for stay, hour, *_ in cells]
+  assert keys == sorted(set(keys)) and len(keys) == len(found.row) > 30
+  with pytest.raises(ValueError, match="no bound is known of length_of_stay"):
+    (tmp_path / "run" / "results.txt").unlink()
+    evaluate.evaluate(stages, truth=tmp_path)

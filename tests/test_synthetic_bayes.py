@@ -59,7 +59,7 @@ def test_posterior_is_calibrated(simulated):
   assert np.all(np.abs(found - p)[many] < 4 * error[many])
 
 
-@pytest.mark.parametrize("task", list(schema.TASKS))
+@pytest.mark.parametrize("task", list(model.EVIDENCE))
 def test_auroc_of_one_modality_is_as_computed(task):
   rng = np.random.default_rng(5)
   for modality, evidence in model.EVIDENCE[task].items():

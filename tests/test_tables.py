@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from data import build as build_lib
-from data import errors
+from data import errors, records, resume, shards
+from data.tables import layout
 from medpatch_jax.input.dataset import Dataset
 from tests import tables_folder
 from tests.tables_folder import SECRET
+from tests.test_build import _digest as digest
 
 
 def read(out, task="mine"):
@@ -340,6 +342,114 @@ def test_damaged_files_are_refused(name, tmp_path):
     assert ": 1 problem, " in message, message
 
 
+# Every table and each kind of damage it can have.
+
+TABLES = tuple(tables_folder.rows())
+MUST = [(t, column) for t in TABLES for column in layout.COLUMNS[t][0]]
+NUMBERS = [
+  *(("stays", c) for c in ("stay_id", "subject_id", "hours", "label_death")),
+  *((t, c) for t in ("events", "notes", "images") for c in ("stay_id", "hour")),
+  *(("variables", c) for c in ("normal", "low", "high")),
+  ("events", "value"),
+]
+
+
+def test_the_damage_is_of_every_table():
+  assert set(TABLES) == set(layout.COLUMNS)
+  assert {t for t, _ in NUMBERS} == set(TABLES)
+
+
+@pytest.mark.parametrize("table, column", MUST)
+def test_missing_column(table, column, tmp_path):
+  tables = tables_folder.rows()
+  _drop(column)(None, tables, table)
+  tables_folder.refused(
+    tables_folder.write(tmp_path / "in", tables),
+    tmp_path / "out",
+    rf"{table}.csv, column {column}: is missing; found \d columns",
+  )
+
+
+@pytest.mark.parametrize("table, column", NUMBERS)
+def test_no_number(table, column, tmp_path):
+  tables = tables_folder.rows()
+  tables[table][0][column] = SECRET
+  tables_folder.refused(
+    tables_folder.write(tmp_path / "in", tables),
+    tmp_path / "out",
+    rf"{table}.csv, column {column}: n(o|either 0 nor 1).*\(row 1\)",
+  )
+
+
+@pytest.mark.parametrize(
+  "table, column, value",
+  [
+    ("stays", "hours", "1e9"),
+    ("stays", "hours", "-3"),
+    *((t, "hour", "1e300") for t in ("events", "notes", "images")),
+    *((t, "hour", "2150-01-01") for t in ("events", "notes", "images")),
+  ],
+)
+def test_absurd_time(table, column, value, tmp_path):
+  tables = tables_folder.rows()
+  tables[table][0][column] = value
+  tables_folder.refused(
+    tables_folder.write(tmp_path / "in", tables),
+    tmp_path / "out",
+    rf"{table}.csv, column {column}: no number.*\(row 1\)",
+  )
+
+
+@pytest.mark.parametrize(
+  "table, column, wanted",
+  [
+    *((t, "stay_id", "of no stay") for t in ("events", "notes", "images")),
+    ("events", "variable", "none of the table variables"),
+  ],
+)
+def test_ids_that_join_nothing(table, column, wanted, tmp_path):
+  tables = tables_folder.rows()
+  for line in tables[table]:
+    line[column] = 31415926
+  tables_folder.refused(
+    tables_folder.write(tmp_path / "in", tables),
+    tmp_path / "out",
+    rf"{table}.csv, column {column}: is .*{wanted}.*\(row 1, 2",
+  )
+
+
+WHOLE = {
+  "empty": (lambda raw: b"", "is empty; wanted a header"),
+  "header alone": (lambda raw: raw.split(b"\n")[0] + b"\n", "has no rows"),
+  "encoding": (
+    lambda raw: raw.replace(b"\n", b"\n\xe9", 2).replace(b"\n\xe9", b"\n", 1),
+    "UTF-8",
+  ),
+  "wide encoding": (
+    lambda raw: raw.decode().encode("utf-16"),
+    "line 1 is not UTF-8 text",
+  ),
+  "cut gzip": (
+    lambda raw: gzip.compress(raw * 50)[:-20],
+    "ends early|is it cut off",
+  ),
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("kind", WHOLE)
+def test_damaged_file(kind, table, tmp_path):
+  change, wanted = WHOLE[kind]
+  folder = tables_folder.write(tmp_path / "in")
+  path = folder / f"{table}.csv"
+  raw = change(path.read_bytes())
+  if kind == "cut gzip":
+    path.unlink()
+    path = folder / f"{table}.csv.gz"
+  path.write_bytes(raw)
+  tables_folder.refused(folder, tmp_path / "out", rf"{path.name}: .*({wanted})")
+
+
 def test_a_dataset_that_is_there_stays(tmp_path):
   folder = tables_folder.write(tmp_path / "in")
   path = tables_folder.build(folder, tmp_path / "out")
@@ -365,3 +475,94 @@ def test_a_dataset_that_is_there_stays(tmp_path):
 def test_flags_of_a_build(given, said, tmp_path):
   with pytest.raises(errors.InputError, match=said):
     build_lib.build(data_dir=tmp_path / "out", quiet=True, **given)
+
+
+def test_quality_report(built):
+  """Worked by hand where a number may show; no leak; nothing small."""
+  _, data = built
+  found = json.loads((data.path / "quality.json").read_text())
+  assert found["task"] == "mine" and found["source"] == "Tables"
+  assert {c["result"] for c in found["checks"]} == {"ok"}
+  assert set(found["presence_by_hour"]["train"]) == {
+    "hours",
+    *data.description.kinds,
+  }
+  assert found["variables"]["Pulse"]["train"]["outside"] == "<11"
+  page = (data.path / "quality.html").read_text()
+  assert "Pulse" in page and "Two definitions of death" not in page
+
+
+def test_numbers_of_the_quality_report(tmp_path):
+  """Forty stays of two hours, the pulse measured in the first."""
+  tables = tables_folder.rows()
+  for name in ("notes", "images"):
+    del tables[name]
+  tables["stays"] = [
+    tables_folder._stay(i, i, 2, i % 2, 0, "train", "F", 50) for i in range(40)
+  ]
+  tables["events"] = [
+    tables_folder._event(i, 0.5, "Pulse", 60 + i) for i in range(40)
+  ] + [tables_folder._event(i, 0.6, "Pulse", 999) for i in range(20)]
+  folder = tables_folder.write(tmp_path / "in", tables)
+  path = tables_folder.build(folder, tmp_path / "out")
+  found = json.loads((path / "quality.json").read_text())
+  pulse = found["variables"]["Pulse"]["train"]
+  assert (pulse["measured"], pulse["carried"], pulse["normal"]) == (50, 50, 0)
+  # What eleven stays reach at either end.
+  assert (pulse["low"], pulse["high"]) == (70, 89)
+  assert (pulse["rows"], pulse["outside"]) == (60, 20)
+  # In steps of 11 stays.
+  assert found["presence_by_hour"]["train"]["ehr"][:2] == [100.0, 0.0]
+
+
+def test_a_stopped_build_keeps_what_it_wrote(tmp_path, monkeypatch):
+  """Stopped at the third file; the first two are not written again."""
+  monkeypatch.setattr(records, "SHARD", 1)
+  folder = tables_folder.write(tmp_path / "in")
+  whole = tables_folder.build(folder, tmp_path / "whole")
+  write_file, written = records.write_file, []
+
+  def stop(path, *given):
+    if len(written) == 2:
+      raise KeyboardInterrupt
+    written.append(path.name)
+    return write_file(path, *given)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(records, "write_file", stop)
+    with pytest.raises(KeyboardInterrupt):
+      tables_folder.build(folder, tmp_path / "out")
+  first = list(written)
+  written.clear()
+  monkeypatch.setattr(
+    records,
+    "write_file",
+    lambda path, *given: written.append(path.name) or write_file(path, *given),
+  )
+  path = tables_folder.build(folder, tmp_path / "out")
+  assert first and written and not set(first) & set(written)
+  assert digest(path) == digest(whole)
+  assert sorted(p.name for p in path.parent.iterdir()) == ["1.0.0"]
+
+
+def test_several_processes_write_the_same(tmp_path, monkeypatch):
+  folder = tables_folder.write(tmp_path / "in")
+  one = tables_folder.build(folder, tmp_path / "one", threads=1)
+  monkeypatch.setattr(shards, "ALONE", 0)
+  two = tables_folder.build(folder, tmp_path / "two", threads=2)
+  assert digest(one) == digest(two)
+
+
+def test_disk_is_told_and_refused(tmp_path, monkeypatch):
+  folder = tables_folder.write(tmp_path / "in")
+  told = []
+  monkeypatch.setattr(
+    resume, "check_disk", lambda f, most, kept, quiet: told.extend([most, kept])
+  )
+  path = tables_folder.build(folder, tmp_path / "out")
+  monkeypatch.undo()
+  assert sum(p.stat().st_size for p in path.rglob("*")) < told[1] < told[0]
+  monkeypatch.setattr(
+    resume.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})
+  )
+  tables_folder.refused(folder, tmp_path / "full", "of disk are needed")

@@ -3,38 +3,74 @@
 Dims: N events, S stays of the call, V variables.
 """
 
-import collections
 import dataclasses
 import os
 
 import numpy as np
 
-from data import images
+from data import images, records, shards
 from data.errors import InputError
-from data.mimic import sources
+from data.mimic import cohort as cohort_lib
+from data.mimic import hourly, sources, store, tables
+from data.tally import Tally
+from medpatch_jax import schema
 from medpatch_jax.input import clean, discretise
+from medpatch_jax.input import variables as table
 
-# Stays assembled at once. Bounds memory, whatever the size of the cohort.
-CHUNK = 64
+# Between notes that are joined.
+_BLANK = "\n\n"
 
 
 @dataclasses.dataclass
-class Part:
-  """Examples of consecutive stays and what was counted on the way.
+class Job(shards.Job):
+  """Records of one task of MIMIC.
 
   Attributes:
-    examples: dicts for `records.Writer`, stays without an event left out.
-    rows: i64[S'] row in the cohort of each example.
-    counts: (variable, what) -> count, of `clean.clean`, and ("carried", "").
-    bad_films: metadata lines of films that could not be read.
-    films: how many films were opened.
+    task: a name of `schema.TASKS`.
+    cohort: `cohort.Cohort`.
+    rules: `rules.Rules`.
+    cxr_root: folder of MIMIC-CXR-JPG, None without films.
+    views: tables of the store.
   """
 
-  examples: list
-  rows: list
-  counts: collections.Counter
-  bad_films: list
-  films: int
+  task: str
+  cohort: object
+  rules: object
+  cxr_root: object
+  views: tuple
+
+  def features(self):
+    task = schema.TASKS[self.task]
+    columns = len(table.columns(self.rules.variables))
+    return records.features(len(task.labels), columns, hourly=task.hourly)
+
+  def tally(self):
+    task = schema.TASKS[self.task]
+    return Tally(self.rules.variables, len(task.labels), classes=task.classes)
+
+  def known(self):
+    return ~np.isnan(self.cohort.label).any(axis=1)
+
+  def unreadable(self, count, line):
+    return InputError(
+      f"--mimic_cxr: {count:,} or more of {self.linked:,} linked films are"
+      " missing or unreadable, at most 1 % may be; the first is in line"
+      f" {line} of mimic-cxr-2.0.0-metadata.csv."
+    )
+
+  def assembler(self):
+    connection = tables.connect(
+      threads=1,
+      memory=f"{int(shards.EACH / 1e6)}MB",
+      temporary=self.folder / "spill",
+    )
+    kept = store.Store(connection, self.folder)
+    for name in self.views:
+      kept.see(name)
+    notes = tuple(n for n in ("radiology", "discharge") if n in self.views)
+    return Assembler(
+      kept, self.cohort, self.rules, self.cxr_root, notes, self.task
+    )
 
 
 @dataclasses.dataclass
@@ -48,6 +84,7 @@ class Assembler:
     rules: `rules.Rules`.
     cxr_root: folder of MIMIC-CXR-JPG, None without films.
     notes: which of ("radiology", "discharge") exist.
+    task: a name of `schema.TASKS`.
   """
 
   store: object
@@ -55,23 +92,41 @@ class Assembler:
   rules: object
   cxr_root: object = None
   notes: tuple = ()
+  task: str = cohort_lib.PHENOTYPING
 
   def part(self, start, stop):
-    """Examples of the cohort's rows [start, stop)."""
-    grid, offset, events, counts = self._series(start, stop)
+    """`shards.Part` of the cohort's rows [start, stop).
+
+    Left out are stays without an event, in radiology those without a labelled
+    film, in an hourly task those without an hour to predict at.
+    """
+    grid, offset, begin, counts = self._series(start, stop)
     films, bad = self._films(start, stop)
     reports = self._texts("radiology", start, stop)
     notes = self._texts("discharge", start, stop)
-    part = Part([], [], counts, sorted(bad), len(films) + len(bad))
-    for i in np.flatnonzero(events > 0):
+    opened = sum(map(len, films.values())) + len(bad)
+    part = shards.Part([], [], counts, sorted(bad), opened)
+    for i in np.flatnonzero(np.isfinite(begin)):
       row = start + int(i)
+      if self.task == cohort_lib.RADIOLOGY and row not in films:
+        continue
       series = grid[offset[i] : offset[i + 1]]
+      example = self._example(row, series, films, reports, notes)
+      if schema.TASKS[self.task].hourly:
+        more = self._hours(row, begin[i], films, reports)
+        if not len(more["label_hours"]):
+          continue
+        del example["cxr_hour"]
+        example |= more
       part.rows.append(row)
-      part.examples.append(self._example(row, series, films, reports, notes))
+      part.examples.append(example)
     return part
 
   def _series(self, start, stop):
-    """-> (grid f32[T F], offset i64[S+1], events of each stay i64[S], counts)."""
+    """-> (grid f32[T F], offset i64[S+1], first events f64[S], counts).
+
+    Hours of the first events; infinite where a stay has none.
+    """
     columns = {}
     for name in ("chartevents", "labevents"):
       found = self.store.execute(
@@ -91,9 +146,9 @@ class Assembler:
       variables=variables,
       outliers=self.rules.outliers,
     )
-    number = np.bincount(
-      events.stay[events.second >= 0], minlength=stop - start
-    )
+    inside = events.second >= 0
+    begin = np.full(stop - start, np.inf)
+    np.minimum.at(begin, events.stay[inside], events.second[inside] / 3600)
     events = clean.arrange(events, variables, self.rules.ties)
     if self.rules.items == "table":
       events = clean.total(events, variables)
@@ -107,27 +162,28 @@ class Assembler:
       self.cohort.end[start:stop],
       variables,
     )
-    return grid, offset, number, counts
+    return grid, offset, begin, counts
 
   def _films(self, start, stop):
-    """-> (row -> (bytes, hour), metadata lines of unreadable films)."""
+    """-> (row -> [(bytes, hour)] by hour, lines of unreadable films)."""
     if self.cxr_root is None:
       return {}, []
     films, bad = {}, []
     for row, hour, subject, study, dicom, line in self.store.execute(
       "SELECT row, hour, subject_id, study_id, dicom_id, line FROM films"
-      f" WHERE row >= {start} AND row < {stop}"
+      f" WHERE row >= {start} AND row < {stop} ORDER BY row, hour"
     ).fetchall():
       path = sources.film_path(self.cxr_root, subject, study, dicom)
       _inside(self.cxr_root, path, line)
       try:
-        films[row] = images.shrink(path), hour
+        film = images.shrink(path)
+        films.setdefault(row, []).append((film, hour))
       except images.Unreadable:
         bad.append(line)
     return films, bad
 
   def _texts(self, name, start, stop):
-    """-> row -> (texts joined by a blank line, hours of each)."""
+    """-> row -> (texts joined by a blank line, hours and ends of each)."""
     if name not in self.notes:
       return {}
     # An addendum comes after its report; the text breaks the last tie.
@@ -142,13 +198,16 @@ class Assembler:
       texts, hours = grouped.setdefault(row, ([], []))
       texts.append(text.strip())
       hours.append(np.nan if hour is None else hour)
-    return {r: ("\n\n".join(t), h) for r, (t, h) in grouped.items()}
+    return {
+      r: (_BLANK.join(t), h, np.cumsum([len(x) + len(_BLANK) for x in t]))
+      for r, (t, h) in grouped.items()
+    }
 
   def _example(self, row, series, films, reports, notes):
     cohort = self.cohort
-    film, film_hour = films.get(row, (b"", np.nan))
-    report, report_hours = reports.get(row, ("", []))
-    note, note_hours = notes.get(row, ("", [np.nan]))
+    film, film_hour = films.get(row, [(b"", np.nan)])[-1]
+    report, report_hours, _ = reports.get(row, ("", [], []))
+    note, note_hours, _ = notes.get(row, ("", [np.nan], []))
     return {
       "stay_id": int(cohort.stay_id[row]),
       "subject_id": int(cohort.subject_id[row]),
@@ -164,6 +223,23 @@ class Assembler:
       "cxr_hour": np.float32(film_hour),
       "rr_hours": np.array(report_hours, np.float32),
       "dn_hour": np.float32(note_hours[0]),
+    }
+
+  def _hours(self, row, begin, films, reports):
+    """Fields that an hourly task's record has in place of others."""
+    stay = self.cohort
+    hours, label = hourly.label(
+      self.task, begin, stay.end[row], stay.lived[row]
+    )
+    shown = films.get(row, [])
+    ends = np.asarray(reports.get(row, ("", [], []))[2], np.int64)
+    ends -= len(_BLANK)
+    return {
+      "label_hours": hours,
+      "label": label,
+      "cxr": [film for film, _ in shown],
+      "cxr_hours": np.array([hour for _, hour in shown], np.float32),
+      "rr_ends": ends,
     }
 
 

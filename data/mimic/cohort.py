@@ -14,6 +14,8 @@ from medpatch_jax import schema
 
 MORTALITY = "in_hospital_mortality"
 PHENOTYPING = "phenotyping"
+DECOMPENSATION = "decompensation"
+RADIOLOGY = "radiology"
 WINDOW = 48 * 3600
 
 _GROUPS = {
@@ -43,6 +45,7 @@ class Cohort:
     deaths: counts [2][2], by hospital_expire_flag and by the dates of death,
       of the stays that pass the rules of either task.
     codes: (ICD version, code, stays) of each code without a category.
+    lived: f64[S], hours from intime to death in hospital; infinite if none.
   """
 
   stay_id: np.ndarray
@@ -58,6 +61,7 @@ class Cohort:
   facts: dict
   deaths: list
   codes: list = dataclasses.field(default_factory=list)
+  lived: np.ndarray | None = None
 
 
 def ethnic_group(text):
@@ -106,7 +110,7 @@ def load(connection, opened, *, task, rules, lists=(None, None), quiet=False):
     quiet: no progress.
 
   Returns:
-    Cohort, with `label` still zero for phenotyping.
+    Cohort, with `label` still zero but for mortality.
   """
   for name, key in (
     ("patients", "subject_id"),
@@ -135,7 +139,7 @@ def load(connection, opened, *, task, rules, lists=(None, None), quiet=False):
   stay, subject, split = stay[order], subject[order], split[order]
   _number(connection, stay)
   rest = connection.execute(
-    "SELECT age, gender, race, death, seconds FROM stays ORDER BY row"
+    "SELECT age, gender, race, death, seconds, lived FROM stays ORDER BY row"
   ).fetchall()
   labels = len(schema.TASKS[task].labels)
   label = np.zeros((len(stay), labels), np.float32)
@@ -154,6 +158,7 @@ def load(connection, opened, *, task, rules, lists=(None, None), quiet=False):
     remarks=[],
     facts=facts,
     deaths=deaths,
+    lived=np.array([np.inf if r[5] is None else r[5] / 3600 for r in rest]),
   )
 
 
@@ -188,7 +193,10 @@ def _filter(connection, task, rules):
     " (epoch_us(s.outtime) - epoch_us(s.intime)) // 1000000 AS length,"
     f" a.admittime, a.dischtime, {age} AS age, {admission_age} AS admission_age,"
     f" p.anchor_age AS anchor_age, p.gender, a.race, {death} AS death,"
-    f" {flag} AS death_flag, CAST(({dates}) AS BIGINT) AS death_dates"
+    f" {flag} AS death_flag, CAST(({dates}) AS BIGINT) AS death_dates,"
+    # Who died in hospital was discharged so, where no time of death is known.
+    f" CASE WHEN {death} = 1 THEN (epoch_us(coalesce(a.deathtime,"
+    " a.dischtime)) - epoch_us(s.intime)) // 1000000 END AS lived"
     " FROM icustays s LEFT JOIN admissions a ON s.hadm_id = a.hadm_id"
     " LEFT JOIN patients p ON s.subject_id = p.subject_id"
   )
@@ -209,10 +217,9 @@ def _filter(connection, task, rules):
     ("aged 18 or more", "adult", "age >= 18"),
   ]
   if task == MORTALITY:
-    rows += [
-      ("at least 48 hours long", "long", f"length >= {WINDOW}"),
-      ("with a known outcome", "known", "death IN (0, 1)"),
-    ]
+    rows.append(("at least 48 hours long", "long", f"length >= {WINDOW}"))
+  if task in (MORTALITY, DECOMPENSATION):
+    rows.append(("with a known outcome", "known", "death IN (0, 1)"))
   counts, previous = [], "joined"
   for sentence, name, condition in rows:
     if name != "joined":

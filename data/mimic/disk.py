@@ -15,9 +15,11 @@ _TEXTS = 1.0, 2.0, 0.6
 _ZIPPED = 4
 # Bytes of an hour's row, of a film; stays that have a film.
 _HOUR, _FILM, _WITH_FILM = 120, 110e3, 0.35
+# Films of such a stay where more than the last are kept.
+_FILMS = 6
 
 
-def estimate(opened, cohort):
+def estimate(opened, cohort, hourly=False):
   """(bytes at most while building, bytes of them that stay)."""
   size = {}
   for name, table in opened.items():
@@ -29,16 +31,11 @@ def estimate(opened, cohort):
   kept = _TEXTS[2] * sum(texts) + _HOUR * float(cohort.end.sum())
   kept += 2000 * stays + 1e6
   if "metadata" in opened:
-    kept += _FILM * _WITH_FILM * stays
+    kept += _FILM * _WITH_FILM * stays * (_FILMS if hourly else 1)
   # Nothing is spilled any more when the records are written.
   later = max(_EVENTS[1] * max(events), _TEXTS[1] * max(texts), kept)
   return _EVENTS[0] * sum(events) + _TEXTS[0] * sum(texts) + later, kept
 
 
-def check(folder, opened, cohort, quiet):
-  resume.check_disk(folder, *estimate(opened, cohort), quiet)
-
-
-def size_of(memory):
-  """Bytes of a size such as "2GB"."""
-  return float(memory[:-2]) * {"MB": 1e6, "GB": 1e9}[memory[-2:]]
+def check(folder, opened, cohort, hourly, quiet):
+  resume.check_disk(folder, *estimate(opened, cohort, hourly), quiet)

@@ -4,21 +4,20 @@ Out of core: DuckDB reads every csv file once and keeps what belongs to the
 cohort; records are then assembled a few stays at a time, by several processes.
 """
 
-import json
 import pathlib
 import shutil
 
-from data import records
+from data import page, records, report, resume, shards
 from data.errors import InputError
 from data.mimic import (
+  assemble,
   cohort,
   disk,
-  page,
   phenotypes,
+  published,
   quality,
+  radiology,
   release,
-  report,
-  shards,
   sources,
   store,
   tables,
@@ -27,6 +26,11 @@ from data.splits import SPLITS
 from medpatch_jax import schema
 from medpatch_jax.input import variables as table
 
+# The last rule, of tasks with one label a stay and of hourly ones.
+_LAST = (
+  "with an event of the 17 variables in the window",
+  "with an hour to predict at",
+)
 # Tables that are counted where no record needs them, to tell the release.
 _COUNTED = {"outputevents": "icu", "diagnoses_icd": "hosp"}
 
@@ -65,16 +69,26 @@ def extract(
     people = cohort.load(
       connection, opened, task=task, rules=rules, lists=lists, quiet=quiet
     )
-    disk.check(work, opened, people, quiet)
+    disk.check(work, opened, people, schema.TASKS[task].hourly, quiet)
     kept = store.Store(connection, work, quiet)
     views = _read(kept, opened, people, task, rules)
     linked = kept.one("SELECT count(*) FROM films")[0] if cxr_root else 0
-    job = shards.Job(work, task, people, rules, cxr_root, views, linked)
-    files, counts = shards.write(
-      job, threads=threads, memory=disk.size_of(memory), quiet=quiet
+    job = assemble.Job(
+      work,
+      people.split,
+      people.end,
+      linked,
+      task=task,
+      cohort=people,
+      rules=rules,
+      cxr_root=cxr_root,
+      views=views,
     )
-    sentence = "with an event of the 17 variables in the window"
-    people.filters.append((sentence, sum(map(counts.stays, SPLITS))))
+    files, counts = shards.write(
+      job, threads=threads, memory=resume.bytes_of(memory), quiet=quiet
+    )
+    left = sum(map(counts.stays, SPLITS))
+    people.filters.append((_LAST[schema.TASKS[task].hourly], left))
     writer = records.Writer(out, task, job.features())
     for split, path, met in files:
       writer.adopt(split, path, met)
@@ -102,6 +116,10 @@ def _open(task, roots):
   }
   if task == cohort.PHENOTYPING:
     opened["diagnoses_icd"] = tables.find(iv, "diagnoses_icd", ("hosp",))
+  if task == cohort.RADIOLOGY and cxr is None:
+    raise InputError(
+      "--task=radiology needs --mimic_cxr=DIR: films and labels."
+    )
   for name, place in _COUNTED.items():
     if name not in opened:
       try:
@@ -115,10 +133,16 @@ def _open(task, roots):
     )
     if not (cxr / "files").is_dir():
       raise InputError(f"{cxr}: folder files/ with the images is missing.")
+    if task == cohort.RADIOLOGY:
+      opened["chexpert"] = tables.find(
+        cxr, "chexpert", (".",), stem=radiology.STEM
+      )
   if note is not None:
     note = tables.folder(note, "mimic_note")
-    opened["radiology"] = tables.find(note, "radiology", ("note", "."))
-    if "dn" in schema.TASKS[task].modalities:
+    seen = schema.TASKS[task].modalities
+    if "rr" in seen:
+      opened["radiology"] = tables.find(note, "radiology", ("note", "."))
+    if "dn" in seen:
       opened["discharge"] = tables.find(note, "discharge", ("note", "."))
   return opened, cxr
 
@@ -139,8 +163,10 @@ def _read(kept, opened, people, task, rules):
   )
   views = ["chartevents", "labevents"]
   if "metadata" in opened:
-    sources.films(kept, opened["metadata"])
+    sources.films(kept, opened["metadata"], schema.TASKS[task].hourly)
     views.append("films")
+  if task == cohort.RADIOLOGY:
+    radiology.label(kept, opened["chexpert"], people, rules)
   if "radiology" in opened:
     sources.reports(kept, opened["radiology"], rules, task)
     views.append("radiology")
@@ -182,12 +208,14 @@ def _finish(
 ):
   """Metadata and report, from what was counted."""
   found, remarks = _release(kept, opened, roots, twin)
+  remarks = remarks + published.REMARKS.get(task, [])
   people.facts["heights_and_weights_carried_in"] = counts.counts[
     "carried", "in"
   ]
   result = report.make(
     task=task,
     release=found,
+    published=[published.of(task, i) for i in range(len(SPLITS))],
     remarks=remarks,
     cxr_given=roots[1] is not None,
     opened=opened,
@@ -208,6 +236,9 @@ def _finish(
       "kinds": schema.KINDS,
       "inputs": list(schema.TASKS[task].modalities),
       "hours": cohort.WINDOW // 3600 if task == cohort.MORTALITY else None,
+      "hourly": schema.TASKS[task].hourly,
+      "classes": schema.TASKS[task].classes,
+      "bucket_hours": counts.bucket_hours(),
       "continuous": table.continuous(rules.variables).tolist(),
       "mean": mean,
       "std": std,
@@ -217,7 +248,5 @@ def _finish(
       "index": counts.index(),
     }
   )
-  (out / "report.json").write_text(json.dumps(result, indent=1), "utf-8")
-  (out / "report.txt").write_text(report.text(result), "utf-8")
-  (out / "quality.json").write_text(json.dumps(found_in, indent=1), "utf-8")
-  (out / "quality.html").write_text(page.page(found_in), "utf-8")
+  report.write(out, result)
+  page.write(out, found_in)

@@ -12,6 +12,18 @@ STAYS_V3 = {
   "in_hospital_mortality": (29171, 2161, 5302),
   "phenotyping": (60909, 4756, 11845),
 }
+# Of the other tasks stays with both EHR and film are published (MedMod, CHIL
+# 2025), those of hourly tasks in hours.
+REMARKS = {
+  task: [
+    f"Published of stays with a film, train, validation, test: {counts} {what}."
+  ]
+  for task, counts, what in (
+    ("decompensation", "716,836 / 78,149 / 216,663", "hours"),
+    ("length_of_stay", "720,042 / 78,519 / 217,504", "hours"),
+    ("radiology", "25,022 / 2,745 / 7,220", "films"),
+  )
+}
 # Percent of stays that have a modality.
 PRESENT = {
   "in_hospital_mortality": {"ehr": 100, "cxr": 24, "rr": 86},
@@ -48,3 +60,15 @@ LABELS = {
     (12.3, 12.3, 12.0),
   ),
 }
+
+
+def of(task, number):
+  """The published cohort's numbers of one split, where there are any."""
+  if task not in STAYS:
+    return {}
+  return {
+    "stays": STAYS[task][number],
+    "stays_v3": STAYS_V3[task][number],
+    "present": PRESENT[task],
+    "labels": [rates[number] for rates in LABELS[task]],
+  }

@@ -1,157 +1,54 @@
-"""The data quality report: what the records hold, as numbers (quality.json).
+"""What the quality report of MIMIC has beside: its leaks, deaths and codes."""
 
-From the tally alone, so that it costs no second pass; `page` makes a page of
-it. Counts below 11 are hidden, as are those that would give one away, and the
-range is one that eleven stays reach at either end: an extreme is one person's.
-"""
-
-from data.counts import (
-  HIDDEN,
-  WORD,
-  cells,
-  coarse,
-  percent,
-  share,
-  shown,
-  small,
-)
-from data.mimic.tally import HOURS
+from data import quality
+from data.counts import cells, share, shown, small
+from data.quality import Leak as Leak
 from data.splits import SPLITS
 from medpatch_jax import schema
 
-_CLEANED = ("rows", "converted", "outside", "clamped", "text")
 _LISTED = 50  # Codes without a category that are named, at most.
 
 
-class Leak(RuntimeError):
-  """Records that hold what they must not: a mistake of this program."""
-
-
 def collect(*, task, release, cohort, tally, rules):
-  """Everything of the report as a JSON-like dict.
+  """As `quality.collect`.
 
   Raises:
-    Leak: a source later than its window, a subject in two splits, or a
-      discharge note in a task that must not see one.
+    Leak: a source later than its window, a subject in two splits, or a source
+      that the task must not see.
   """
-  window = "48 hours" if task == "in_hospital_mortality" else "the stay"
-  return {
-    "task": task,
-    "release": release,
-    "window": window,
-    "stays": {s: shown(tally.stays(s)) for s in SPLITS},
-    "checks": checks(task, tally, rules),
-    "variables": {
-      v.name: {"unit": v.unit or ("score" if v.classes else "")}
-      | {s: _variable(tally, s, i, v.name) for s in SPLITS}
-      for i, v in enumerate(tally.variables)
-    },
-    "presence_by_hour": {s: _presence(task, tally, s) for s in SPLITS},
-    "deaths": _deaths(cohort),
-    "codes": _codes(cohort),
-  }
+  early = task == "in_hospital_mortality"
+  return quality.collect(
+    task=task,
+    source=f"MIMIC-IV {release}",
+    tally=tally,
+    checks=checks(task, tally, rules),
+    deaths=_deaths(cohort),
+    codes=_codes(cohort),
+    **({"window": "48 hours", "last": 48} if early else {}),
+  )
 
 
 def checks(task, tally, rules):
-  """What must not be: (sentence, records looked at, result) each.
-
-  A result is "ok", or what the rules asked for.
-  """
-  total = sum(tally.stays(s) for s in SPLITS)
-  found = {
-    what: sum(tally.leaks[s][what] for s in SPLITS)
-    for what in ("series", "film", "report", "note")
-  }
-  subjects = [set(tally.subjects[s]) for s in SPLITS]
-  found["subjects"] = sum(map(len, subjects)) - len(set.union(*subjects))
-  allowed = {}
+  """What must not be, as `quality.check`."""
+  wanted, allowed = dict(quality.RULES), {}
+  seen = schema.TASKS[task].modalities
   if rules.radiology_window == "admission":
     allowed["report"] = "of the whole admission, as --radiology_window asks"
-  if "dn" in schema.TASKS[task].modalities:
+  if "dn" in seen:
     allowed["note"] = (
       "present: it states the diagnoses, so results with it are upper bounds"
     )
-  sentences = {
-    "series": "no hour of a series after its window",
-    "film": "no film before intime or after the window",
-    "report": "no radiology report before intime or after the window",
-    "note": "no discharge note",
-    "subjects": "no subject in two splits",
+  if schema.TASKS[task].hourly:
+    wanted["hours"] = "no hour to predict at after the stay"
+  wanted["note"] = "no discharge note"
+  if "rr" not in seen:
+    wanted["reports"] = "no radiology report, which would name the findings"
+  has = {
+    m: sum(n > 0 for s in SPLITS for n in tally.characters[s][m])
+    for m in ("rr", "dn")
   }
-  out = []
-  for what, sentence in sentences.items():
-    result = "ok"
-    if found[what] and what not in allowed:
-      raise Leak(
-        f"{found[what]:,} records break the rule: {sentence}. This is a mistake"
-        " of the program, not of the data; nothing was written."
-      )
-    if found[what]:
-      result = allowed[what]
-    out.append({"check": sentence, "records": shown(total), "result": result})
-  return out
-
-
-def _variable(tally, split, i, name):
-  """One variable in one split."""
-  hours = sum(tally.hours[split])
-  moments = tally.measured[split][i]
-  carried = int(tally.carried[split][i])
-  parts = {
-    "measured": moments.count,
-    "carried": carried,
-    "normal": hours - moments.count - carried,
-  }
-  enough = len(tally.low[split][i]) == HIDDEN  # Stays that have it.
-  number = _round(moments) if enough else None
-  counts = cells(parts)
-  return {
-    # Shares of the hours: measured in the hour, the last value carried on,
-    # the normal value before the first.
-    **{
-      k: percent(n, hours) if counts[k] != WORD else WORD
-      for k, n in parts.items()
-    },
-    # Values that 11 stays reach at either end.
-    "low": _digits(tally.low[split][i][-1], number) if enough else None,
-    "high": _digits(tally.high[split][i][0], number) if enough else None,
-    "mean": _digits(moments.mean[0], number) if enough else None,
-    "sd": _digits(moments.std(0.0)[0], number) if enough else None,
-    **{k: shown(tally.cleaned[split][name, k]) for k in _CLEANED},
-  }
-
-
-def _round(moments):
-  """Decimals that show a hundredth of the spread, at most 4."""
-  spread, places = float(moments.std(1e-4)[0]), 0
-  while spread < 10 and places < 4:
-    spread, places = spread * 10, places + 1
-  return places
-
-
-def _digits(value, places):
-  return round(float(value), places)
-
-
-def _presence(task, tally, split):
-  """Shares of stays by hour, in steps of 11 stays.
-
-  Of the stays that last so long: ehr, those with a measurement in the hour;
-  of all stays: those whose film, or first report, or note is there by then.
-  """
-  last = 48 if task == "in_hospital_mortality" else HOURS
-  total, counts = tally.stays(split), tally.by_hour[split]
-  out = {"hours": list(range(last))}
-  if total < HIDDEN:
-    return out | {m: None for m in schema.MODALITIES}
-  out["ehr"] = [
-    coarse(int(n), int(there)) if there >= HIDDEN else None
-    for n, there in zip(counts["ehr"][:last], counts["there"])
-  ]
-  for m in schema.MODALITIES[1:]:
-    by = counts[m][:last].cumsum()
-    out[m] = [coarse(int(n), total) for n in by]
-  return out
+  more = {"note": has["dn"], "reports": has["rr"]}
+  return quality.check(tally, wanted, more, allowed)
 
 
 def _deaths(cohort):

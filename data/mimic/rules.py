@@ -13,6 +13,7 @@ CHOICES = {
   "lab_join": ("time", "admission"),
   "death": ("flag", "dates"),
   "items": ("table", "published"),
+  "uncertain": ("negative", "positive"),
 }
 
 
@@ -33,6 +34,8 @@ class Rules:
       which loses rows without hadm_id.
     death: hospital_expire_flag ("flag"), or from the "dates" of death.
     items: the "table" of input/variables.py, or the "published" map.
+    uncertain: what a finding that CheXpert is unsure of (-1) counts as in
+      radiology; "negative" as in the field.
   """
 
   outliers: str = "clamp"
@@ -43,6 +46,7 @@ class Rules:
   lab_join: str = "time"
   death: str = "flag"
   items: str = "table"
+  uncertain: str = "negative"
 
   def __post_init__(self):
     for name, choices in CHOICES.items():

@@ -9,6 +9,7 @@ import pathlib
 import re
 
 from data.errors import InputError
+from data.mimic import hourly as hourly_lib
 from data.mimic import plausible, tables
 from data.mimic import store as store_lib
 
@@ -81,10 +82,10 @@ def events(store, table, rules):
   return {"rows": rows, "odd": odd, "absurd": total - rows}
 
 
-def films(store, table):
+def films(store, table, hourly=False):
   """The last AP film of each stay's window -> table `films`.
 
-  Its columns: row, hour (from intime), subject_id, study_id, dicom_id, line
+  With `hourly` the last one before each hour that may be labelled. Columns: row, hour (from intime), subject_id, study_id, dicom_id, line
   (of the metadata file).
   """
   # A time read as a number by some tool has lost its leading zeros.
@@ -108,15 +109,17 @@ def films(store, table):
     f" {plausible.absurd('time')} ORDER BY line"
   ).fetchall()
   _odd(table, [line for (line,) in odd], "StudyDate and StudyTime, or an id")
+  hour = f"({_seconds('f.time')} + f.part) / 3600"
+  seen = f", greatest(ceil({hour}), {hourly_lib.FIRST})" if hourly else ""
   store.derive(
     "films",
-    f"SELECT s.row, ({_seconds('f.time')} + f.part)"
-    " / 3600 AS hour, f.subject_id, f.study_id, f.dicom_id, f.line"
+    f"SELECT s.row, {hour} AS hour, f.subject_id, f.study_id, f.dicom_id, f.line"
     " FROM all_films f JOIN stays s ON f.subject_id = s.subject_id"
     f" WHERE f.view = 'AP' AND {named} AND f.study_id IS NOT NULL"
     f" AND {_seconds('f.time')} + f.part BETWEEN 0 AND s.seconds"
-    " QUALIFY row_number() OVER (PARTITION BY s.row ORDER BY f.time DESC,"
-    " f.part DESC, f.study_id DESC, f.dicom_id DESC) = 1 ORDER BY s.row",
+    f" QUALIFY row_number() OVER (PARTITION BY s.row{seen} ORDER BY"
+    " f.time DESC, f.part DESC, f.study_id DESC, f.dicom_id DESC) = 1"
+    " ORDER BY s.row, hour",
   )
   store.empty(
     table,
@@ -154,7 +157,7 @@ def reports(store, table, rules, task):
   """
   condition = "n.subject_id = s.subject_id"
   inside = f"{_seconds('n.charttime')} BETWEEN 0 AND s.seconds"
-  if rules.radiology_window == "admission" and task != "in_hospital_mortality":
+  if rules.radiology_window == "admission" and task == "phenotyping":
     inside = "n.hadm_id = s.hadm_id"
   _notes(store, table, "radiology", condition, inside)
 

@@ -17,6 +17,7 @@ import duckdb
 from data.errors import InputError, nearest
 from data.progress import Progress
 from data.resume import OutOfRoom, full
+from medpatch_jax import schema
 
 ID, TIME, REAL, TEXT = "BIGINT", "TIMESTAMP", "DOUBLE", "VARCHAR"
 
@@ -74,6 +75,11 @@ COLUMNS = {
     "ViewPosition": TEXT,
     "StudyDate": TEXT,
     "StudyTime": TEXT,
+  },
+  "chexpert": {
+    "subject_id": ID,
+    "study_id": ID,
+    **dict.fromkeys(schema.FINDINGS, REAL),
   },
   "radiology": {
     "subject_id": ID,
@@ -189,7 +195,7 @@ def scan(table):
   }
   spec = ", ".join(f"{quote(c)}: '{t}'" for c, t in types.items())
   chosen = ", ".join(
-    f'"{found}" AS {name}' for name, found in table.names.items()
+    f'"{found}" AS "{name}"' for name, found in table.names.items()
   )
   # A quoted line break must not be taken for the end of a row, which two
   # readers in the middle of a plain file could do.

@@ -106,7 +106,7 @@ def logits(truth_csv, task, stay_ids, present):
 
   Args:
     truth_csv: the twin's truth.csv, or the folder that holds it.
-    task: a name of schema.TASKS.
+    task: a name of model.EVIDENCE.
     stay_ids: i64[N].
     present: bool[N 4], columns in the order of schema.MODALITIES.
 
@@ -212,7 +212,7 @@ def _flags():
   f = flags
   f.DEFINE_string("raw", None, "The twin's raw files.", required=True)
   f.DEFINE_string("data_dir", None, "Built records.", required=True)
-  f.DEFINE_enum("task", None, list(schema.TASKS), "Task.", required=True)
+  f.DEFINE_enum("task", None, list(model.EVIDENCE), "Task.", required=True)
   f.DEFINE_list("modalities", list(schema.MODALITIES), "Those to use.")
   f.DEFINE_enum("split", "test", ["train", "validation", "test"], "Split.")
 

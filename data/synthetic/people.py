@@ -228,6 +228,8 @@ def _stays(rng, admissions, total):
   end = admit + rng.integers(DAY, 4 * DAY, len(admit))
   np.maximum.at(end, of_admission, outtime)
   stay_on = rng.integers(4 * HOUR, 120 * HOUR, len(admit))
+  # Those who die do so within half a day of leaving the unit.
+  stay_on = np.where(admissions["death"], stay_on // 10, stay_on)
   discharge = (end + stay_on) // 60 * 60
   admissions["discharge"] = discharge
   admissions["death_time"] = np.where(admissions["death"], discharge, -1)

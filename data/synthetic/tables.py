@@ -12,6 +12,8 @@ import os
 import pyarrow as pa
 from pyarrow import csv as pa_csv
 
+from medpatch_jax import schema
+
 LAYOUTS = ("v1.0", "v2.2", "v3.1")
 
 ADMISSIONS = (
@@ -29,12 +31,6 @@ LABS = (
   "order_provider_id", "charttime", "storetime", "value", "valuenum",
   "valueuom", "ref_range_lower", "ref_range_upper", "flag", "priority",
   "comments",
-)  # fmt: skip
-FINDINGS = (
-  "Atelectasis", "Cardiomegaly", "Consolidation", "Edema",
-  "Enlarged Cardiomediastinum", "Fracture", "Lung Lesion", "Lung Opacity",
-  "No Finding", "Pleural Effusion", "Pleural Other", "Pneumonia",
-  "Pneumothorax", "Support Devices",
 )  # fmt: skip
 NOTE = (
   "note_id", "subject_id", "hadm_id", "note_type", "note_seq", "charttime",
@@ -70,9 +66,9 @@ TABLES = {
   "split": ("mimic-cxr-jpg", "mimic-cxr-2.0.0-split", (
     "dicom_id", "study_id", "subject_id", "split")),
   "chexpert": ("mimic-cxr-jpg", "mimic-cxr-2.0.0-chexpert", (
-    "subject_id", "study_id", *FINDINGS)),
+    "subject_id", "study_id", *schema.FINDINGS)),
   "negbio": ("mimic-cxr-jpg", "mimic-cxr-2.0.0-negbio", (
-    "subject_id", "study_id", *FINDINGS)),
+    "subject_id", "study_id", *schema.FINDINGS)),
   "radiology": ("mimic-iv-note/note", "radiology", NOTE),
   "discharge": ("mimic-iv-note/note", "discharge", NOTE),
 }  # fmt: skip

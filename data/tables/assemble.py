@@ -3,42 +3,111 @@
 Dims: N events, S stays of the call, V variables.
 """
 
+import collections
 import dataclasses
 import pathlib
 
 import numpy as np
 
-from data import images
-from data.tables import sources
+from data import images, records, resume, shards
+from data.errors import InputError
+from data.tables import layout, sources
+from data.tally import Tally
 from medpatch_jax.input import discretise
 from medpatch_jax.input import variables as table
 
-# Stays assembled at once. Bounds memory, whatever the size of the tables.
-CHUNK = 64
+# What each process reads, as Parquet files sorted by row: name -> what of the
+# checked table of that name, rows of a row group (which is decoded at once).
+KEPT = {
+  "events": (
+    f"SELECT row, hour, variable, value, row_no FROM events WHERE state ="
+    f" {sources.KEPT}",
+    30_720,
+  ),
+  "notes": (
+    "SELECT row, kind, hour, text, row_no FROM notes WHERE inside AND text IS"
+    " NOT NULL",
+    2_048,
+  ),
+  "images": ("SELECT row, hour, path, row_no FROM images", 30_720),
+}
+
+
+def keep(connection, folder, names):
+  """Writes what is kept of the tables `names` into `folder`."""
+  for name in names:
+    sql, group = KEPT[name]
+    with resume.whole(folder / f"{name}.parquet") as part:
+      connection.execute(
+        f"COPY ({sql} ORDER BY row) TO {layout.quote(part)} (FORMAT parquet,"
+        f" COMPRESSION snappy, ROW_GROUP_SIZE {group})"
+      )
 
 
 @dataclasses.dataclass
-class Part:
-  """Examples of consecutive stays and what was met on the way.
+class Job(shards.Job):
+  """Records of a folder of tables.
 
   Attributes:
-    examples: dicts for `records.Writer`; stays of which nothing is known are
-      left out.
-    bad: rows of the table images that could not be read.
-    films: how many images were opened.
+    stays: `stays.Stays`.
+    kinds: modality -> series, image or text.
+    variables: of the series.
+    root: folder of the tables, which paths of images start from.
+    images: path of the table of images, for an error; None without.
   """
 
-  examples: list
-  bad: list
-  films: int
+  stays: object
+  kinds: dict
+  variables: tuple
+  root: pathlib.Path
+  images: pathlib.Path | None
+
+  def features(self):
+    return records.features(
+      len(self.stays.label_names),
+      len(table.columns(self.variables)),
+      self.kinds,
+      self.stays.kinds_of_groups(),
+      single=(),
+    )
+
+  def tally(self):
+    groups = self.stays.kinds_of_groups()
+    counted = [n for n, k in groups.items() if k == "word" or n == "age"]
+    labels = len(self.stays.label_names)
+    return Tally(self.variables, labels, self.kinds, tuple(counted))
+
+  def unreadable(self, count, line):
+    return InputError(
+      f"{self.images}: {count:,} or more of {self.linked:,} images that are"
+      " used are damaged or no image, at most 1 % may be; the first is of row"
+      f" {line}."
+    )
+
+  def assembler(self):
+    connection = layout.connect(
+      ":memory:",
+      threads=1,
+      memory=f"{int(shards.EACH / 1e6)}MB",
+      temporary=self.folder / "spill",
+    )
+    for name in KEPT:
+      if (path := self.folder / f"{name}.parquet").exists():
+        connection.execute(
+          f"CREATE VIEW {name} AS SELECT * FROM"
+          f" read_parquet({layout.quote(path)})"
+        )
+    return Assembler(
+      connection, self.stays, self.kinds, self.variables, self.root
+    )
 
 
 @dataclasses.dataclass
 class Assembler:
-  """Makes examples of what `sources` left in `connection`.
+  """Makes examples of what `keep` left.
 
   Attributes:
-    connection: DuckDB.
+    connection: DuckDB, with the tables of `KEPT` that there are.
     stays: `stays.Stays`.
     kinds: modality -> series, image or text.
     variables: of the series.
@@ -52,33 +121,35 @@ class Assembler:
   root: pathlib.Path
 
   def part(self, start, stop):
-    """Examples of the rows [start, stop)."""
-    cursor = self.connection.cursor()
-    try:
-      inputs, bad = {}, []
-      if sources.SERIES in self.kinds:
-        inputs[sources.SERIES] = self._series(cursor, start, stop)
-      if sources.IMAGE in self.kinds:
-        inputs[sources.IMAGE], bad = self._images(cursor, start, stop)
-      for m, kind in self.kinds.items():
-        if kind == "text":
-          inputs[m] = self._texts(cursor, m, start, stop)
-    finally:
-      cursor.close()
+    """`shards.Part` of the rows [start, stop).
+
+    Stays of which nothing is known are left out.
+    """
+    inputs, bad = {}, []
+    if sources.SERIES in self.kinds:
+      inputs[sources.SERIES] = self._series(start, stop)
+    if sources.IMAGE in self.kinds:
+      inputs[sources.IMAGE], bad = self._images(start, stop)
+    for m, kind in self.kinds.items():
+      if kind == "text":
+        inputs[m] = self._texts(m, start, stop)
     films = len(inputs.get(sources.IMAGE, ())) + len(bad)
-    examples = [
-      self._example(row, {m: found.get(row) for m, found in inputs.items()})
+    rows = [
+      row
       for row in range(start, stop)
       if any(row in found for found in inputs.values())
     ]
-    return Part(examples, bad, films)
+    examples = [
+      self._example(row, {m: found.get(row) for m, found in inputs.items()})
+      for row in rows
+    ]
+    return shards.Part(examples, rows, collections.Counter(), bad, films)
 
-  def _series(self, cursor, start, stop):
+  def _series(self, start, stop):
     """-> row -> grid f32[T F] of the stays with an event."""
-    found = cursor.execute(
+    found = self.connection.execute(
       f"SELECT row - {start} AS stay, hour, variable, value FROM events WHERE"
-      f" state = {sources.KEPT} AND row >= {start} AND row < {stop}"
-      " ORDER BY row, hour, row_no"
+      f" row >= {start} AND row < {stop} ORDER BY row, hour, row_no"
     ).fetchnumpy()
     stay = np.asarray(found["stay"], np.int64)
     grid, offset = discretise.discretise(
@@ -93,10 +164,10 @@ class Assembler:
       start + int(i): grid[offset[i] : offset[i + 1]] for i in np.unique(stay)
     }
 
-  def _images(self, cursor, start, stop):
+  def _images(self, start, stop):
     """-> (row -> (bytes, hour), rows of the table that are unreadable)."""
     found, bad = {}, []
-    for number, row, hour, path in cursor.execute(
+    for number, row, hour, path in self.connection.execute(
       f"SELECT row_no, row, hour, path FROM images WHERE row >= {start} AND"
       f" row < {stop}"
     ).fetchall():
@@ -106,13 +177,12 @@ class Assembler:
         bad.append(number)
     return found, bad
 
-  def _texts(self, cursor, kind, start, stop):
+  def _texts(self, kind, start, stop):
     """-> row -> (texts joined by a blank line, hours of each)."""
     grouped = {}
-    for row, hour, text in cursor.execute(
-      "SELECT row, hour, text FROM notes WHERE kind = ? AND inside AND text IS"
-      f" NOT NULL AND row >= {start} AND row < {stop} ORDER BY row, hour,"
-      " row_no",
+    for row, hour, text in self.connection.execute(
+      f"SELECT row, hour, text FROM notes WHERE kind = ? AND row >= {start} AND"
+      f" row < {stop} ORDER BY row, hour, row_no",
       [kind],
     ).fetchall():
       texts, hours = grouped.setdefault(row, ([], []))

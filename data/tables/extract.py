@@ -2,23 +2,18 @@
 
 Every table is checked before a record is written, and every problem told at
 once. Out of core: DuckDB reads every file once into a database file; records
-are then assembled a few stays at a time.
+are then assembled a few stays at a time, by several processes.
 """
 
-import collections
-import concurrent.futures
 import dataclasses
-import json
 import math
 import pathlib
 
-from data import records
-from data.errors import InputError
-from data.mimic import report
-from data.mimic.tally import Tally
-from data.progress import Progress
+import numpy as np
+
+from data import page, quality, records, report, resume, shards
 from data.splits import SPLITS
-from data.tables import assemble, layout, problems, sources
+from data.tables import assemble, disk, layout, problems, sources
 from data.tables import stays as stays_lib
 from medpatch_jax.input import variables as table
 
@@ -26,7 +21,7 @@ ABOUT = records.About(
   description="""\
 Hospital stays with any of: an hourly series, an image, kinds of notes, each of
 which may be absent. Built from tables by medpatch-jax; docs/own_data.md
-describes the tables, docs/data.md every field.""",
+describes the tables, docs/records.md every field.""",
   citation="",
   licence="That of the tables it was built from.",
 )
@@ -58,10 +53,11 @@ def extract(
 
   Args:
     out: folder to create.
-    work: an existing folder for the database and what it spills.
+    work: an existing folder for the database and what it spills. Files of
+      records that an earlier call of the same arguments finished are kept.
     folder: holds the tables.
     task: name of the dataset.
-    threads: for reading and for decoding images.
+    threads: cores for reading and writing.
     memory: limit of DuckDB, as "2GB".
     source: `Source`.
     quiet: no progress on stderr.
@@ -77,36 +73,47 @@ def extract(
     work / "tables.duckdb", threads=threads, memory=memory, temporary=work
   )
   try:
-    stays, variables, kinds = _read(connection, opened, folder, found, quiet)
-    assembler = assemble.Assembler(
-      connection, stays, kinds, variables, pathlib.Path(folder)
+    stays, variables, kinds = _read(
+      connection, opened, work, folder, found, quiet
+    )
+    assemble.keep(connection, work, opened.keys() & assemble.KEPT.keys())
+    linked = 0
+    if "images" in opened:
+      count = "SELECT count(*) FROM images"
+      linked = connection.execute(count).fetchone()[0]
+    job = assemble.Job(
+      work,
+      stays.split,
+      stays.end,
+      linked,
+      stays=stays,
+      kinds=kinds,
+      variables=variables,
+      root=pathlib.Path(folder),
+      images=opened["images"].path if "images" in opened else None,
+    )
+    files, tally = shards.write(
+      job, threads=threads, memory=resume.bytes_of(memory), quiet=quiet
     )
     out.mkdir()
-    groups = stays.kinds_of_groups()
-    features = records.features(
-      len(stays.label_names),
-      len(table.columns(variables)),
-      kinds,
-      groups,
-      single=(),
-    )
-    writer = records.Writer(out, task, features, source.about)
-    counted = [n for n, k in groups.items() if k == "word" or n == "age"]
-    tally = Tally(variables, len(stays.label_names), kinds, tuple(counted))
-    _write(writer, tally, assembler, opened, threads, quiet)
+    writer = records.Writer(out, task, job.features(), source.about)
+    for split, path, met in files:
+      writer.adopt(split, path, met)
     _count(connection, opened, variables, stays, tally)
-    _finish(writer, out, task, opened, assembler, tally, source)
+    _finish(writer, out, task, opened, job, tally, source)
   finally:
     connection.close()
 
 
-def _read(connection, opened, folder, found, quiet):
+def _read(connection, opened, work, folder, found, quiet):
   """Every table, once. -> (Stays, variables, modality -> kind)."""
   stays = stays_lib.load(connection, opened.get("stays"), found, quiet)
   variables, kinds = (), {}
   whole = {n for n, t in opened.items() if _complete(t)}
   if "variables" in whole:
     variables = sources.variables(connection, opened["variables"], found, quiet)
+  if stays is not None:
+    disk.check(work, opened, stays.end, variables, quiet)
   if {"variables", "events"} <= whole:
     sources.events(connection, opened["events"], variables, found, quiet)
     kinds[sources.SERIES] = "series"
@@ -142,50 +149,6 @@ def _check_groups(opened, stays, kinds, found):
       )
 
 
-def _write(writer, tally, assembler, opened, threads, quiet):
-  """Assembles chunks in parallel and writes them in order."""
-  size = len(assembler.stays.stay_id)
-  split = assembler.stays.split
-  edges = [int((split < i).sum()) for i in range(len(SPLITS))] + [size]
-  chunks = [
-    (SPLITS[i], first, min(first + assemble.CHUNK, edges[i + 1]))
-    for i in range(len(SPLITS))
-    for first in range(edges[i], edges[i + 1], assemble.CHUNK)
-  ]
-  linked = 0
-  if "images" in opened:
-    count = "SELECT count(*) FROM images"
-    linked = assembler.connection.execute(count).fetchone()[0]
-  pool = concurrent.futures.ThreadPoolExecutor(threads)
-  with Progress("writing records", quiet=quiet) as progress, pool:
-    waiting, pending = iter(chunks), collections.deque()
-    try:
-      for done in range(len(chunks)):
-        while len(pending) <= threads and (chunk := next(waiting, None)):
-          pending.append((chunk[0], pool.submit(assembler.part, *chunk[1:])))
-        name, future = pending.popleft()
-        _add(writer, tally, name, future.result(), linked, opened)
-        progress.at((done + 1) / len(chunks))
-    except BaseException:
-      pool.shutdown(cancel_futures=True)
-      raise
-
-
-def _add(writer, tally, split, part, linked, opened):
-  """Writes one part and counts it."""
-  for example in part.examples:
-    writer.write(split, example)
-    tally.add(split, example)
-  tally.films += part.films
-  tally.bad_films = sorted(tally.bad_films + part.bad)
-  if len(tally.bad_films) > max(1, 0.01 * linked):
-    raise InputError(
-      f"{opened['images'].path}: {len(tally.bad_films):,} or more of"
-      f" {linked:,} images that are used are damaged or no image, at most 1 %"
-      f" may be; the first is of row {tally.bad_films[0]}."
-    )
-
-
 _STATES = {
   sources.WINDOW: "events_outside_the_hours_of_the_stay",
   sources.EMPTY: "events_without_a_value",
@@ -195,15 +158,20 @@ _STATES = {
 def _count(connection, opened, variables, stays, tally):
   """Adds to tally and stays what was read and not used."""
   if "events" in opened:
-    for i, state, count in connection.execute(
-      "SELECT variable, state, count(*) FROM events GROUP BY variable, state"
+    edges = np.cumsum([(stays.split == i).sum() for i in range(len(SPLITS))])
+    for i, state, split, count in connection.execute(
+      f"SELECT variable, state, (row >= {edges[0]})::INT + (row >= {edges[1]})"
+      "::INT AS split, count(*) FROM events GROUP BY ALL"
     ).fetchall():
       name, what = variables[i].name, _STATES.get(state)
-      tally.counts[name, "rows"] += count
+      cleaned = tally.cleaned[SPLITS[split]]
+      cleaned[name, "rows"] += count
       if state == sources.RANGE:
-        tally.counts[name, "outside"] += count
+        cleaned[name, "outside"] += count
       if what:
         stays.facts[what] = stays.facts.get(what, 0) + count
+    for cleaned in tally.cleaned.values():
+      tally.counts.update(cleaned)
   if "notes" in opened:
     outside, blank = connection.execute(
       "SELECT count(*) FILTER (NOT inside), count(*) FILTER (inside AND text IS"
@@ -215,9 +183,9 @@ def _count(connection, opened, variables, stays, tally):
   stays.filters.append(("with an event, an image or a note", written))
 
 
-def _finish(writer, out, task, opened, assembler, tally, source):
-  """Metadata and report, from what was counted."""
-  stays, variables = assembler.stays, assembler.variables
+def _finish(writer, out, task, opened, job, tally, source):
+  """Metadata and reports, from what was counted."""
+  stays, variables, kinds = job.stays, job.variables, job.kinds
   stays.remarks += source.remarks
   result = report.make(
     task=task,
@@ -231,6 +199,12 @@ def _finish(writer, out, task, opened, assembler, tally, source):
     rules=None,
     labels=stays.label_names,
   )
+  found = quality.collect(
+    task=task,
+    source=source.sentence[0].upper() + source.sentence[1:],
+    tally=tally,
+    checks=quality.check(tally, quality.RULES),
+  )
   mean, std = tally.normaliser()
   hours = {h for s in SPLITS for h in tally.hours[s] if h}
   writer.finish(
@@ -238,9 +212,9 @@ def _finish(writer, out, task, opened, assembler, tally, source):
       "task": task,
       "label_names": stays.label_names,
       "columns": table.columns(variables),
-      "modalities": list(assembler.kinds),
-      "kinds": assembler.kinds,
-      "inputs": list(assembler.kinds),
+      "modalities": list(kinds),
+      "kinds": kinds,
+      "inputs": list(kinds),
       "hours": hours.pop() if len(hours) == 1 else None,
       "groups": stays.kinds_of_groups(),
       "id_name": source.id_name,
@@ -254,8 +228,8 @@ def _finish(writer, out, task, opened, assembler, tally, source):
       "index": tally.index(),
     }
   )
-  (out / "report.json").write_text(json.dumps(result, indent=1), "utf-8")
-  (out / "report.txt").write_text(report.text(result), "utf-8")
+  report.write(out, result)
+  page.write(out, found)
 
 
 def _plain(variable):

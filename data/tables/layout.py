@@ -56,6 +56,13 @@ class Table:
     return self.path.name
 
 
+def files(root) -> list[pathlib.Path]:
+  """Every file that may be a table."""
+  root = pathlib.Path(root)
+  paths = [root / f"{name}{suffix}" for name in COLUMNS for suffix in SUFFIXES]
+  return [path for path in paths if path.is_file()]
+
+
 def open_all(root, problems) -> dict[str, Table]:
   """Finds every table and checks its columns; name -> Table."""
   root = pathlib.Path(root)

@@ -29,6 +29,7 @@ class Cells:
     resamples: int = 1000,
     seed: int = 0,
     work: int = 0,
+    by_patient: bool = False,
   ):
     """Draws the patients.
 
@@ -39,8 +40,11 @@ class Cells:
       seed: of the draws.
       work: stays to be scored over all models and subsets, at most; with it
         progress is told.
+      by_patient: rows are many of a patient: a subset is small if of few
+        patients.
     """
     self.label = np.asarray(label)
+    self._patient = np.asarray(subject) if by_patient else None
     self.draws = bootstrap.draw(subject, resamples, seed)
     self._kept = {}
     self._work, self._done = work, 0
@@ -59,11 +63,11 @@ class Cells:
       label with few cases there has no metric of its own: 0.8333 among 14
       stays are 2 cases.
     """
-    if rows.sum() < disclosure.SMALLEST_CELL:
+    if self._size(rows) < disclosure.SMALLEST_CELL:
       return dict.fromkeys((*METRICS, "undefined", "per_label"))
     points, under = self._resampled(logits, rows)
     mean = under.mean()
-    few = disclosure.few(self.label[rows])
+    few = self.few(rows)
     columns = {
       name: intervals(
         np.where(few, np.nan, getattr(points, name)), getattr(under, name)
@@ -97,7 +101,7 @@ class Cells:
       count; None if a subset is small.
     """
     if any(
-      rows.sum() < disclosure.SMALLEST_CELL for _, rows in (first, second)
+      self._size(rows) < disclosure.SMALLEST_CELL for _, rows in (first, second)
     ):
       return None
     (a, under_a), (b, under_b) = (
@@ -122,6 +126,23 @@ class Cells:
         )
       )
     return found
+
+  def _size(self, rows) -> int:
+    """Stays of a subset bool[N], or patients."""
+    if self._patient is None:
+      return int(rows.sum())
+    return len(np.unique(self._patient[rows]))
+
+  def few(self, rows) -> np.ndarray:
+    """Labels with few cases, or others, in a subset bool[N]: bool[C]."""
+    if self._patient is None:
+      return disclosure.few(self.label[rows])
+    return np.array(
+      [
+        any(disclosure.small(self._size(rows & (case == v))) for v in (0, 1))
+        for case in self.label.T
+      ]
+    )
 
   def _resampled(self, logits, rows):
     key = id(logits), rows.tobytes()

@@ -19,6 +19,7 @@ SHORT = {
   "Diabetes mellitus with complications": "Diabetes, with compl.",
   "Diabetes mellitus without complication": "Diabetes, no compl.",
   "Disorders of lipid metabolism": "Lipid disorders",
+  "Enlarged Cardiomediastinum": "Enl. cardiomediastinum",
   "Essential hypertension": "Essential hypertension",
   "Fluid and electrolyte disorders": "Fluid, electrolytes",
   "Gastrointestinal hemorrhage": "GI hemorrhage",

@@ -16,9 +16,9 @@ import pathlib
 
 import numpy as np
 
-from medpatch_jax.evaluate import significance, subgroups, trust
+from medpatch_jax.evaluate import ordinal, significance, subgroups, trust
 from medpatch_jax.evaluate.cells import METRICS, Cells, number
-from medpatch_jax.evaluate.disclosure import count, part
+from medpatch_jax.evaluate.disclosure import HIDDEN, count, part
 
 VERSION = 1  # Of the fields; raised when one changes its meaning.
 RELEASED_CHOICE = ("high", "low", "late", "combined", "reduced")
@@ -37,6 +37,8 @@ def build(
   people: dict[str, np.ndarray] | None = None,
   title: str = "MedPatch",
   split: str = "test",
+  hourly: bool = False,
+  left: tuple | None = None,
   resamples: int = 1000,
   seed: int = 0,
 ) -> dict:
@@ -57,12 +59,16 @@ def build(
       without it there are subgroups by presence only.
     title: name of the model.
     split: name of the split, for the heading.
+    hourly: rows are hours of stays; what is too few to be shown is then told
+      by patients.
+    left: (hours that are left f[N], hours each label stands for f[C]), where
+      the labels are buckets of them.
     resamples: of patients, for the intervals.
     seed: of the resampling.
 
   Returns:
     A dict of JSON types: `heads`, `unimodal`, `model`, `optimistic`,
-    `bayes`, `per_label`, `patterns`, `subgroups`, `calibration`, `selective`,
+    `bayes`, `per_label`, `buckets`, `patterns`, `subgroups`, `calibration`, `selective`,
     `net_benefit` and what describes them.
 
   Raises:
@@ -83,10 +89,12 @@ def build(
   work = len(label) * (len(heads) + 4) + 2 * int(present.sum())
   if bayes:
     work += 2 * (len(label) + int(present.sum()))
-  cells = Cells(label, subject, resamples, seed, work)
+  cells = Cells(label, subject, resamples, seed, work, by_patient=hourly)
   scored = {name: cells.score(logits[name], every) for name in heads}
   if chosen not in scored:
     scored[chosen] = cells.score(logits[chosen], every)
+
+  few = cells.few(every)
 
   def bound(name, rows):
     return cells.score(bayes[name], rows) if name in bayes else None
@@ -95,6 +103,7 @@ def build(
     "version": VERSION,
     "title": title,
     "split": split,
+    "unit": "hour" if hourly else "stay",
     "stays": count(len(label)),
     "patients": count(len(np.unique(subject))),
     "labels": list(label_names),
@@ -117,11 +126,21 @@ def build(
       if name in logits
     ],
     "per_label": [
-      {"label": name, "positives": part(int(positives), len(label))}
-      for name, positives in zip(label_names, np.sum(label == 1, axis=0))
+      {
+        "label": name,
+        "positives": HIDDEN if hide else part(int(positives), len(label)),
+      }
+      for name, positives, hide in zip(
+        label_names, np.sum(label == 1, axis=0), hourly & few
+      )
+    ],
+    "buckets": left
+    and [
+      {"head": name, **ordinal.build(logits[name], label, *left, cells.draws)}
+      for name in heads
     ],
     **_divisions(cells, logits[chosen], present, modalities, people, bound),
-    **trust.build(logits[chosen], label, cells.draws),
+    **trust.build(logits[chosen], label, cells.draws, few),
   }
 
 

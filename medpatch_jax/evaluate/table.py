@@ -13,13 +13,14 @@ COLUMN = {"missingness": "miss.", "combined": "comb.", "reduced": "red."}
 def text(result: dict) -> str:
   """The whole result, one string without a final newline."""
   labels = len(result["labels"])
-  stays = _n(result["stays"], "stay")
+  stays = _n(result["stays"], _unit(result))
   lines = [
     f"{result['title']} on {result['split']}: {stays} of"
     f" {_n(result['patients'], 'patient')}, {_n(labels, 'label')}",
     "",
     *_notes(result),
     *_heads(result),
+    *_buckets(result),
     *_unimodal(result),
     *_patterns(result),
     *_subgroups(result),
@@ -29,6 +30,11 @@ def text(result: dict) -> str:
   if labels > 1:
     lines += [*_grid(result, "auroc"), *_grid(result, "auprc")]
   return "\n".join(line.rstrip() for line in lines)
+
+
+def _unit(result):
+  """What a row is: a stay, or an hour of one."""
+  return result.get("unit", "stay")
 
 
 def _notes(result):
@@ -53,7 +59,7 @@ def _notes(result):
 
 
 def _heads(result):
-  yield from _section("Every stay", result)
+  yield from _section(f"Every {_unit(result)}", result)
   for row in result["heads"]:
     name = row["head"]
     if len(result["heads"]) == 1:
@@ -69,10 +75,31 @@ def _heads(result):
     )
 
 
+def _buckets(result):
+  """How far the likeliest bucket is off."""
+  if not result.get("buckets"):
+    return
+  yield ""
+  yield (
+    f"{'Likeliest bucket':<{NAME + 8}}{'kappa (95 % int.)':<28}"
+    "hours off (95 % int.)"
+  )
+  yield "-" * WIDTH
+  for row in result["buckets"]:
+    off = row["deviation"]
+    hours = "    -" if off is None else "{value:.1f} ({low:.1f}, {high:.1f})"
+    yield (
+      f"{row['head']:<{NAME + 8}}{_interval(row['kappa']):<28}"
+      + hours.format(**(off or {}))
+    )
+  yield "kappa: Cohen's, linear weights. Hours off: mean absolute deviation."
+
+
 def _unimodal(result):
   if not result["unimodal"]:
     return
-  yield from _section("Stays that have the modality", result, "stays")
+  units = f"{_unit(result)}s"
+  yield from _section(f"{units.title()} that have the modality", result, units)
   for row in result["unimodal"]:
     alone = f"{row['modality'].upper()} alone"
     yield _row(alone, row, row["bayes"], row["stays"])
@@ -86,7 +113,7 @@ def _patterns(result):
   if not result["bayes"]:
     return  # Without the bound `_subgroups` shows all there is.
   title = f"By what the stay has: {result['title']}"
-  yield from _section(title, result, "stays")
+  yield from _section(title, result, f"{_unit(result)}s")
   for row in result["patterns"]:
     yield _row(_has(result, row), row, row["bayes"], row["stays"])
 
@@ -110,7 +137,8 @@ def _subgroups(result):
     return
   yield ""
   yield f"By group: {result['title']}"
-  head = f"{'':<{NAME}}{'stays':>6}  {'AUROC (95 % int.)':<22}"
+  units = f"{_unit(result)}s"
+  head = f"{'':<{NAME}}{units:>6}  {'AUROC (95 % int.)':<22}"
   yield f"{head}{'minus the largest group':<27}AUPRC (95 % int.)"
   yield "-" * WIDTH
   marked = False
@@ -181,7 +209,7 @@ def _trust(result):
     yield "-" * WIDTH
     yield line("mean", found, nothing, nothing)
   yield (
-    f"{fifth}: only the most confident stays of each label. ECE: expected"
+    f"{fifth}: only the most confident {_unit(result)}s of each label. ECE: expected"
     " calibration error."
   )
   if failed := selective["failures"]:

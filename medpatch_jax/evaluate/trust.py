@@ -22,13 +22,16 @@ from medpatch_jax.evaluate import (
 from medpatch_jax.evaluate.cells import intervals, number
 
 
-def build(logits: np.ndarray, label: np.ndarray, draws: np.ndarray) -> dict:
+def build(
+  logits: np.ndarray, label: np.ndarray, draws: np.ndarray, few=None
+) -> dict:
   """Calibration, selective prediction and net benefit of one head.
 
   Args:
     logits: f[N C].
     label: [N C] in {0, 1}.
     draws: u[R N] of `bootstrap.draw`.
+    few: bool[C], labels with few cases, or others; by default told by rows.
 
   Returns:
     `calibration`, `selective` and `net_benefit`; each None if the stays are
@@ -39,7 +42,7 @@ def build(logits: np.ndarray, label: np.ndarray, draws: np.ndarray) -> dict:
     return dict.fromkeys(("calibration", "selective", "net_benefit"))
   positives = (label == 1).sum(axis=0)
   defined = (positives > 0) & (positives < len(label))
-  shown = defined & ~disclosure.few(label)
+  shown = defined & ~(disclosure.few(label) if few is None else few)
   prob = calibration.probability(logits)
   return {
     "calibration": _calibration(prob, label, draws, defined, shown),

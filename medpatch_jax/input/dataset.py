@@ -1,7 +1,7 @@
 """The built records: metadata, index and random access by split.
 
 Reads what `python -m data.build` wrote (TFDS, ArrayRecord) and nothing else;
-docs/data.md describes every field.
+docs/records.md describes every field.
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ import pathlib
 import numpy as np
 
 from medpatch_jax import schema
+from medpatch_jax.input import hourly
 
 SPLITS = ("train", "validation", "test")
 FIELDS = (
@@ -36,12 +37,16 @@ class Description:
     inputs: the modalities a model may learn from; MIMIC's mortality has a
       column for the discharge note and never a note.
     hours: length of every series, None where they differ.
+    hourly: a row is an hour of a stay (input/hourly.py), not a stay.
+    classes: exactly one label is true, not any of them.
   """
 
   labels: tuple[str, ...]
   kinds: dict[str, str]
   inputs: tuple[str, ...]
   hours: int | None = None
+  hourly: bool = False
+  classes: bool = False
 
 
 def describe(data_dir, task: str) -> Description:
@@ -67,6 +72,8 @@ def _describe(task: str, metadata: dict) -> Description:
       metadata.get("inputs") or (known.modalities if known else modalities)
     ),
     hours=metadata.get("hours"),
+    hourly=metadata.get("hourly", known is not None and known.hourly),
+    classes=metadata.get("classes", known is not None and known.classes),
   )
 
 
@@ -82,14 +89,20 @@ def _versions(data_dir, task: str) -> list[pathlib.Path]:
 
 
 class Dataset:
-  """One task's records under `data_dir/<task>/<version>`."""
+  """One task's records under `data_dir/<task>/<version>`.
 
-  def __init__(self, data_dir, task: str):
+  A row is a record; of an hourly task it is an hour of one, and everything
+  here is of what was known by then.
+  """
+
+  def __init__(self, data_dir, task: str, most: int | None = None):
     """Opens the newest version of `task` in `data_dir`.
 
     Args:
       data_dir: folder given to `data.build`.
       task: name of a dataset there.
+      most: hours of a stay of train or validation that are rows, of an hourly
+        task; None for all. Those of test are all rows, always.
 
     Raises:
       ValueError: nothing was built there, or its metadata lack a field.
@@ -114,6 +127,9 @@ class Dataset:
     columns = self.metadata["columns"]
     self.masks = [i for i, n in enumerate(columns) if n.startswith("mask->")]
     self.id_name = self.metadata.get("id_name", "stay_id")
+    self.most = most
+    self._hour: dict[str, tuple] = {}
+    self.bucket_hours = self.metadata.get("bucket_hours")
 
   @functools.cached_property
   def _builder(self):
@@ -121,24 +137,47 @@ class Dataset:
 
     return tfds.builder_from_directory(self.path)
 
+  def _index(self, split: str, name: str) -> np.ndarray:
+    """A column of the index, a number for each record."""
+    return np.asarray(self.metadata["index"][split].get(name, ()), np.int64)
+
+  def hour(self, split: str):
+    """Of an hourly task (record i64[N], hour i64[N]) of each row, else None."""
+    if not self.description.hourly:
+      return None
+    if split not in self._hour:
+      most = None if split == "test" else self.most
+      first, last = self._index(split, "first"), self._index(split, "last")
+      self._hour[split] = hourly.rows(first, last, most)
+    return self._hour[split]
+
+  def _of_rows(self, split: str, values: np.ndarray) -> np.ndarray:
+    """Values of the records -> of the rows."""
+    at = self.hour(split)
+    return values if at is None else values[at[0]]
+
   def size(self, split: str) -> int:
-    return len(self.metadata["index"][split]["hours"])
+    return len(self.hours(split))
 
   def lengths(self, split: str, modality: str) -> np.ndarray | None:
-    """What rows of like cost share: hours or characters, i64[N], or None."""
+    """What rows of like cost share: hours or characters, i64[N], or None.
+
+    Of an hourly task characters are those of the whole stay.
+    """
     kind = self.description.kinds[modality]
     if kind == "text":
       found = self.metadata["index"][split]["characters"][modality]
-      return np.asarray(found, np.int64)
+      return self._of_rows(split, np.asarray(found, np.int64))
     return self.hours(split) if kind == "series" else None
 
   def hours(self, split: str) -> np.ndarray:
-    """Length of each stay's series in hours, i64[N] in record order."""
-    return np.asarray(self.metadata["index"][split]["hours"], np.int64)
+    """Length of each row's series in hours, i64[N] in record order."""
+    at = self.hour(split)
+    return self._index(split, "hours") if at is None else at[1]
 
   def subject(self, split: str) -> np.ndarray:
     """A number per subject within the split, i64[N] in record order."""
-    return np.asarray(self.metadata["index"][split]["subject"], np.int64)
+    return self._of_rows(split, self._index(split, "subject"))
 
   def present(self, split: str, modalities=None) -> np.ndarray:
     """Presence flags bool[N M], columns in the order of `modalities`.
@@ -146,25 +185,56 @@ class Dataset:
     All of the dataset's if none are given.
     """
     modalities = self.modalities if modalities is None else modalities
-    bits = np.asarray(self.metadata["index"][split]["present"], np.int64)
+    bits = self._of_rows(split, self._index(split, "present"))
     columns = [self.modalities.index(m) for m in modalities]
-    return (bits[:, None] >> np.asarray(columns)[None, :]) & 1 == 1
+    found = (bits[:, None] >> np.asarray(columns)[None, :]) & 1 == 1
+    if self.description.hourly:
+      since = self.metadata["index"][split].get("since", {})
+      for i, m in enumerate(modalities):
+        if m in since:
+          first = np.asarray(since[m], np.float32)  # NaN where there is none.
+          found[:, i] &= self._of_rows(split, first) <= self.hours(split)
+    return found
 
   @property
   def fingerprint(self) -> dict[str, str]:
     """SHA-256 of the records of each split: changes when they change."""
     return dict(self.metadata["digest"])
 
-  def source(self, split: str, fields) -> "Source":
+  def records(self, split: str, fields) -> "Source":
     """Random access to records, as dicts holding only `fields`."""
-    return Source(self._builder, split if self.size(split) else None, fields)
+    there = len(self._index(split, "hours"))
+    return Source(self._builder, split if there else None, fields)
+
+  def source(self, split: str, fields):
+    """Random access to rows, as dicts holding only `fields`."""
+    at = self.hour(split)
+    if at is None:
+      return self.records(split, fields)
+    records = self.records(split, hourly.Cut.fields(fields))
+    return hourly.Cut(records, *at, fields, self.description.classes)
 
   def labels_of(self, split: str) -> np.ndarray:
     """Every label of a split, f32[N C] in record order; NaN if unknown."""
-    source = self.source(split, ("label",))
+    if self.description.hourly:
+      return hourly.labels(self.targets_of(split), self.description.classes)
+    source = self.records(split, ("label",))
     out = np.zeros((len(source), len(self.labels)), np.float32)
     for i in range(len(source)):
       out[i] = source[i]["label"]
+    return out
+
+  def targets_of(self, split: str) -> np.ndarray:
+    """As stored, f32[N 1], of an hourly task: labels, or hours left."""
+    source = self.records(split, ("label", "label_hours"))
+    stay, hour = self.hour(split)
+    out = np.zeros((len(stay), 1), np.float32)
+    at = np.searchsorted(stay, np.arange(len(source) + 1))
+    for i in range(len(source)):
+      record = source[i]
+      rows = slice(at[i], at[i + 1])
+      place = np.searchsorted(record["label_hours"], hour[rows])
+      out[rows] = record["label"][place]
     return out
 
 

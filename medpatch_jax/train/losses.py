@@ -27,6 +27,12 @@ def bce(logits, label, weight):
   return jnp.where(weight > 0, weight * loss, 0.0).sum(), weight.sum()
 
 
+def softmax(logits, label, weight):
+  """As `bce` where exactly one label of a row is true."""
+  loss = optax.softmax_cross_entropy(logits, label)
+  return jnp.where(weight > 0, weight * loss, 0.0).sum(), weight.sum()
+
+
 def token_bce(logits, mask, label, weight):
   """Cross-entropy of every real token against the stay's own labels.
 
@@ -73,7 +79,7 @@ def combine(losses, scalars, kind: str):
   raise ValueError(f"loss_weights={kind!r}: wanted one of {', '.join(KINDS)}.")
 
 
-def fused(outputs, out, label, weight, kind: str = "learned"):
+def fused(outputs, out, label, weight, kind: str = "learned", each=bce):
   """The loss of stage 3: over high, low and late, or late alone.
 
   Args:
@@ -81,12 +87,13 @@ def fused(outputs, out, label, weight, kind: str = "learned"):
     label: f32[B C].
     weight: f32[B].
     kind: of `combine`.
+    each: `bce`, or `softmax`.
 
   Returns:
     (total f32[], count f32[], {term: total f32[]}).
   """
   terms = [k for k in TERMS if k in outputs]
-  totals = {k: bce(outputs[k], label, weight)[0] for k in terms}
+  totals = {k: each(outputs[k], label, weight)[0] for k in terms}
   count = weight.sum()
   # Linear in the totals but for the constant of `uncertainty`, which counts
   # once a row.

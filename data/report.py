@@ -5,9 +5,9 @@ gives the same bytes. Counts of people or of their rows below 11 are hidden.
 """
 
 import dataclasses
+import json
 
 from data.counts import HIDDEN, WORD, cells, chain, percent, share, shown, small
-from data.mimic import published
 from data.splits import SPLITS
 from medpatch_jax import schema
 
@@ -24,15 +24,15 @@ def make(
   rules,
   source=None,
   labels=None,
+  published=None,
 ):
   """Collects the report as a JSON-like dict.
 
   Args:
     source: what was read, in words; MIMIC-IV by default.
-    labels: names; those of a task of MIMIC's by default, with the published
-      numbers beside ours.
+    labels: names; those of a task of MIMIC's by default.
+    published: of each split the numbers to print beside ours.
   """
-  theirs = labels is None
   labels = labels or schema.TASKS[task].labels
   return {
     "task": task,
@@ -60,8 +60,8 @@ def make(
     ],
     "facts": {k: shown(v) for k, v in cohort.facts.items()},
     "splits": {
-      s: _split(s, tally, labels, _published(task, i) if theirs else {})
-      for i, s in enumerate(SPLITS)
+      s: _split(s, tally, labels, theirs)
+      for s, theirs in zip(SPLITS, published or [{}] * len(SPLITS))
     },
     "variables": _variables(tally),
   }
@@ -82,22 +82,15 @@ def _films_opened(tally):
   return WORD if few == 1 else shown(tally.films)
 
 
-def _published(task, number):
-  """The published cohort's numbers of one split."""
-  return {
-    "stays": published.STAYS[task][number],
-    "stays_v3": published.STAYS_V3[task][number],
-    "present": published.PRESENT[task],
-    "labels": [rates[number] for rates in published.LABELS[task]],
-  }
-
-
 def _split(split, tally, labels, theirs):
   total = tally.stays(split)
   words = tally.words[split]
   rates = theirs.get("present", {})
   label = zip(
-    labels, tally.label[split], theirs.get("labels", [None] * len(labels))
+    labels,
+    tally.label[split],
+    tally.positive[split],
+    theirs.get("labels", [None] * len(labels)),
   )
   age = tally.ages[split]
   enough = age.count >= HIDDEN
@@ -107,6 +100,9 @@ def _split(split, tally, labels, theirs):
     "published_stays_v3.1": theirs.get("stays_v3"),
     "subjects": shown(len(set(tally.subjects[split]))),
     "hours": shown(sum(tally.hours[split])),
+    "labelled_hours": shown(tally.labelled[split])
+    if tally.first[split]
+    else None,
     "mean_age": round(float(age.mean[0]), 1) if enough else None,
     "present": {
       m: {
@@ -119,10 +115,13 @@ def _split(split, tally, labels, theirs):
     "labels": {
       name: {
         "stays": share(n, total) if tally.labelled[split] else None,
-        "percent": percent(n, tally.labelled[split]),
+        # Of an hourly task that of hours: many of them may be one person's.
+        "percent": WORD
+        if small(n) and hours != n
+        else percent(hours, tally.labelled[split]),
         "published_percent": rate,
       }
-      for name, n, rate in label
+      for name, n, hours, rate in label
     },
     "groups": {
       kind: cells({w: n for (k, w), n in sorted(words.items()) if k == kind})
@@ -149,6 +148,12 @@ def _variables(tally):
       entry[f"events_{what}"] = shown(tally.counts[v.name, what])
     out[v.name] = entry
   return out
+
+
+def write(folder, report):
+  """Writes report.json and report.txt."""
+  (folder / "report.json").write_text(json.dumps(report, indent=1), "utf-8")
+  (folder / "report.txt").write_text(text(report), "utf-8")
 
 
 def text(report):
@@ -217,7 +222,10 @@ def _splits(report):
       lambda s, m=m: s["present"][m]["percent"],
       lambda s, m=m: s["present"][m]["published_percent"],
     )
-  lines.append("percent of stays with label")
+  hourly = any(s["labelled_hours"] for s in splits.values())
+  if hourly:
+    both("labelled hours", lambda s: s["labelled_hours"], lambda s: "")
+  lines.append(f"percent of {'hours' if hourly else 'stays'} with label")
   for name in splits["train"]["labels"]:
     both(
       f"  {name[:41]}",

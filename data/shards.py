@@ -5,6 +5,7 @@ neither the number of processes nor on what an earlier, stopped build had
 finished. Beside each file lies a note: its length, digest and tally.
 """
 
+import collections
 import concurrent.futures
 import contextlib
 import dataclasses
@@ -14,55 +15,84 @@ import pathlib
 import signal
 import threading
 
+import numpy as np
+
 from data import records, resume
-from data.errors import InputError
-from data.mimic import assemble, store, tables
-from data.mimic.tally import Tally
 from data.progress import Progress
 from data.splits import SPLITS
-from medpatch_jax import schema
-from medpatch_jax.input import variables as table
 
 # Fewer stays than this are written by one process: starting others takes
 # longer.
 ALONE = 1500
 # Memory of a process that writes, at most; films of MIMIC among it.
 EACH = 256e6
+# Stays assembled at once. Bounds memory, whatever the size of the cohort.
+CHUNK = 64
+
+
+@dataclasses.dataclass
+class Part:
+  """Examples of consecutive stays and what was counted on the way.
+
+  Attributes:
+    examples: dicts for `records.write_file`; some stays may be left out.
+    rows: row of the stay of each example.
+    counts: (variable, what) -> count, of `clean.clean`, and ("carried", "").
+    bad_films: lines, in their table, of films that could not be read.
+    films: how many films were opened.
+  """
+
+  examples: list
+  rows: list
+  counts: collections.Counter
+  bad_films: list
+  films: int
 
 
 @dataclasses.dataclass
 class Job:
   """What every file is made from; sent to each process once.
 
+  A source says how: `features`, `tally`, `assembler` (whose `part(start,
+  stop)` is a `Part`) and `unreadable`.
+
   Attributes:
-    folder: the store's; the files go to its folder records/.
-    task: a name of `schema.TASKS`.
-    cohort: `cohort.Cohort`.
-    rules: `rules.Rules`.
-    cxr_root: folder of MIMIC-CXR-JPG, None without films.
-    views: tables of the store.
+    folder: the working folder; the files go to its folder records/.
+    split: i64[S], index into `splits.SPLITS` of each stay, in record order.
+    end: f64[S], length of each one's window in hours.
     linked: films that are linked to a stay.
   """
 
   folder: pathlib.Path
-  task: str
-  cohort: object
-  rules: object
-  cxr_root: object
-  views: tuple
+  split: np.ndarray
+  end: np.ndarray
   linked: int
 
   def features(self):
-    return records.features(
-      len(schema.TASKS[self.task].labels),
-      len(table.columns(self.rules.variables)),
-    )
+    """Of `records.features`."""
+    raise NotImplementedError
+
+  def tally(self):
+    """An empty `Tally`."""
+    raise NotImplementedError
+
+  def assembler(self):
+    """What makes examples, in the process that calls."""
+    raise NotImplementedError
+
+  def unreadable(self, count, line):
+    """InputError of too many unreadable films, the first in a line."""
+    raise NotImplementedError
+
+  def known(self):
+    """bool[S], stays that may become records."""
+    return np.ones(len(self.split), bool)
 
   def ranges(self):
     """Every file: (split, number in it, first row, row after the last)."""
-    out = []
+    out, known = [], self.known()
     for index, split in enumerate(SPLITS):
-      rows = (self.cohort.split == index).nonzero()[0]
+      rows = ((self.split == index) & known).nonzero()[0]
       for number, i in enumerate(range(0, len(rows), records.SHARD)):
         last = min(i + records.SHARD, len(rows)) - 1
         out.append((split, number, int(rows[i]), int(rows[last]) + 1))
@@ -156,25 +186,13 @@ class _Maker:
   """One process's means to write files."""
 
   def __init__(self, job):
-    connection = tables.connect(
-      threads=1, memory=f"{int(EACH / 1e6)}MB", temporary=job.folder / "spill"
-    )
     self.job = job
     self.features = job.features()
-    kept = store.Store(connection, job.folder)
-    for name in job.views:
-      kept.see(name)
-    self.assembler = assemble.Assembler(
-      kept,
-      job.cohort,
-      job.rules,
-      job.cxr_root,
-      tuple(n for n in ("radiology", "discharge") if n in job.views),
-    )
+    self.assembler = job.assembler()
 
   def make(self, item):
     """Writes one file and its note. -> lines of films it could not read."""
-    tally = Tally(self.job.rules.variables, self.job.cohort.label.shape[1])
+    tally = self.job.tally()
     found = records.write_file(
       _path(self.job, item), self.features, self._examples(item, tally)
     )
@@ -183,9 +201,9 @@ class _Maker:
 
   def _examples(self, item, tally):
     split, _, start, stop = item
-    for first in range(start, stop, assemble.CHUNK):
-      part = self.assembler.part(first, min(first + assemble.CHUNK, stop))
-      tally.extend(split, part.examples, self.job.cohort.end[part.rows])
+    for first in range(start, stop, CHUNK):
+      part = self.assembler.part(first, min(first + CHUNK, stop))
+      tally.extend(split, part.examples, self.job.end[part.rows])
       tally.cleaned[split].update(part.counts)
       tally.counts.update(part.counts)
       tally.films += part.films
@@ -205,12 +223,7 @@ class _Bad:
   def check(self, lines):
     self.lines += lines
     if len(self.lines) > max(1, 0.01 * self.job.linked):
-      raise InputError(
-        f"--mimic_cxr: {len(self.lines):,} or more of {self.job.linked:,}"
-        " linked films are missing or unreadable, at most 1 % may be; the"
-        f" first is in line {min(self.lines)} of"
-        " mimic-cxr-2.0.0-metadata.csv."
-      )
+      raise self.job.unreadable(len(self.lines), min(self.lines))
 
 
 def _path(job, item):
@@ -223,11 +236,10 @@ def _note(job, item):
 
 def _collect(job, ranges):
   """Adds up the notes, in record order."""
-  variables, labels = job.rules.variables, job.cohort.label.shape[1]
-  files, tally = [], Tally(variables, labels)
+  files, tally = [], job.tally()
   for item in ranges:
     met = resume.noted(_note(job, item))
-    tally.merge(Tally.of(met.pop("tally"), variables, labels))
+    tally.merge(job.tally().set(met.pop("tally")))
     if met["length"]:
       files.append((item[0], _path(job, item), met))
   return files, tally

@@ -14,13 +14,13 @@ from data import counts as counts_lib
 from data import records
 from data.splits import SPLITS
 from medpatch_jax import schema
-from medpatch_jax.input import discretise
+from medpatch_jax.input import discretise, hourly
 from medpatch_jax.input import variables as table
 
 # Hours from intime to which presence is counted one by one: a week.
 HOURS = 168
 # What a tally is told, not what it counts.
-_GIVEN = ("variables", "modalities", "texts", "images", "groups")
+_GIVEN = ("variables", "modalities", "texts", "images", "groups", "classes")
 
 
 class Tally:
@@ -37,7 +37,13 @@ class Tally:
     carried: i64[V] hours that repeat a value measured before.
     hours, bits, subjects: of each record: T, presence, subject_id.
     characters: of each record, by modality.
-    label, labelled: i64[C] positives; records whose labels are known.
+    label: i64[C] records with the label, in an hourly task at any hour.
+    positive, labelled: i64[C] rows (records, or their hours) with the label;
+      rows whose labels are known.
+    left: f64[C] sum of the hours left, of buckets of hours.
+    first, last, since: of each record of an hourly task, its first and last
+      labelled hour; by modality the hour of its first film or report, None
+      without.
     words: (kind, word) -> records; of subgroups and age groups.
     ages: moments of the age.
     leaks: what must be 0, see `quality`.
@@ -57,6 +63,7 @@ class Tally:
     labels,
     kinds=schema.KINDS,
     groups=tuple(records.GROUPS),
+    classes=False,
   ):
     """Starts at nothing.
 
@@ -65,8 +72,10 @@ class Tally:
       labels: how many.
       kinds: modality -> series, image or text.
       groups: fields of an example that name a subgroup, or give an age.
+      classes: labels are buckets of the hours left.
     """
     V = len(variables)
+    self.classes = classes
     self.variables = variables
     self.modalities = tuple(kinds)
     self.texts = tuple(m for m, kind in kinds.items() if kind == "text")
@@ -84,7 +93,13 @@ class Tally:
     self.subjects = {s: [] for s in SPLITS}
     self.characters = {s: {m: [] for m in self.texts} for s in SPLITS}
     self.label = {s: np.zeros(labels, np.int64) for s in SPLITS}
+    self.positive = {s: np.zeros(labels, np.int64) for s in SPLITS}
     self.labelled = dict.fromkeys(SPLITS, 0)
+    self.left = {s: np.zeros(labels) for s in SPLITS}
+    self.first = {s: [] for s in SPLITS}
+    self.last = {s: [] for s in SPLITS}
+    timed = (*self.images, *self.texts)
+    self.since = {s: {m: [] for m in timed} for s in SPLITS}
     self.words = {s: collections.Counter() for s in SPLITS}
     self.ages = {s: discretise.Moments() for s in SPLITS}
     self.leaks = {s: collections.Counter() for s in SPLITS}
@@ -124,7 +139,7 @@ class Tally:
       self._record(split, example)
     if windows is not None:
       for example, window in zip(examples, windows):
-        self.leaks[split].update(_leaks(example, window))
+        self.leaks[split].update(self._leaks(example, window))
 
   def _series(self, split, grid, length):
     """Counts of the hours f32[T F] of stays of the lengths i64[N]."""
@@ -168,18 +183,48 @@ class Tally:
     for m in self.texts:
       self.characters[split][m].append(len(example[m]))
     self.subjects[split].append(example["subject_id"])
-    self.labelled[split] += int(not np.isnan(example["label"]).any())
-    self.label[split] += np.nan_to_num(example["label"]).astype(np.int64)
+    self._labels(split, example)
     for name in self.groups:
       word = example[name]
       if not isinstance(word, str):
         word = _age_group(float(word))
       self.words[split][name, word] += 1
     for m in (*self.images, *self.texts):
-      hours = np.atleast_1d(example.get(f"{m}_hour", example.get(f"{m}_hours")))
+      hours = _hours(example, [m])
+      first = None
       if len(hours) and not np.isnan(hours).all():
-        place = min(max(int(np.nanmin(hours)), 0), HOURS)
-        self.by_hour[split][m][place] += 1
+        first = float(np.nanmin(hours))
+        self.by_hour[split][m][min(max(int(first), 0), HOURS)] += 1
+      if "label_hours" in example:
+        self.since[split][m].append(first)
+
+  def _leaks(self, example, window):
+    """(what must not be -> whether it is) of one record."""
+    # Hours are stored as f32, a second of a month being some 1e-6 of it.
+    end = window * (1 + 1e-6)
+    # A discharge note has one hour, after the stay.
+    notes = [m for m in self.texts if f"{m}_hours" in example]
+    hours = {
+      "film": _hours(example, self.images),
+      "report": _hours(example, notes),
+      "hours": example.get("label_hours", np.zeros(0)),
+    }
+    found = {w: int(np.any((h < 0) | (h > end))) for w, h in hours.items()}
+    length = len(example.get("ehr", ()))
+    return found | {"series": int(length > discretise.bins(window))}
+
+  def _labels(self, split, example):
+    """Counts of one record's labels."""
+    rows = hourly.labels(example["label"], self.classes)
+    self.labelled[split] += int((~np.isnan(rows).any(axis=1)).sum())
+    rows = np.nan_to_num(rows).astype(np.int64)
+    self.label[split] += rows.max(axis=0)
+    self.positive[split] += rows.sum(axis=0)
+    if self.classes:
+      self.left[split] += example["label"][:, 0].astype(np.float64) @ rows
+    if "label_hours" in example:
+      self.first[split].append(int(example["label_hours"][0]))
+      self.last[split].append(int(example["label_hours"][-1]))
 
   def _value(self, grid, i, first):
     """A number, or the score of the class that is set."""
@@ -198,10 +243,13 @@ class Tally:
         self.measured[s][i].merge(moments)
         self._extremes(s, i, other.low[s][i], other.high[s][i])
       self.carried[s] += other.carried[s]
-      self.label[s] += other.label[s]
+      for name in ("label", "positive", "left"):
+        getattr(self, name)[s] += getattr(other, name)[s]
+      for m, hours in other.since[s].items():
+        self.since[s][m].extend(hours)
       for name in ("words", "leaks", "cleaned"):
         getattr(self, name)[s].update(getattr(other, name)[s])
-      for name in ("hours", "bits", "subjects"):
+      for name in ("hours", "bits", "subjects", "first", "last"):
         getattr(self, name)[s].extend(getattr(other, name)[s])
       for m, values in other.characters[s].items():
         self.characters[s][m].extend(values)
@@ -216,10 +264,8 @@ class Tally:
     """Everything as a JSON-like dict; numbers keep every bit."""
     return {n: _plain(v) for n, v in vars(self).items() if n not in _GIVEN}
 
-  @classmethod
-  def of(cls, state, variables, labels):
-    """The tally whose `state` this is."""
-    self = cls(variables, labels)
+  def set(self, state):
+    """Takes the `state` of a tally made like this one; returns itself."""
     for name, value in state.items():
       setattr(self, name, _like(getattr(self, name), value))
     return self
@@ -239,6 +285,19 @@ class Tally:
     else:
       mean[columns] = table.normals(self.variables)[numbers]
     return mean.tolist(), std.tolist()
+
+  def bucket_hours(self):
+    """Mean hours left in each bucket of the train split; None of other tasks.
+
+    The middle of a bucket that no hour fell in, the edge of the last.
+    """
+    if not self.classes:
+      return None
+    edges = np.array((0, *schema.BUCKET_EDGES), np.float64)
+    middle = np.append((edges[1:] + edges[:-1]) / 2, edges[-1])
+    count = self.positive["train"]
+    mean = self.left["train"] / np.maximum(count, 1)
+    return np.where(count > 0, mean, middle).tolist()
 
   def stays(self, split):
     return len(self.hours[split])
@@ -261,6 +320,9 @@ class Tally:
         ],
         "characters": self.characters[s],
       }
+      if self.first[s]:
+        names = ("first", "last", "since")
+        out[s] |= {name: getattr(self, name)[s] for name in names}
     return out
 
 
@@ -293,17 +355,10 @@ def _like(empty, value):
   return value
 
 
-def _leaks(example, window):
-  """(what must not be -> whether it is) of one record."""
-  # Hours are stored as f32, a second of a month being some 1e-6 of it.
-  end = window * (1 + 1e-6)
-  film, reports = example["cxr_hour"], example["rr_hours"]
-  return {
-    "series": int(len(example["ehr"]) > discretise.bins(window)),
-    "film": int(not (np.isnan(film) or 0 <= film <= end)),
-    "report": int(bool(np.any((reports < 0) | (reports > end)))),
-    "note": int(bool(example["dn"])),
-  }
+def _hours(example, names):
+  """Hours of every film or text of some modalities, f[N]; NaN where absent."""
+  found = [example.get(f"{m}_hours", example.get(f"{m}_hour")) for m in names]
+  return np.concatenate([np.zeros(0), *map(np.atleast_1d, found)])
 
 
 def _age_group(age):

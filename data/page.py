@@ -1,6 +1,7 @@
 """The data quality report as one page of HTML that loads nothing."""
 
 import html
+import json
 
 from data.splits import SPLITS
 from medpatch_jax import schema
@@ -27,13 +28,20 @@ _SHORT = {"train": "train", "validation": "valid", "test": "test"}
 _WIDTH, _HEIGHT, _LEFT, _TOP = 290, 150, 34, 22
 
 
+def write(folder, quality):
+  """Writes quality.json and quality.html."""
+  text = json.dumps(quality, indent=1)
+  (folder / "quality.json").write_text(text, "utf-8")
+  (folder / "quality.html").write_text(page(quality), "utf-8")
+
+
 def page(quality):
   """The dict of `quality.collect` as the text of an HTML page."""
   title = f"Data quality: {quality['task'].replace('_', ' ')}"
   stays = ", ".join(f"{s} {_word(n)}" for s, n in quality["stays"].items())
   body = [
     f"<h1>{html.escape(title)}</h1>",
-    f"<p>MIMIC-IV {html.escape(quality['release'])}. Stays: {stays}. Hours"
+    f"<p>{html.escape(quality['source'])}. Stays: {stays}. Hours"
     f" count from intime; the window is {quality['window']}. Counts of 1 to 10"
     " are shown as &lt;11, and a count is hidden where it would give one"
     " away.</p>",
@@ -54,10 +62,10 @@ def page(quality):
     " outliers, taken for missing (outside the range) or clamped to it; text of"
     " no known meaning.</p>",
     _variables(quality["variables"], _CLEANED),
-    "<h2>Two definitions of death</h2>",
-    _deaths(quality["deaths"]),
   ]
-  if quality["codes"]:
+  if quality.get("deaths"):
+    body += ["<h2>Two definitions of death</h2>", _deaths(quality["deaths"])]
+  if quality.get("codes"):
     body += ["<h2>Diagnosis codes</h2>", _codes(quality["codes"])]
   return (
     '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
@@ -147,10 +155,11 @@ def _variables(variables, groups):
 def _charts(presence):
   """One small chart for each modality, a line for each split."""
   out = []
-  for m in schema.MODALITIES:
+  for m in [m for m in presence["train"] if m != "hours"]:
     lines = {s: presence[s][m] for s in SPLITS if presence[s][m]}
     if any(any(y for y in line if y) for line in lines.values()):
-      out.append(_chart(schema.TITLES[m], presence["train"]["hours"], lines))
+      title = schema.TITLES.get(m, m)
+      out.append(_chart(title, presence["train"]["hours"], lines))
   return f'<div class="charts">{"".join(out)}</div>'
 
 

@@ -1,0 +1,147 @@
+"""The data quality report: what the records hold, as numbers (quality.json).
+
+From the tally alone, so that it costs no second pass; `page` makes a page of
+it. Counts below 11 are hidden, as are those that would give one away, and the
+range is one that eleven stays reach at either end: an extreme is one person's.
+"""
+
+from data.counts import HIDDEN, WORD, cells, coarse, percent, shown
+from data.splits import SPLITS
+from data.tally import HOURS
+
+_CLEANED = ("rows", "converted", "outside", "clamped", "text")
+# What must not be in any record, of `Tally.leaks` and of two splits.
+RULES = {
+  "series": "no hour of a series after its window",
+  "film": "no film before intime or after the window",
+  "report": "no report before intime or after the window",
+  "subjects": "no subject in two splits",
+}
+
+
+class Leak(RuntimeError):
+  """Records that hold what they must not: a mistake of this program."""
+
+
+def collect(
+  *, task, source, tally, checks, window="the stay", last=HOURS, **more
+):
+  """Everything of the report as a JSON-like dict.
+
+  Args:
+    task: name of the dataset.
+    source: what was read, in words.
+    tally: `Tally` of all records.
+    checks: of `check`.
+    window: what of a stay is seen, in words.
+    last: hours that presence is told of.
+    **more: what a source adds: `deaths`, `codes`.
+  """
+  return {
+    "task": task,
+    "source": source,
+    "window": window,
+    "stays": {s: shown(tally.stays(s)) for s in SPLITS},
+    "checks": checks,
+    "variables": {
+      v.name: {"unit": v.unit or ("score" if v.classes else "")}
+      | {s: _variable(tally, s, i, v.name) for s in SPLITS}
+      for i, v in enumerate(tally.variables)
+    },
+    "presence_by_hour": {s: _presence(last, tally, s) for s in SPLITS},
+    **more,
+  }
+
+
+def check(tally, rules, more=None, allowed=None):
+  """What must not be: [{"check", "records" looked at, "result"}].
+
+  Args:
+    tally: `Tally` of all records.
+    rules: name -> sentence.
+    more: name -> records that break the rule, where the tally does not know.
+    allowed: name -> what the source asked for, which is the result then.
+
+  Raises:
+    Leak: a rule is broken.
+  """
+  total = sum(tally.stays(s) for s in SPLITS)
+  subjects = [set(tally.subjects[s]) for s in SPLITS]
+  found = {w: sum(tally.leaks[s][w] for s in SPLITS) for w in rules}
+  found["subjects"] = sum(map(len, subjects)) - len(set.union(*subjects))
+  found |= more or {}
+  out = []
+  for what, sentence in rules.items():
+    result = "ok"
+    if found[what] and what not in (allowed or {}):
+      raise Leak(
+        f"{found[what]:,} records break the rule: {sentence}. This is a mistake"
+        " of the program, not of the data; nothing was written."
+      )
+    if found[what]:
+      result = allowed[what]
+    out.append({"check": sentence, "records": shown(total), "result": result})
+  return out
+
+
+def _variable(tally, split, i, name):
+  """One variable in one split."""
+  hours = sum(tally.hours[split])
+  moments = tally.measured[split][i]
+  carried = int(tally.carried[split][i])
+  parts = {
+    "measured": moments.count,
+    "carried": carried,
+    "normal": hours - moments.count - carried,
+  }
+  enough = len(tally.low[split][i]) == HIDDEN  # Stays that have it.
+  number = _round(moments) if enough else None
+  counts = cells(parts)
+  return {
+    # Shares of the hours: measured in the hour, the last value carried on,
+    # the normal value before the first.
+    **{
+      k: percent(n, hours) if counts[k] != WORD else WORD
+      for k, n in parts.items()
+    },
+    # Values that 11 stays reach at either end.
+    "low": _digits(tally.low[split][i][-1], number) if enough else None,
+    "high": _digits(tally.high[split][i][0], number) if enough else None,
+    "mean": _digits(moments.mean[0], number) if enough else None,
+    "sd": _digits(moments.std(0.0)[0], number) if enough else None,
+    **{k: shown(tally.cleaned[split][name, k]) for k in _CLEANED},
+  }
+
+
+def _round(moments):
+  """Decimals that show a hundredth of the spread, at most 4."""
+  spread, places = float(moments.std(1e-4)[0]), 0
+  while spread < 10 and places < 4:
+    spread, places = spread * 10, places + 1
+  return places
+
+
+def _digits(value, places):
+  return round(float(value), places)
+
+
+def _presence(last, tally, split):
+  """Shares of stays by hour, in steps of 11 stays.
+
+  Of the stays that last so long: ehr, those with a measurement in the hour;
+  of all stays: those whose film, or first report, or note is there by then.
+  """
+  total, counts = tally.stays(split), tally.by_hour[split]
+  out = {"hours": list(range(last))}
+  if total < HIDDEN:
+    return out | {m: None for m in tally.modalities}
+  for m in tally.modalities:
+    if m in tally.texts or m in tally.images:
+      by = counts[m][:last].cumsum()
+      out[m] = [coarse(int(n), total) for n in by]
+      continue
+    out[m] = [
+      coarse(int(n), int(there)) if there >= HIDDEN else None
+      for n, there in zip(counts[m][:last], counts["there"])
+    ]
+  return out
