@@ -122,7 +122,8 @@ class _Run:
     )
     rule = optimizer.adam(rate, settings.b2, settings.clip)
     self.start = state.create(stage.params, rule, settings.seed)
-    self.plateau = optimizer.plateau()
+    # Compiled, as it would be anew in every epoch.
+    self.plateau = jax.jit(optimizer.plateau().update)
     self.train_step = parallel.train(
       step.train_step(stage.forward, rule, settings.accumulate)
     )
@@ -209,7 +210,7 @@ class _Run:
       )
       raise
     numbers = {"train_loss": train_loss, "loss": loss} | numbers
-    _, rule = self.plateau.update(host.params, host.plateau, value=loss)
+    _, rule = self.plateau(host.params, host.plateau, value=loss)
     host = host.replace(
       plateau=jax.device_get(rule),
       total=np.zeros((), np.float32),
