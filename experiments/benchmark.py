@@ -2,6 +2,7 @@
 
   python -m experiments.benchmark --what=joint|bootstrap
   python -m experiments.benchmark --what=extract [--scale=1,4,16]
+  python -m experiments.benchmark --what=kill [--kills=20]
 
 joint: one step of stage 3 (forward, backward, Adam) at the published size from
 the encoders' tokens: confidence, calibration, patching, joint, missingness and
@@ -11,6 +12,7 @@ as the released code does; both give the same gradients.
 bootstrap: AUROC and AUPRC of every label under every resample of patients, and
 their intervals, at the size of MIMIC's test split.
 extract: raw files to records (experiments/extraction.py).
+kill: a run killed again and again beside one that is not (experiments/kills.py).
 """
 
 import functools
@@ -25,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from experiments import extraction
+from experiments import extraction, kills
 from medpatch_jax import calibrate, medpatch, schema
 from medpatch_jax.confidence import Confidence
 from medpatch_jax.evaluate import bootstrap as resampling
@@ -43,7 +45,10 @@ THRESHOLD = 0.75
 
 def define() -> None:
   flags.DEFINE_enum(
-    "what", "joint", ("joint", "bootstrap", "extract"), "Part to measure."
+    "what",
+    "joint",
+    ("joint", "bootstrap", "extract", "kill"),
+    "Part to measure.",
   )
   flags.DEFINE_integer("stays", 12_000, "Of the bootstrap.", lower_bound=1)
   flags.DEFINE_integer("resamples", 1000, "Of patients.", lower_bound=1)
@@ -54,9 +59,11 @@ def define() -> None:
   flags.DEFINE_integer(
     "records", 60_000, "extract: records of the last part; 0 for none.", 0
   )
-  flags.DEFINE_string("folder", None, "extract: where raw files are kept.")
+  flags.DEFINE_string("folder", None, "extract, kill: where files are kept.")
   flags.DEFINE_integer("threads", os.cpu_count(), "extract: cores.", 1)
   flags.DEFINE_string("memory", "2GB", "extract: what DuckDB may hold.")
+  flags.DEFINE_integer("kills", 20, "kill: how many.", lower_bound=1)
+  flags.DEFINE_integer("seed", 0, "kill: of the moments.", lower_bound=0)
   flags.DEFINE_enum(
     "only", None, tuple(STEPS), "Run one way only, in this process."
   )
@@ -297,6 +304,8 @@ def main(argv) -> None:
     joint(*sizes)
   elif values.what == "bootstrap":
     bootstrap(values.stays, values.labels, values.resamples, values.steps)
+  elif values.what == "kill":
+    kills.run(values.kills, values.seed, values.folder)
   else:
     extract()
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pathlib
 import signal
 
 import jax.numpy as jnp
@@ -10,7 +11,6 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from medpatch_jax import schema
 from medpatch_jax.input.loader import Loader
 from medpatch_jax.train import checkpoint, disk, log, loop, memory, stop
 from medpatch_jax.train.parallel import Parallel
@@ -81,8 +81,22 @@ def flip(path):
   path.write_bytes(data)
 
 
-@pytest.mark.parametrize("damage", [cut, flip, lambda path: path.unlink()])
-@pytest.mark.parametrize("file", ["largest", "progress/metadata"])
+# Orbax leaves its readers of the other arrays behind when one fails.
+left_behind = pytest.mark.filterwarnings(
+  "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
+
+@left_behind
+@pytest.mark.parametrize(
+  ("file", "damage"),
+  [
+    ("arrays", cut),
+    ("arrays", flip),
+    ("arrays", pathlib.Path.unlink),
+    ("progress/metadata", cut),
+  ],
+)
 def test_a_damaged_save_is_put_aside_and_the_one_before_it_used(
   tmp_path, whole, caplog, damage, file
 ):
@@ -94,7 +108,7 @@ def test_a_damaged_save_is_put_aside_and_the_one_before_it_used(
     )
   newest = tmp_path / "latest" / "7"
   data = [p for p in newest.glob("state/**/d/*") if p.is_file()]
-  for path in data if file == "largest" else [newest / file]:
+  for path in data if file == "arrays" else [newest / file]:
     damage(path)
   caplog.set_level("INFO", "medpatch_jax")
   again(tmp_path, whole)
@@ -103,6 +117,7 @@ def test_a_damaged_save_is_put_aside_and_the_one_before_it_used(
   assert len(list((tmp_path / "damaged").iterdir())) == 1
 
 
+@left_behind
 def test_a_best_save_that_is_lost_is_not_taken_for_another(tmp_path):
   loop.fit(problem(), SETTINGS, tmp_path, Parallel())
   (best,) = (tmp_path / "best").iterdir()
@@ -232,10 +247,7 @@ def test_a_profile_of_some_updates_is_written(tmp_path):
 
 
 def test_a_full_disk_is_said_so_and_nothing_else_is_taken_for_it(tmp_path):
-  class Full(OSError):
-    pass
-
-  with pytest.raises(disk.DiskFull, match="the disk is full.*same command"):
+  with pytest.raises(disk.DiskFull, match="disk is full.*same command"):
     with disk.room(tmp_path):
       try:
         raise OSError(28, "No space left on device")
@@ -276,10 +288,3 @@ def test_numbers_go_to_weights_and_biases_where_asked(tmp_path, monkeypatch):
   found.write(0, 3, {"loss": 0.5}, {"seconds": 2.0})
   found.close()
   assert sent == ["mine", (3, {"loss": 0.5, "speed/seconds": 2.0}), "end"]
-
-
-def test_a_batch_of_another_process_is_not_written(tmp_path):
-  log.Log(tmp_path / "log", 0, write=False).write(0, 1, {}, {})
-  assert not (tmp_path / "log").exists()
-  rows = schema.Batch({}, np.zeros((0, 1)), np.zeros((0, 1)), np.zeros(0))
-  assert memory.size(rows) == 0

@@ -123,7 +123,7 @@ class Checkpoints:
           "%s: the save is damaged (%s) and put aside in %s; the one before it"
           " is used, if there is one",
           path,
-          (str(error) or type(error).__name__).splitlines()[0],
+          (str(error) or type(error).__name__).splitlines()[0][:160],
           aside,
         )
         aside.parent.mkdir(exist_ok=True)
