@@ -8,6 +8,7 @@ for bit.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -62,26 +63,34 @@ def run(kills: int, seed: int, folder) -> None:
         density=0.02,
         quiet=True,
       )
-    whole, cut = folder / "whole", folder / "cut"
+    whole = folder / "whole"
     began = time.monotonic()
-    _start(records, whole).wait()
+    _finish(records, whole)
     seconds = time.monotonic() - began
     print(f"never killed: {seconds:.0f} s, load {os.getloadavg()[0]:.1f}")
-    rng, done = random.Random(seed), 0
-    tried = dict.fromkeys(MOMENTS, 0)
-    while done < kills:
-      moment = MOMENTS[done % len(MOMENTS)]
-      if not _kill(records, cut, moment, rng, seconds):
-        break  # It ended before its moment came.
-      done += 1
-      tried[moment] += 1
-      print(f"kill {done}/{kills} ({moment}): {_where(cut)}", flush=True)
-    if (code := _start(records, cut).wait()) != 0:
-      raise AssertionError(f"the killed run ended with code {code}")
-    print(", ".join(f"{n} at a {m} moment" for m, n in tried.items()))
-    _compare(whole, cut)
-    if done < kills:
-      print(f"only {done} kills: the run was complete")
+    rng, tried = random.Random(seed), dict.fromkeys(MOMENTS, 0)
+    # A run that comes to its end in spite of all is held beside the first,
+    # and the next one begun.
+    for number in itertools.count(1):
+      cut = folder / f"cut-{number}"
+      while sum(tried.values()) < kills:
+        moment = MOMENTS[sum(tried.values()) % len(MOMENTS)]
+        if not _kill(records, cut, moment, rng, seconds):
+          break
+        tried[moment] += 1
+        where = f"kill {sum(tried.values())}/{kills} ({moment})"
+        print(f"{where}, run {number}: {_where(cut)}", flush=True)
+      _finish(records, cut)
+      _compare(whole, cut)
+      if sum(tried.values()) == kills:
+        break
+    print("kills: " + ", ".join(f"{n} {m}" for m, n in tried.items()))
+
+
+def _finish(records, workdir) -> None:
+  """Runs the command to its end."""
+  if code := _start(records, workdir).wait():
+    raise AssertionError(f"{workdir}: the run ended with code {code}")
 
 
 def _start(records, workdir):
@@ -119,27 +128,26 @@ def _kill(records, workdir, moment, rng, seconds) -> bool:
   return True
 
 
-def _state(workdir):
-  """The newest whole saves: what a start can go on from."""
-  return sorted(
-    str(p) for p in workdir.glob("**/latest/*") if p.name.isdigit()
-  ) + sorted(str(p) for p in workdir.glob("pools/*/key.json"))
+def _state(workdir) -> set[str]:
+  """What a start can go on from: whole saves and stores."""
+  saves = (p for p in workdir.glob("**/latest/*") if p.name.isdigit())
+  return set(map(str, [*saves, *workdir.glob("*/*/key.json")]))
 
 
-def _saving(workdir) -> bool:
-  return any("tmp" in p.name for p in workdir.glob("**/latest/*")) or any(
-    "tmp" in p.name for p in workdir.glob("**/best/*")
-  )
+def _saving(workdir) -> list[pathlib.Path]:
+  """Saves that are being written."""
+  return [
+    p
+    for kind in ("latest", "best")
+    for p in workdir.glob(f"**/{kind}/*")
+    if "tmp" in p.name
+  ]
 
 
 def _where(workdir) -> str:
   ended = len(list(workdir.glob("*/*/done.json")))
-  half = sum("tmp" in p.name for p in workdir.glob("**/latest/*"))
-  half += sum("tmp" in p.name for p in workdir.glob("**/best/*"))
-  half += len(list(workdir.glob("**/*.partial")))
-  return (
-    f"{ended} stages of encoders complete, {half} files or folders unfinished"
-  )
+  half = len(_saving(workdir)) + len(list(workdir.glob("**/*.partial")))
+  return f"{ended} stages of encoders complete, {half} writings cut short"
 
 
 def _compare(whole, cut) -> None:
