@@ -3,6 +3,7 @@
   python -m experiments.benchmark --what=joint|bootstrap
   python -m experiments.benchmark --what=extract [--scale=1,4,16]
   python -m experiments.benchmark --what=read [--data_dir=OUT --task=TASK]
+  python -m experiments.benchmark --what=kill [--kills=20]
 
 joint: one step of stage 3 (forward, backward, Adam) at the published size from
 the encoders' tokens: confidence, calibration, patching, joint, missingness and
@@ -13,6 +14,7 @@ bootstrap: AUROC and AUPRC of every label under every resample of patients, and
 their intervals, at the size of MIMIC's test split.
 extract: raw files to records (experiments/extraction.py).
 read: records to arrays (experiments/reading.py).
+kill: a run killed again and again beside one that is not (experiments/kills.py).
 """
 
 import functools
@@ -27,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from experiments import extraction, reading
+from experiments import extraction, kills, reading
 from medpatch_jax import calibrate, medpatch, schema
 from medpatch_jax.confidence import Confidence
 from medpatch_jax.evaluate import bootstrap as resampling
@@ -47,7 +49,7 @@ def define() -> None:
   flags.DEFINE_enum(
     "what",
     "joint",
-    ("joint", "bootstrap", "extract", "read"),
+    ("joint", "bootstrap", "extract", "read", "kill"),
     "Part to measure.",
   )
   flags.DEFINE_integer("stays", 12_000, "Of the bootstrap.", lower_bound=1)
@@ -60,13 +62,15 @@ def define() -> None:
     "records", 60_000, "extract: records of the last part; 0 for none.", 0
   )
   flags.DEFINE_string(
-    "folder", None, "extract, read: where files are written and kept."
+    "folder", None, "extract, read, kill: where files are written and kept."
   )
   flags.DEFINE_integer("films", 1024, "read: records to write.", 1)
   flags.DEFINE_string("data_dir", None, "read: a built dataset instead.")
   flags.DEFINE_string("task", "phenotyping", "read: its name.")
   flags.DEFINE_integer("threads", os.cpu_count(), "extract, read: cores.", 1)
   flags.DEFINE_string("memory", "2GB", "extract: what DuckDB may hold.")
+  flags.DEFINE_integer("kills", 20, "kill: how many.", lower_bound=1)
+  flags.DEFINE_integer("seed", 0, "kill: of the moments.", lower_bound=0)
   flags.DEFINE_enum(
     "only", None, tuple(STEPS), "Run one way only, in this process."
   )
@@ -311,6 +315,8 @@ def main(argv) -> None:
     reading.run(
       values.films, values.data_dir, values.task, values.folder, values.threads
     )
+  elif values.what == "kill":
+    kills.run(values.kills, values.seed, values.folder)
   else:
     extract()
 

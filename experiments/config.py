@@ -1,8 +1,10 @@
 """One frozen `Config` of a run, from flags or from a run's folder."""
 
 import dataclasses
+import importlib.util
 import json
 import pathlib
+import re
 
 from experiments import flags
 from medpatch_jax import presets, schema
@@ -58,9 +60,19 @@ NAMES = (
   "augment",
   "finetune_encoders",
   "authors",
+  "dtype",
 )
-# Flags that do not, with the value an evaluation takes.
-SAFE = {"save_minutes": 1.0, "parallel": "pmap", "missing_test": ()}
+# Flags that do not, but for rounding, with the value an evaluation takes.
+SAFE = {
+  "save_minutes": 1.0,
+  "save_steps": None,
+  "parallel": "pmap",
+  "accumulate": 1,
+  "remat": False,
+  "profile": None,
+  "wandb": None,
+  "missing_test": (),
+}
 # Of the first kind: what an encoder and its token confidence depend on,
 TRAINING = (
   "data_dir",
@@ -77,6 +89,7 @@ TRAINING = (
   "clip",
   "patience",
   "authors",
+  "dtype",
 )
 # and for each kind of encoder beside, flags and released behaviours,
 OF_KIND = {
@@ -135,6 +148,8 @@ class Config:
   augment: bool
   finetune_encoders: bool
   authors: str | None
+  dtype: str
+  remat: bool
   share: pathlib.Path | None
   given: dict
 
@@ -184,6 +199,10 @@ class Config:
       patience=get("patience") or sizes.patience,
       seed=get("seed"),
       save_minutes=get("save_minutes"),
+      save_steps=get("save_steps"),
+      accumulate=get("accumulate"),
+      profile=_span(get("profile")),
+      wandb=get("wandb"),
     )
     _together(get, without, kinds)
     if get("model") != "medpatch":
@@ -231,6 +250,8 @@ class Config:
       augment=sizes.augment if get("augment") is None else get("augment"),
       finetune_encoders=get("finetune_encoders"),
       authors=get("authors"),
+      dtype=get("dtype"),
+      remat=get("remat"),
       share=pathlib.Path(get("share")) if get("share") else None,
       given=given,
     )
@@ -327,6 +348,13 @@ def _among(names, valid, flag) -> tuple[str, ...]:
 
 def _together(get, without, kinds) -> None:
   """Refuses flags that contradict each other."""
+  if get("save_steps") and get("save_minutes") != SAFE["save_minutes"]:
+    raise ValueError("--save_steps is instead of --save_minutes: pass one.")
+  if get("wandb") and not importlib.util.find_spec("wandb"):
+    raise ValueError(
+      f"--wandb={get('wandb')}: the package wandb is not installed; install it,"
+      " or leave the flag out."
+    )
   if set(without) == set(flags.WITHOUT):
     raise ValueError("--without leaves no prediction: leave one module in.")
   if "joint" in without and get("head") not in ("validation", "late"):
@@ -360,6 +388,19 @@ def _together(get, without, kinds) -> None:
         f"--{name}={get(name)}: --authors brings its own, {wanted}; leave"
         f" --{name} out."
       )
+
+
+def _span(text: str | None) -> tuple[int, int] | None:
+  """--profile, START:STOP, as two numbers."""
+  if text is None:
+    return None
+  found = re.fullmatch(r"(\d+):(\d+)", text)
+  if not found or not int(found[1]) < int(found[2]):
+    raise ValueError(
+      f"--profile={text}: wanted START:STOP, two numbers of updates, START the"
+      " smaller."
+    )
+  return int(found[1]), int(found[2])
 
 
 def _baseline(f, get, kinds) -> None:

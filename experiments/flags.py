@@ -1,13 +1,14 @@
 """The command-line flags of a training run; library code never sees flags."""
 
 import logging
+import sys
 
 from absl import flags
 
 from data import errors
 from data.errors import InputError
 from medpatch_jax import baselines, presets
-from medpatch_jax.train import optimizer, parallel
+from medpatch_jax.train import disk, optimizer, parallel, stop
 from medpatch_jax.train.log import logger
 
 STAGES = ("unimodal", "confidence", "calibrate", "fuse")
@@ -17,6 +18,7 @@ FUSERS = ("concat", "lstm", "transformer")
 HEADS = ("late", "combined", "reduced")
 LOSS_WEIGHTS = ("learned", "uniform", "uncertainty")
 WITHOUT = ("unimodal", "missingness", "joint")
+DTYPES = ("float32", "bfloat16")
 
 # HEALNet without encoders of stage 1, on hours, pixels and pieces.
 RAW = "healnet_raw"
@@ -89,6 +91,40 @@ def define() -> None:
   )
   flags.DEFINE_float(
     "save_minutes", 1.0, "Least time between two saves.", lower_bound=0.0
+  )
+  flags.DEFINE_integer(
+    "save_steps",
+    None,
+    "Updates between two saves, instead of --save_minutes.",
+    lower_bound=1,
+  )
+  flags.DEFINE_enum(
+    "dtype",
+    "float32",
+    DTYPES,
+    "Of matrix products and activations; parameters, sums, softmax, norms'"
+    " statistics and losses are float32.",
+  )
+  flags.DEFINE_integer(
+    "accumulate",
+    1,
+    "Parts of a batch that are computed one by one and added up, to save"
+    " memory.",
+    lower_bound=1,
+  )
+  flags.DEFINE_bool(
+    "remat",
+    False,
+    "Transformer blocks are computed again in the backward pass instead of"
+    " kept, to save memory.",
+  )
+  flags.DEFINE_string(
+    "profile",
+    None,
+    "START:STOP, updates of each stage of which a JAX profile is written.",
+  )
+  flags.DEFINE_string(
+    "wandb", None, "Project of Weights & Biases to send numbers to."
   )
   flags.DEFINE_enum(
     "calibration",
@@ -228,10 +264,47 @@ def define() -> None:
   )
 
 
+def define_processes() -> None:
+  """Defines the flags of a command that several processes may run together."""
+  flags.DEFINE_string(
+    "coordinator",
+    None,
+    "Several processes: host:port of process 0, or auto for what SLURM, Open MPI"
+    " or a Cloud TPU tell.",
+  )
+  flags.DEFINE_integer("processes", None, "How many there are.", lower_bound=1)
+  flags.DEFINE_integer("process", None, "This one, from 0.", lower_bound=0)
+
+
+def connect() -> None:
+  """Joins the processes of the command; all but the first say little.
+
+  Raises:
+    ValueError: the flags do not go together, or the processes do not meet.
+  """
+  f = flags.FLAGS
+  count, index = f.processes, f.process
+  if f.coordinator in (None, "auto") and (count, index) != (None, None):
+    raise ValueError(
+      "--processes and --process need --coordinator=HOST:PORT of process 0."
+    )
+  if (count is None) != (index is None):
+    raise ValueError(
+      "--processes and --process go together, or neither for what SLURM tells."
+    )
+  if index is not None and index >= count:
+    raise ValueError(
+      f"--process={index}: wanted 0 to {count - 1}, --processes={count}."
+    )
+  if not parallel.connect(f.coordinator, count, index):
+    logger.setLevel(logging.WARNING)
+
+
 def run(main) -> None:
   """Runs `main(argv)` under absl, progress on stderr, errors in one line.
 
-  A `ValueError` is bad input: its message is shown and the exit code is 2.
+  A `ValueError` is bad input: its message is shown and the exit code is 2, as
+  for a full disk and a loss that is not finite. After SIGTERM it is 143.
   """
   from absl import logging as absl_logging
 
@@ -247,7 +320,17 @@ def run(main) -> None:
       main(argv)
     except InputError:
       raise
-    except ValueError as error:
+    except (ValueError, FloatingPointError) as error:
       raise InputError(" ".join(str(error).split())) from error
+    except OSError as error:
+      if not disk.full(error):
+        raise
+      raise InputError(
+        f"{error.filename or 'a file'}: the disk is full. Nothing that was saved"
+        " before is lost: free some room and give the same command again."
+      ) from error
+    except stop.Stopped:
+      logger.info("stopped by SIGTERM; the same command goes on from here")
+      sys.exit(stop.EXIT_CODE)
 
   errors.run(guarded)

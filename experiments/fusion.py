@@ -241,6 +241,7 @@ def _pool_loader(stages):
       fetch=lambda row, rng: row,
       collate=collate,
       seed=stages.config.settings.seed if learn else None,
+      share=run.parallel.share,
     )
 
   return batches

@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments import flags
@@ -17,24 +18,26 @@ from medpatch_jax.medpatch import MedPatch, init_from_stage1
 from medpatch_jax.unimodal import Unimodal
 
 
+def dtype(run: Run):
+  """Of matrix products; parameters are float32 always."""
+  return jnp.dtype(run.config.dtype)
+
+
 def encoder(run: Run, m: str):
   """The encoder of one modality at the preset's size."""
-  sizes, behaviours = run.config.sizes, run.config.as_released
-  kind = run.config.kinds[m]
+  sizes, kind = run.config.sizes, run.config.kinds[m]
+  both = {"released": run.config.as_released, "dtype": dtype(run)}
+  if kind == "series" and run.config.ehr == "lstm":
+    return ehr.LSTM(width=sizes.width, dropout=run.config.ehr_dropout, **both)
+  both["remat"] = run.config.remat
   if kind == "series":
-    if run.config.ehr == "transformer":
-      return ehr.Transformer(
-        width=sizes.width, released=behaviours, **sizes.ehr
-      )
-    return ehr.LSTM(
-      width=sizes.width, dropout=run.config.ehr_dropout, released=behaviours
-    )
+    return ehr.Transformer(width=sizes.width, **sizes.ehr, **both)
   if kind == "image":
     return cxr.ViT(
       image_size=sizes.image_size,
       joint_width=sizes.width,
-      released=behaviours,
       **sizes.cxr,
+      **both,
     )
   tokeniser = run.tokeniser
   return notes.Notes(
@@ -42,8 +45,8 @@ def encoder(run: Run, m: str):
     pad=tokeniser.pad,
     cls=tokeniser.cls,
     sep=tokeniser.sep,
-    released=behaviours,
     **text_sizes(run),
+    **both,
   )
 
 
@@ -76,11 +79,12 @@ def unimodal(run: Run, m: str) -> Unimodal:
     num_labels=len(run.labels),
     modality=m,
     modalities=run.config.modalities,
+    dtype=dtype(run),
   )
 
 
 def confidence(run: Run) -> Confidence:
-  return Confidence(num_labels=len(run.labels))
+  return Confidence(num_labels=len(run.labels), dtype=dtype(run))
 
 
 def medpatch(run: Run) -> MedPatch:
@@ -94,6 +98,7 @@ def medpatch(run: Run) -> MedPatch:
     unprojected=tuple(m for m, k in config.kinds.items() if k == "series"),
     released=config.as_released,
     flag_order=config.flag_order,
+    dtype=dtype(run),
   )
 
 
@@ -121,6 +126,7 @@ def baseline(run: Run):
     modalities=config.modalities,
     encoders={m: make(run, m) for m in config.modalities},
     num_labels=len(run.labels),
+    dtype=dtype(run),
     **fields,
   )
 

@@ -69,7 +69,7 @@ class Run:
       len(self.data.mean) + len(self.masks), self.data.description.hours
     )
     self.parallel = Parallel(config.parallel)
-    self.parallel.check(config.batch_size)
+    self.parallel.check(config.batch_size, config.settings.accumulate)
     self._cut: set[tuple] = set()
 
   @functools.cached_property
@@ -82,10 +82,14 @@ class Run:
     if self.config.share:
       name = store.short({"vocabulary": size, **self.data.fingerprint})
       folder = self.config.share / f"tokenizer-{name}"
-    if not (folder / "tokenizer.json").exists():
-      logger.info("tokenizer: training on the train split's notes")
-      tokenise.Tokeniser.train(self._notes("train"), size).save(folder)
-    return tokenise.Tokeniser.load(folder)
+
+    def made():
+      if not (folder / "tokenizer.json").exists():
+        logger.info("tokenizer: training on the train split's notes")
+        tokenise.Tokeniser.train(self._notes("train"), size).save(folder)
+      return tokenise.Tokeniser.load(folder)
+
+    return self.parallel.in_turn(made)
 
   def _notes(self, split):
     kinds = self.data.description.kinds
@@ -161,15 +165,19 @@ class Run:
         kinds=self.config.kinds,
         labels=len(self.labels),
         shapes=self.shapes,
+        names=modalities,
       ),
       seed=self.config.settings.seed if learn else None,
       lengths=None if lengths is None else lengths[rows],
       augment=any(augmented.values()),
+      share=self.parallel.share,
     )
 
   def cut(self, split: str, modality: str) -> int:
     """How many of the texts read so far were longer than the windows kept."""
-    return sum(key[:2] == (split, modality) for key in self._cut)
+    cut = np.zeros(self.data.size(split), bool)
+    cut[[row for s, m, row in self._cut if (s, m) == (split, modality)]] = True
+    return int(self.parallel.any(cut).sum())
 
   def _example(self, split, augmented, row, rng):
     return {

@@ -39,11 +39,15 @@ class Stages:
     """
     self.run, self.config = run, run.config
     self.workdir = run.config.workdir
-    # Held as long as this object lives.
-    weakref.finalize(self, lock.take(self.workdir / ".lock").close)
-    checkpoint.claim(self.workdir, run.config.given)
+    if run.parallel.first:
+      # Held as long as this object lives.
+      weakref.finalize(self, lock.take(self.workdir / ".lock").close)
+    run.parallel.in_turn(self._claim)
+
+  def _claim(self) -> None:
+    checkpoint.claim(self.workdir, self.config.given)
     checkpoint.claim(
-      self.workdir / "records", {"fingerprint": run.data.fingerprint}
+      self.workdir / "records", {"fingerprint": self.run.data.fingerprint}
     )
 
   def check_complete(self) -> None:
@@ -109,11 +113,15 @@ class Stages:
     key = store.short(self.key(stage, m, split))
     return self.config.share / stage / f"{name}-{key}"
 
+  @contextlib.contextmanager
   def _alone(self, folder: pathlib.Path):
     """Nobody else writes this folder: other runs may share it."""
-    if self.config.share is None:
-      return contextlib.nullcontext()
-    return lock.shared(folder.with_name(folder.name + ".lock"))
+    held = contextlib.nullcontext()
+    if self.config.share and self.run.parallel.first:
+      held = lock.shared(folder.with_name(folder.name + ".lock"))
+    with held:
+      self.run.parallel.meet()
+      yield
 
   @once
   def encoder(self, m: str) -> dict:
@@ -182,14 +190,24 @@ class Stages:
     key = self.key("calibrate", m) | {"params": store.digest(params)}
     with self._alone(folder):
       if (found := store.read(folder, key)) is None:
-        found = self._fit_temperature(m, params, folder, key)
+        self._fit_temperature(m, params, folder, key)
+        found = store.read(folder, key)
     return calibrate.Temperature(
       np.array(found["position"]), np.array(found["label"])
     )
 
-  def _fit_temperature(self, m, params, folder, key):
-    config = self.config
+  def _fit_temperature(self, m, params, folder, key) -> None:
+    parallel = self.run.parallel
     logits, mask, label = self._token_logits(m, "validation", params)
+    writer = store.Writer(folder, parallel)
+    if parallel.first:
+      found = self._fitted(m, logits, mask, label)
+      for name, value in found.items():
+        writer.allocate(name, value.shape, value.dtype)[...] = value
+    writer.finish(key)
+
+  def _fitted(self, m, logits, mask, label) -> dict[str, np.ndarray]:
+    config = self.config
     temperature, fitted = calibrate.fit(
       logits,
       mask,
@@ -207,17 +225,12 @@ class Stages:
       fitted["before"].mean(),
       fitted["after"].mean(),
     )
-    writer = store.Writer(folder)
-    found = {
+    return {
       "position": np.asarray(temperature.position),
       "label": np.asarray(temperature.label),
       "ece_before": fitted["before"],
       "ece_after": fitted["after"],
     }
-    for name, value in found.items():
-      writer.allocate(name, value.shape, value.dtype)[...] = value
-    writer.finish(key)
-    return found
 
   def _token_logits(self, m, split, params):
     """Confidence logits f32[N T C], mask bool[N T] and labels f32[N C].
@@ -235,10 +248,12 @@ class Stages:
 
     batches = self.raw(split, m, learn=False)
     shape = (len(batches.rows), models.positions(run, m, split))
-    scratch = store.Writer(self.workdir / "calibrate" / f"{m}-{split}")
+    parallel = run.parallel
+    scratch = store.Writer(
+      self.workdir / "calibrate" / f"{m}-{split}", parallel
+    )
     logits = scratch.allocate("logits", (*shape, len(run.labels)), np.float32)
     mask = np.zeros(shape, bool)
-    parallel = run.parallel
     mapped = parallel.evaluate(steps.eval_step(forward))
     params = parallel.replicate(params)
     for at, _, _, rows in loop.batches(mapped, parallel, params, {}, batches):
@@ -292,7 +307,7 @@ class Stages:
     stays = report.count(len(rows))
     unit = "hours" if run.data.description.hourly else "stays"
     logger.info("pools/%s: %s %s of %s", m, stays, unit, split)
-    writer = store.Writer(folder)
+    writer = store.Writer(folder, run.parallel)
     if len(rows):
       batches = run.loader(split, (m,), rows, learn=False)
       self.outputs(forward, params, batches, allocate=writer.allocate)

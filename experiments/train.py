@@ -2,9 +2,11 @@
 
   python -m experiments.train --data_dir=OUT --task=TASK --workdir=RUN
       [--preset=tiny|base] [--stage=all|unimodal|confidence|calibrate|fuse]
+      [--coordinator=HOST:PORT --processes=N --process=I | --coordinator=auto]
 
 A run that was stopped goes on from its last checkpoint when the same command
-is given again; stages that are complete are read back.
+is given again; stages that are complete are read back. SIGTERM saves and ends
+it with exit code 143.
 """
 
 from absl import flags
@@ -29,6 +31,7 @@ def train(config: Config, stage: str = "all") -> Stages:
 
 def main(argv) -> None:
   del argv
+  experiment_flags.connect()
   config = Config.from_flags(flags.FLAGS)
   train(config, flags.FLAGS.stage)
   logger.info(
@@ -39,4 +42,5 @@ def main(argv) -> None:
 
 if __name__ == "__main__":
   experiment_flags.define()
+  experiment_flags.define_processes()
   experiment_flags.run(main)

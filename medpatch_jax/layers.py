@@ -124,7 +124,7 @@ class Block(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x, mask=None, *, train: bool = False):
+  def __call__(self, x, mask=None, train: bool = False):
     """x f32[B T D], mask bool[B T] of the keys -> f32[B T D]."""
     norm_attention = layer_norm(self.eps, self.dtype, "norm_attention")
     norm_mlp = layer_norm(self.eps, self.dtype, "norm_mlp")
@@ -151,6 +151,12 @@ class Block(nn.Module):
     return x + mlp(norm_mlp(x))
 
 
+def block(remat: bool):
+  """`Block`, or one whose activations the backward pass computes again."""
+  # `train` is an argument of Python, not an array.
+  return nn.remat(Block, static_argnums=(3,)) if remat else Block
+
+
 class Transformer(nn.Module):
   """Pre-norm blocks without bias in qkv and without a final norm.
 
@@ -160,6 +166,7 @@ class Transformer(nn.Module):
   Attributes:
     depth: blocks.
     heads, head_width, mlp, dropout, dtype: of `Block`.
+    remat: of `block`.
   """
 
   depth: int
@@ -168,12 +175,13 @@ class Transformer(nn.Module):
   mlp: int
   dropout: float = 0.0
   dtype: Any = jnp.float32
+  remat: bool = False
 
   @nn.compact
   def __call__(self, x, mask=None, *, train: bool = False):
     """x f32[B T D], mask bool[B T] of the keys -> f32[B T D]."""
     for i in range(self.depth):
-      x = Block(
+      x = block(self.remat)(
         heads=self.heads,
         head_width=self.head_width,
         mlp=self.mlp,
@@ -182,5 +190,5 @@ class Transformer(nn.Module):
         dropout=self.dropout,
         dtype=self.dtype,
         name=f"block_{i}",
-      )(x, mask, train=train)
+      )(x, mask, train)
     return x

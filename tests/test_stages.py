@@ -196,6 +196,9 @@ def test_an_authors_file_gives_the_same_predictions(configure, bert, tmp_path):
     (("--as_released=all,mirror",), "'all' is unknown"),
     (("--threshold=rr=0.4",), "wanted a number in"),
     (("--threshold=dn=0.8", "--modalities=rr"), "with a name of rr"),
+    (("--save_steps=5", "--save_minutes=2"), "pass one"),
+    (("--profile=9:3",), "wanted START:STOP"),
+    (("--wandb=mine",), "wandb is not installed"),
   ],
 )
 def test_flags_that_do_not_go_together_are_refused(configure, words, said):
@@ -218,11 +221,12 @@ COMBINATIONS = [
   "--modalities=rr,cxr,dn,ehr --as_released=presence_order,late_norm",
   "--modalities=ehr,cxr --finetune_encoders --ehr=transformer --fuser=lstm",
   "--modalities=rr,dn --finetune_encoders --without=joint --parallel=shard_map",
+  "--modalities=ehr,cxr,rr --dtype=bfloat16 --remat --accumulate=4",
   "--model=unimodal --modalities=cxr",
   "--model=medfuse",
   "--model=mmtm --modalities=ehr,cxr --pairs=paired",
   "--model=daft --modalities=ehr,cxr",
-  "--model=metra --ehr=transformer",
+  "--model=metra --ehr=transformer --dtype=bfloat16 --remat",
   "--model=healnet --modalities=rr,cxr",
   "--model=healnet_raw",
   "--modalities=ehr,dn --confidence=random --modality_dropout=0.5",

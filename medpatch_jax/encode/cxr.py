@@ -27,6 +27,7 @@ class Backbone(nn.Module):
     width: D.
     depth, heads, mlp: of the blocks (LayerNorm eps 1e-6, biased qkv).
     dtype: of the matrix products.
+    remat: activations of blocks are computed again in the backward pass.
   """
 
   patch: int = 16
@@ -35,6 +36,7 @@ class Backbone(nn.Module):
   heads: int = 6
   mlp: int = 1536
   dtype: Any = jnp.float32
+  remat: bool = False
 
   @nn.compact
   def __call__(self, pixels):
@@ -60,14 +62,14 @@ class Backbone(nn.Module):
     positions = self.param("positions", normal, x.shape[1:])
     x = x + positions[None].astype(x.dtype)
     for i in range(self.depth):
-      x = layers.Block(
+      x = layers.block(self.remat)(
         heads=self.heads,
         head_width=self.width // self.heads,
         mlp=self.mlp,
         eps=1e-6,
         dtype=self.dtype,
         name=f"block_{i}",
-      )(x)
+      )(x, None, False)
     return layers.layer_norm(1e-6, self.dtype, "norm")(x)
 
 
@@ -83,6 +85,7 @@ class ViT(nn.Module):
       released code stands a tensor of zeros, after normalisation, in for an
       absent film.
     dtype: of the matrix products.
+    remat: activations of blocks are computed again in the backward pass.
   """
 
   image_size: int = 384
@@ -95,6 +98,7 @@ class ViT(nn.Module):
   summary: str = "first"
   released: tuple[str, ...] = ()
   dtype: Any = jnp.float32
+  remat: bool = False
 
   @nn.compact
   def __call__(self, fields, present, *, train: bool = False):
@@ -122,6 +126,7 @@ class ViT(nn.Module):
       heads=self.heads,
       mlp=self.mlp,
       dtype=self.dtype,
+      remat=self.remat,
       name="backbone",
     )(pixels).astype(jnp.float32)
     mask = jnp.broadcast_to(present[:, None], tokens.shape[:2])

@@ -94,6 +94,7 @@ class Transformer(nn.Module):
       positions.
     released: names of METHOD.md; padding_tokens and absent_tokens count.
     dtype: of the matrix products.
+    remat: activations of blocks are computed again in the backward pass.
   """
 
   width: int = 512
@@ -105,6 +106,7 @@ class Transformer(nn.Module):
   over: str = "hours"
   released: tuple[str, ...] = ()
   dtype: Any = jnp.float32
+  remat: bool = False
 
   @nn.compact
   def __call__(self, fields, present, *, train: bool = False):
@@ -135,6 +137,7 @@ class Transformer(nn.Module):
       mlp=self.mlp,
       dropout=self.dropout,
       dtype=self.dtype,
+      remat=self.remat,
       name="transformer",
     )(x, key, train=train)
     mask = key & counted.any(axis=1, keepdims=True)

@@ -24,6 +24,7 @@ class Bert(nn.Module):
     width: D.
     depth, heads, mlp: of the blocks (norm after, eps 1e-12).
     dtype: of the matrix products.
+    remat: activations of blocks are computed again in the backward pass.
   """
 
   vocab_size: int
@@ -33,6 +34,7 @@ class Bert(nn.Module):
   heads: int = 12
   mlp: int = 3072
   dtype: Any = jnp.float32
+  remat: bool = False
 
   @nn.compact
   def __call__(self, piece, mask):
@@ -55,7 +57,7 @@ class Bert(nn.Module):
     x = x + positions[None, :L]
     x = layers.layer_norm(1e-12, self.dtype, "norm")(x)
     for i in range(self.depth):
-      x = layers.Block(
+      x = layers.block(self.remat)(
         heads=self.heads,
         head_width=self.width // self.heads,
         mlp=self.mlp,
@@ -63,7 +65,7 @@ class Bert(nn.Module):
         post_norm=True,
         dtype=self.dtype,
         name=f"block_{i}",
-      )(x, mask)
+      )(x, mask, False)
     return x
 
 
@@ -77,6 +79,7 @@ class Notes(nn.Module):
       absent note with absent_tokens.
     released: names of METHOD.md; padding_tokens and absent_tokens count.
     dtype: of the matrix products.
+    remat: activations of blocks are computed again in the backward pass.
   """
 
   vocab_size: int
@@ -91,6 +94,7 @@ class Notes(nn.Module):
   sep: int = 102
   released: tuple[str, ...] = ()
   dtype: Any = jnp.float32
+  remat: bool = False
 
   @nn.compact
   def __call__(self, fields, present, *, train: bool = False):
@@ -110,6 +114,7 @@ class Notes(nn.Module):
       heads=self.heads,
       mlp=self.mlp,
       dtype=self.dtype,
+      remat=self.remat,
       name="bert",
     )(piece.reshape(B * W, L), mask.reshape(B * W, L))
     hidden = einops.rearrange(

@@ -135,7 +135,7 @@ def text(value, tokeniser: tokenise.Tokeniser, shapes: Shapes):
   return {"piece": piece, "mask": mask, "windows": total}
 
 
-def collate(examples, size: int, kinds, labels: int, shapes: Shapes):
+def collate(examples, size: int, kinds, labels: int, shapes: Shapes, names):
   """Pads examples to static shapes.
 
   Args:
@@ -145,14 +145,13 @@ def collate(examples, size: int, kinds, labels: int, shapes: Shapes):
     kinds: modality -> series, image or text, of M modalities.
     labels: C.
     shapes: static sizes.
+    names: the modalities in `inputs`.
 
   Returns:
-    `schema.Batch` of numpy arrays.
+    `schema.Batch` of numpy arrays, of padding alone if there is no example.
   """
   pad = {"series": _pad_series, "image": _pad_image, "text": _pad_text}
-  columns = {
-    m: [e["inputs"][m] for e in examples] for m in examples[0]["inputs"]
-  }
+  columns = {m: [e["inputs"][m] for e in examples] for m in names}
   # Every kind of note gets as many windows as the longest: fewer shapes of a
   # batch, fewer compilations.
   texts = [f for m, f in columns.items() if kinds[m] == "text"]
@@ -172,7 +171,7 @@ def collate(examples, size: int, kinds, labels: int, shapes: Shapes):
 
 def _pad_series(fields, size, shapes):
   lengths = [0 if f is None else len(f["x"]) for f in fields]
-  T = bucket(max(lengths), shapes.hour_buckets)
+  T = bucket(max(lengths, default=0), shapes.hour_buckets)
   x = np.zeros((size, T, shapes.columns), np.float32)
   mask = np.zeros((size, T), bool)
   for i, f in enumerate(fields):
@@ -192,7 +191,7 @@ def _pad_image(fields, size, shapes):
 
 
 def _most_windows(fields):
-  return max(1 if f is None else len(f["piece"]) for f in fields)
+  return max((1 if f is None else len(f["piece"]) for f in fields), default=1)
 
 
 def _pad_text(fields, size, shapes, windows):

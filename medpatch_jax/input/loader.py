@@ -17,13 +17,14 @@ class Loader:
 
   Attributes:
     rows: i64[N] rows of the split, each visited once an epoch.
-    batch_size: rows of one batch on this host.
+    batch_size: rows of one batch, over all processes.
     fetch: (row, rng) -> example; rng is None unless `augment`.
     collate: (list of examples, batch size) -> batch with field `weight`.
     seed: shuffles where given; None keeps the order of `rows`.
     lengths: i64[N] or None; where given, rows of similar length share a batch.
     augment: pass `fetch` a generator seeded by (seed, epoch, row).
     threads: parallel fetches.
+    share: (i, n), read only the i-th of n equal parts of each batch.
   """
 
   rows: np.ndarray
@@ -34,6 +35,7 @@ class Loader:
   lengths: np.ndarray | None = None
   augment: bool = False
   threads: int = 4
+  share: tuple[int, int] = (0, 1)
 
   @property
   def steps(self) -> int:
@@ -66,6 +68,9 @@ class Loader:
   def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[tuple[Any, Any]]:
     """Yields (positions i64[batch_size] with -1 for padding, batch).
 
+    The positions are those of the whole batch, `batch` holds this process's
+    share of its rows.
+
     Args:
       epoch: chooses the order.
       start: batches to skip, for a resumed run.
@@ -76,27 +81,23 @@ class Loader:
     if not len(order):
       return
 
+    part, parts = self.share
+    size = self.batch_size // parts
+
     def example(position):
-      position = int(position)
-      if position < 0:
-        return None
       row = int(self.rows[position])
       rng = None
       if self.augment:
         rng = np.random.default_rng((self.seed or 0, epoch, row))
-      return (position, self.fetch(row, rng))
+      return self.fetch(row, rng)
 
-    def batch(items):
-      real = [item for item in items if item is not None]
-      positions = np.full((self.batch_size,), -1, np.int64)
-      positions[: len(real)] = [position for position, _ in real]
-      return positions, self.collate([e for _, e in real], self.batch_size)
+    def batch(positions):
+      mine = positions[part * size : (part + 1) * size]
+      real = [example(position) for position in mine if position >= 0]
+      return positions, self.collate(real, size)
 
-    # One element per batch: threads work on whole batches, and a padding
-    # row is never mistaken for the end of the data.
-    dataset = grain.MapDataset.source(order).map(
-      lambda positions: batch([example(p) for p in positions])
-    )
+    # One element per batch: threads work on whole batches.
+    dataset = grain.MapDataset.source(order).map(batch)
     options = grain.ReadOptions(
       num_threads=self.threads, prefetch_buffer_size=2 * self.threads
     )

@@ -1,71 +1,27 @@
 """The only training loop: every stage and every model goes through `fit`."""
 
-import dataclasses
 import json
 import math
 import pathlib
 import time
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
 
 from medpatch_jax.input.loader import Loader
-from medpatch_jax.train import checkpoint, optimizer, state, step
+from medpatch_jax.train import (
+  checkpoint,
+  memory,
+  nonfinite,
+  optimizer,
+  state,
+  step,
+)
 from medpatch_jax.train.log import Log, logger
+from medpatch_jax.train.meter import Meter, Profile
 from medpatch_jax.train.parallel import Parallel
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-  """How long and how fast to train.
-
-  Attributes:
-    learning_rate: Adam's, at the start.
-    schedule: of the learning rate, see optimizer.py.
-    b2: Adam's decay of the second moment.
-    clip: largest global gradient norm, or None.
-    epochs: most epochs.
-    patience: epochs without a better score before stopping.
-    seed: of initialisation, order, augmentation and dropout.
-    save_minutes: least time between two saves inside a stage.
-  """
-
-  learning_rate: float = 1e-3
-  schedule: str = "plateau"
-  b2: float = 0.999
-  clip: float | None = None
-  epochs: int = 100
-  patience: int = 15
-  seed: int = 0
-  save_minutes: float = 1.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-  """What a stage hands to the loop.
-
-  Attributes:
-    name: shown in the log.
-    forward: see step.py.
-    params: initial parameters that learn.
-    frozen: parameters that do not.
-    train: batches to learn from.
-    validation: batches to choose by; may be empty.
-    score: (validation loss, outputs of all rows) -> (value, the higher the
-      better, and a dict of numbers to log).
-    config: what the run was started with, kept in every checkpoint.
-  """
-
-  name: str
-  forward: Callable
-  params: Any
-  frozen: Any
-  train: Loader
-  validation: Loader
-  score: Callable[[float, dict], tuple[float, dict]]
-  config: dict = dataclasses.field(default_factory=dict)
+from medpatch_jax.train.stage import Settings, Stage
+from medpatch_jax.train.stop import Stopped
 
 
 def batches(mapped, parallel: Parallel, params, frozen, loader: Loader):
@@ -82,6 +38,7 @@ def batches(mapped, parallel: Parallel, params, frozen, loader: Loader):
     count, {output: array[b ...]}).
   """
   for positions, batch in loader.epoch():
+    parallel.poll()
     sums, rows = mapped(params, frozen, parallel.split(batch))
     real = positions >= 0
     total, count = (float(x) for x in parallel.one(sums))
@@ -137,12 +94,15 @@ def fit(stage: Stage, settings: Settings, workdir, parallel: Parallel):
     (best parameters on the host, progress dict of the loop).
 
   Raises:
-    FloatingPointError: the loss is not finite.
+    FloatingPointError: the loss is not finite; the state before is saved.
+    Stopped: SIGTERM came; what was done is saved.
+    TooLittle, DiskFull: memory or disk do not suffice.
   """
-  parallel.check(stage.train.batch_size)
+  parallel.check(stage.train.batch_size, settings.accumulate)
   if complete(workdir):
     logger.info("%s: complete, read back", stage.name)
-  return _Run(stage, settings, pathlib.Path(workdir), parallel).run()
+  with parallel.listening():
+    return _Run(stage, settings, pathlib.Path(workdir), parallel).run()
 
 
 def complete(workdir) -> bool:
@@ -162,17 +122,48 @@ class _Run:
     )
     rule = optimizer.adam(rate, settings.b2, settings.clip)
     self.start = state.create(stage.params, rule, settings.seed)
-    self.plateau = optimizer.plateau()
-    self.train_step = parallel.train(step.train_step(stage.forward, rule))
+    # Compiled, as it would be anew in every epoch.
+    self.plateau = jax.jit(optimizer.plateau().update)
+    self.train_step = parallel.train(
+      step.train_step(stage.forward, rule, settings.accumulate)
+    )
     self.eval_step = parallel.evaluate(step.eval_step(stage.forward))
+    self.limits = stage.name, self.start, stage.frozen, parallel.memory()
+    memory.check(*self.limits)
     self.frozen = parallel.replicate(stage.frozen)
-    self.saves = checkpoint.Checkpoints(workdir)
+    self.saves = checkpoint.Checkpoints(workdir, parallel)
+    self.profile = Profile(
+      settings.profile if parallel.first else None, workdir
+    )
     self.workdir = workdir
     self.saved_at = time.monotonic()
 
   def run(self):
-    restored = self.saves.restore("latest", self.start)
-    current, progress = restored or (self.start, _progress(self.stage.config))
+    host, progress = self.restored()
+    log = Log(
+      self.workdir, progress["epoch"], self.parallel.first, self.settings.wandb
+    )
+    current = self.parallel.replicate(host)
+    for epoch in range(progress["epoch"], self.settings.epochs):
+      if progress["stopped"]:
+        break
+      with memory.enough(*self.limits):
+        current, progress = self.epoch(epoch, current, progress, log)
+    self.profile.close(current)
+    host = self.parallel.one(current)
+    self.saves.save("latest", host, progress)
+    best = self.best(host, progress)
+    self.saves.close()
+    log.close()
+    if self.parallel.first:
+      checkpoint.write_json(self.workdir / "done.json", progress)
+    self.parallel.meet()
+    return best.params, progress
+
+  def restored(self):
+    """State and progress to go on from: the last save, or the start."""
+    found = self.saves.restore("latest", self.start)
+    host, progress = found or (self.start, _progress(self.stage.config))
     changed = checkpoint.difference(
       progress["config"], json.loads(json.dumps(self.stage.config))
     )
@@ -181,47 +172,45 @@ class _Run:
         f"{self.workdir}: its checkpoints were made with another configuration"
         f" ({'; '.join(changed)}); pass its flags, or another --workdir."
       )
-    if restored and not complete(self.workdir):
-      logger.info(
-        "%s: goes on from step %d", self.stage.name, int(current.step)
-      )
-      self.saves.drop_after("best", int(current.step))
-    log = Log(self.workdir, progress["epoch"])
-    current = self.parallel.replicate(current)
-    for epoch in range(progress["epoch"], self.settings.epochs):
-      if progress["stopped"]:
-        break
-      current, progress = self.epoch(epoch, current, progress, log)
-    host = self.parallel.one(current)
-    self.saves.save("latest", host, progress)
-    best, _ = self.best(host)
-    self.saves.close()
-    log.close()
-    checkpoint.write_json(self.workdir / "done.json", progress)
-    return best.params, progress
+    if not complete(self.workdir):
+      if found:
+        logger.info("%s: goes on from step %d", self.stage.name, host.step)
+      self.saves.drop_after("best", int(host.step))
+    return host, progress
 
   def epoch(self, epoch, current, progress, log):
     """One pass over the training rows, then validation and bookkeeping."""
-    began, name = time.monotonic(), self.stage.name
-    done = progress["batch"]
-    for _, batch in self.stage.train.epoch(epoch, start=done):
-      current = self.train_step(
-        current, self.frozen, self.parallel.split(batch)
+    train, done = self.stage.train, progress["batch"]
+    meter = Meter(
+      self.stage.name, epoch, self.settings.epochs, train, start=done
+    )
+    try:
+      for _, batch in meter.data(train.epoch(epoch, start=done)):
+        number = epoch * train.steps + done
+        self.profile.at(number, current)
+        current = self.train_step(
+          current, self.frozen, self.parallel.split(batch)
+        )
+        done += 1
+        if meter.due():
+          self.check(current, epoch, progress)
+          meter.show(done)
+        if done < train.steps and self.due(number + 1):
+          self.save(current, epoch, progress, done)
+        self.parallel.poll()
+      host = self.check(current, epoch, progress)
+      speeds = meter.speeds(done)
+      train_loss = float(host.total) / max(float(host.count), 1.0)
+      loss, value, numbers = self.validate(current, train_loss)
+    except Stopped:
+      self.save(current, epoch, progress, done)
+      self.saves.close()
+      logger.info(
+        "%s: stopped and saved in epoch %d", self.stage.name, epoch + 1
       )
-      done += 1
-      if done < self.stage.train.steps and self.due():
-        part = progress | {"batch": done}
-        self.saves.save("latest", self.parallel.one(current), part)
-    host = self.parallel.one(current)
-    train_loss = float(host.total) / max(float(host.count), 1.0)
-    if not math.isfinite(train_loss):
-      raise FloatingPointError(
-        f"{name}: the training loss of epoch {epoch} is {train_loss}; lower"
-        " --learning_rate or pass --clip."
-      )
-    loss, value, numbers = self.validate(current, train_loss)
+      raise
     numbers = {"train_loss": train_loss, "loss": loss} | numbers
-    _, rule = self.plateau.update(host.params, host.plateau, value=loss)
+    _, rule = self.plateau(host.params, host.plateau, value=loss)
     host = host.replace(
       plateau=jax.device_get(rule),
       total=np.zeros((), np.float32),
@@ -230,12 +219,36 @@ class _Run:
     progress = _advance(progress, epoch, value, self.settings.patience)
     if progress["best_epoch"] == epoch:
       self.saves.save("best", host, progress)
-    log.write(epoch, int(host.step), numbers)
-    if self.due():
+    log.write(epoch, int(host.step), numbers, speeds)
+    if self.due(int(host.step)):
       self.saves.save("latest", host, progress)
-    seconds = time.monotonic() - began
-    _report(name, epoch, seconds, numbers, progress, self.stage, self.settings)
+    meter.end(int(host.step), numbers, speeds, progress["stopped"])
     return self.parallel.replicate(host), progress
+
+  def check(self, current, epoch, progress):
+    """The state on the host, if all updates so far were finite."""
+    host = self.parallel.one(current)
+    if host.finite:
+      return host
+    name, train = self.stage.name, self.stage.train
+    batch = int(host.step) - epoch * train.steps
+    host = host.replace(finite=np.ones((), bool))
+    self.saves.save("latest", host, progress | {"batch": batch})
+    self.saves.close()
+    _, rows = next(train.epoch(epoch, start=batch))
+    parts = self.parallel.parts(rows)
+    first = nonfinite.culprit(self.stage, host, parts)
+    raise FloatingPointError(
+      f"{name}: the loss of update {int(host.step) + 1} (epoch {epoch + 1},"
+      f" batch {batch + 1}) is not finite; first that was not: {first}. The"
+      f" state before it is saved in {self.workdir}; lower --learning_rate or"
+      " pass --clip, in another --workdir."
+    )
+
+  def save(self, current, epoch, progress, done) -> None:
+    """Saves in the middle of an epoch, after `done` of its batches."""
+    host = self.check(current, epoch, progress)
+    self.saves.save("latest", host, progress | {"batch": done})
 
   def validate(self, current, train_loss):
     """(loss, score, numbers); by the training loss if validation is empty."""
@@ -251,11 +264,23 @@ class _Run:
     value, numbers = self.stage.score(loss, outputs)
     return loss, value, numbers
 
-  def best(self, host):
+  def best(self, host, progress):
+    """The state of the best epoch; that of now if there was none."""
+    if progress["best_epoch"] < 0:
+      return host
     self.saves.wait()
-    return self.saves.restore("best", host) or (host, {})
+    found = self.saves.restore("best", host)
+    if not found or found[1]["best_epoch"] != progress["best_epoch"]:
+      raise ValueError(
+        f"{self.workdir}: the save of its best epoch is lost; delete this folder"
+        " and give the same command again to train the stage anew."
+      )
+    return found[0]
 
-  def due(self) -> bool:
+  def due(self, number: int) -> bool:
+    """Whether a save is due after `number` updates."""
+    if self.settings.save_steps:
+      return number % self.settings.save_steps == 0
     if time.monotonic() - self.saved_at < 60 * self.settings.save_minutes:
       return False
     self.saved_at = time.monotonic()
@@ -284,20 +309,3 @@ def _advance(progress: dict, epoch: int, value: float, patience: int) -> dict:
     "best_epoch": best_epoch,
     "stopped": epoch - best_epoch >= patience,
   }
-
-
-def _report(name, epoch, seconds, numbers, progress, stage, settings) -> None:
-  """One line: numbers, speed and the most time that may be left."""
-  left = seconds * (settings.epochs - epoch - 1)
-  stays = len(stage.train.rows) / max(seconds, 1e-9)
-  shown = " ".join(f"{k} {v:.4f}" for k, v in numbers.items())
-  end = "stops" if progress["stopped"] else f"at most {left:.0f} s left"
-  logger.info(
-    "%s: epoch %d/%d %s, %.0f stays/s, %s",
-    name,
-    epoch + 1,
-    settings.epochs,
-    shown,
-    stays,
-    end,
-  )

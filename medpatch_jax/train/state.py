@@ -23,6 +23,8 @@ class State:
     plateau: state of the learning-rate rule; `plateau.scale` f32[].
     total: f32[], sum of the training loss since the epoch began.
     count: f32[], what `total` is a sum over.
+    finite: bool[], False once a loss or gradient was not finite: all else is
+      then as it was before that step, and stays so.
   """
 
   step: jax.Array
@@ -32,6 +34,7 @@ class State:
   plateau: Any
   total: jax.Array
   count: jax.Array
+  finite: jax.Array
 
 
 def create(params, optimizer: optax.GradientTransformation, seed: int) -> State:
@@ -44,4 +47,5 @@ def create(params, optimizer: optax.GradientTransformation, seed: int) -> State:
     plateau=optimizers.plateau().init(params),
     total=jnp.zeros(()),
     count=jnp.zeros(()),
+    finite=jnp.ones((), bool),
   )

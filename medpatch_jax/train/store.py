@@ -10,19 +10,33 @@ import jax
 import numpy as np
 
 
-class Writer:
-  """Allocates .npy files in a folder that gets its name when all is written."""
+class _Nowhere:
+  """Takes rows that another process writes."""
 
-  def __init__(self, folder):
+  def __setitem__(self, rows, values):
+    pass
+
+
+class Writer:
+  """Allocates .npy files in a folder that gets its name when all is written.
+
+  Of several processes, 0 writes; the others do the same and write nothing.
+  """
+
+  def __init__(self, folder, parallel):
     """Starts the store `folder`; an unfinished one of before is dropped."""
     self.folder = pathlib.Path(folder)
+    self._parallel = parallel
     self._partial = self.folder.with_name(self.folder.name + ".partial")
-    shutil.rmtree(self._partial, ignore_errors=True)
-    self._partial.mkdir(parents=True)
     self._arrays: list[np.memmap] = []
+    if parallel.first:
+      shutil.rmtree(self._partial, ignore_errors=True)
+      self._partial.mkdir(parents=True)
 
-  def allocate(self, name: str, shape, dtype) -> np.ndarray:
+  def allocate(self, name: str, shape, dtype):
     """A new array on disk, to be filled by rows."""
+    if not self._parallel.first:
+      return _Nowhere()
     array = np.lib.format.open_memmap(
       self._partial / f"{name}.npy", "w+", dtype, shape
     )
@@ -30,16 +44,23 @@ class Writer:
     return array
 
   def finish(self, key: dict) -> None:
-    """Flushes, writes the key the content depends on, and names the folder."""
-    for array in self._arrays:
-      array.flush()
-    (self._partial / "key.json").write_text(json.dumps(key, sort_keys=True))
-    shutil.rmtree(self.folder, ignore_errors=True)
-    self._partial.rename(self.folder)
+    """Flushes, writes the key the content depends on, and names the folder.
+
+    Every process calls it, and finds the store there when it returns.
+    """
+    self._parallel.meet()  # None has yet to look whether the store is there.
+    if self._parallel.first:
+      for array in self._arrays:
+        array.flush()
+      (self._partial / "key.json").write_text(json.dumps(key, sort_keys=True))
+      shutil.rmtree(self.folder, ignore_errors=True)
+      self._partial.rename(self.folder)
+    self._parallel.meet()
 
   def drop(self) -> None:
     """Removes the files; arrays that are still held stay readable."""
-    shutil.rmtree(self._partial)
+    if self._parallel.first:
+      shutil.rmtree(self._partial)
 
 
 def short(key: dict) -> str:

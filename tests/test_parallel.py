@@ -1,0 +1,104 @@
+"""Devices and processes: any number of them gives the same numbers."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from medpatch_jax.train.parallel import Parallel
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def start(devices, *words):
+  """A process of tests/devices.py with so many devices."""
+  return subprocess.Popen(
+    [sys.executable, "-m", "tests.devices", *map(str, words)],
+    cwd=ROOT,
+    env=os.environ
+    | {
+      "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+      "JAX_PLATFORMS": "cpu",
+    },
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+  """What each process printed, and the folder of the run of two."""
+  root = tmp_path_factory.mktemp("parallel")
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    address = f"localhost:{free.getsockname()[1]}"
+  started = [start(4, root / "one", "1,2,4")]
+  started += [start(2, root / "two", "4", address, 2, i) for i in range(2)]
+  lines = []
+  for process in started:
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err[-3000:]
+    lines.append(
+      [
+        json.loads(line.removeprefix("found "))
+        for line in out.splitlines()
+        if line.startswith("found ")
+      ]
+    )
+  return lines, root
+
+
+def test_both_ways_and_any_number_of_devices_and_processes_agree(found):
+  lines, _ = found
+  assert [len(part) for part in lines] == [6, 2, 2]
+  first, *others = sum(lines, [])
+  for other in others:
+    where = f"{other['kind']}, {other['devices']} devices"
+    for name in ("w", "best"):
+      np.testing.assert_allclose(
+        other[name], first[name], rtol=1e-5, atol=1e-6, err_msg=where
+      )
+
+
+def test_losses_of_every_epoch_agree_and_are_written_once(found):
+  _, root = found
+  logs = {
+    path.relative_to(root): [
+      json.loads(line) for line in path.read_text().splitlines()
+    ]
+    for path in root.glob("*/*/metrics.jsonl")
+  }
+  assert len(logs) == 8
+  first, *others = logs.values()
+  assert [line["step"] for line in first] == [3, 6, 9, 12, 15, 18, 21]
+  for lines in others:
+    for a, b in zip(first, lines, strict=True):
+      assert a.keys() == b.keys()
+      np.testing.assert_allclose(
+        list(a.values()), list(b.values()), rtol=1e-5, atol=1e-6
+      )
+
+
+def test_every_process_reads_its_own_rows_of_a_pass_and_no_others(found):
+  (_, *two), _ = found
+  for kind in range(2):
+    first, second = (set(part[kind]["read"]) for part in two)
+    # Validation is in order: the first half of each batch, and the tail.
+    assert first == {0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19}
+    assert second == {4, 5, 6, 7, 12, 13, 14, 15}
+
+
+def test_a_batch_that_does_not_divide_names_the_nearest():
+  parallel = Parallel()
+  parallel.devices = [None] * 4
+  with pytest.raises(ValueError, match="=10 .* 4 devices; pass 8 or 12"):
+    parallel.check(10)
+  with pytest.raises(ValueError, match="in 3 parts each; pass 12 or 24"):
+    parallel.check(16, accumulate=3)
+  parallel.check(24, accumulate=3)
