@@ -1,0 +1,208 @@
+"""Encoders at the published size: `benchmark --what=train|encode`.
+
+train: stage 1 as the loop does it (forward, backward, Adam) of the LSTM over 48
+hours and of ViT-S/16 at 384 pixels. encode: the forward pass of BERT-base over
+512 pieces and of the ViT, as pools need it. Beside them, where the extra torch
+is installed, PyTorch eager doing the same (nn.LSTM, timm, transformers), and
+the share of the rate of a large matrix product measured on the same device.
+"""
+
+import functools
+import os
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from medpatch_jax import presets, schema
+from medpatch_jax.encode import cxr, ehr, notes
+from medpatch_jax.input.variables import columns
+from medpatch_jax.train import losses, optimizer, state, step
+from medpatch_jax.train.parallel import Parallel
+from medpatch_jax.unimodal import Unimodal
+
+HOURS, LABELS = 48, 25
+BASE = presets.PRESETS["base"]
+PARTS = {"train": ("ehr", "cxr"), "encode": ("cxr", "rr")}
+
+
+def run(what: str, batch_sizes, dtype: str, steps: int) -> None:
+  """Prints a line for each encoder and batch size.
+
+  Args:
+    what: train or encode.
+    batch_sizes: stays.
+    dtype: of the matrix products.
+    steps: timed repeats; the median counts.
+  """
+  peak = _peak(dtype, steps)
+  print(
+    f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores, load"
+    f" {os.getloadavg()[0]:.1f}, {dtype}; a large matrix product:"
+    f" {peak / 1e12:.3f} TFLOP/s"
+  )
+  for m in PARTS[what]:
+    for size in batch_sizes:
+      call, flops = _ours(what, m, size, dtype)
+      ours = _median(call, steps)
+      line = (
+        f"{what} {m:4} batch {size:4}  ours {1e3 * ours:9.1f} ms"
+        f" {size / ours:8.1f} stays/s  {flops / ours / peak:5.0%} of that rate"
+      )
+      other = _torch(what, m, size) if dtype == "float32" else None
+      if other is not None:
+        theirs = _median(other, steps)
+        line += (
+          f"  PyTorch {1e3 * theirs:9.1f} ms, ours {theirs / ours:.2f} times"
+        )
+      print(f"{line}, load {os.getloadavg()[0]:.1f}", flush=True)
+
+
+def _median(call, steps) -> float:
+  """Seconds of a call; the first, which compiles, is not counted."""
+  seconds = []
+  for _ in range(steps + 1):
+    start = time.perf_counter()
+    call()
+    seconds.append(time.perf_counter() - start)
+  return float(np.median(seconds[1:]))
+
+
+def _peak(dtype, steps) -> float:
+  """Operations a second of a large square matrix product."""
+  n = 1024 if jax.default_backend() == "cpu" else 8192
+  x = jnp.ones((n, n), dtype)
+  product = jax.jit(jnp.matmul)
+  return 2 * n**3 / _median(lambda: product(x, x).block_until_ready(), steps)
+
+
+def _encoder(m, dtype):
+  kind = jnp.dtype(dtype)
+  if m == "ehr":
+    return ehr.LSTM(width=BASE.width, dtype=kind)
+  if m == "cxr":
+    return cxr.ViT(
+      image_size=BASE.image_size, joint_width=BASE.width, dtype=kind, **BASE.cxr
+    )
+  return notes.Notes(
+    joint_width=BASE.width,
+    vocab_size=BASE.vocab_size,
+    positions=BASE.window,
+    dtype=kind,
+    **BASE.text,
+  )
+
+
+def _batch(m, size) -> schema.Batch:
+  """Random stays, all of them whole."""
+  rng = np.random.default_rng(0)
+  if m == "ehr":
+    x = rng.standard_normal((size, HOURS, len(columns())), np.float32)
+    fields = {"x": x, "mask": np.ones((size, HOURS), bool)}
+  elif m == "cxr":
+    S = BASE.image_size
+    fields = {"image": rng.integers(0, 256, (size, S, S)).astype(np.uint8)}
+  else:
+    shape = (size, 1, BASE.window)
+    piece = rng.integers(1000, BASE.vocab_size, shape).astype(np.int32)
+    fields = {"piece": piece, "mask": np.ones(shape, bool)}
+  label = rng.integers(0, 2, (size, LABELS)).astype(np.float32)
+  return schema.Batch(
+    {m: fields}, np.ones((size, 1), bool), label, np.ones(size, np.float32)
+  )
+
+
+def _ours(what, m, size, dtype):
+  """(a call that does one batch, its operations as XLA counts them)."""
+  model, batch = Unimodal(_encoder(m, dtype), LABELS, m, (m,)), _batch(m, size)
+  params = jax.jit(model.init)(jax.random.key(0), batch)["params"]
+
+  def forward(params, frozen, batch, key):
+    rngs = None if key is None else {"dropout": key}
+    outputs, _ = model.apply(
+      {"params": params}, batch, train=key is not None, rngs=rngs
+    )
+    return *losses.bce(outputs[m], batch.label, batch.weight), outputs
+
+  def loss(params, batch):
+    return forward(params, {}, batch, jax.random.key(0))[0]
+
+  counted = jax.grad(loss) if what == "train" else loss
+  cost = jax.jit(counted).lower(params, batch).cost_analysis() or {}
+  parallel = Parallel()
+  rows = parallel.split(batch)
+  if what == "train":
+    rule = optimizer.adam(1e-3)
+    mapped = parallel.train(step.train_step(forward, rule))
+    # The state is donated, so each call goes on from the one before.
+    kept = [parallel.replicate(state.create(jax.device_get(params), rule, 0))]
+
+    def call():
+      kept[0] = jax.block_until_ready(mapped(kept[0], {}, rows))
+
+  else:
+    mapped = parallel.evaluate(step.eval_step(forward))
+    call = functools.partial(_encode, mapped, parallel.replicate(params), rows)
+  return call, cost.get("flops", float("nan"))
+
+
+def _encode(mapped, params, rows):
+  jax.block_until_ready(mapped(params, {}, rows))
+
+
+def _torch(what, m, size):
+  """PyTorch eager doing the same; None where it is not installed."""
+  try:
+    import timm
+    import torch
+    import transformers
+  except ImportError:
+    return None
+  batch = _batch(m, size)
+  fields = {k: torch.from_numpy(v) for k, v in batch.inputs[m].items()}
+  if m == "ehr":
+    lstm = torch.nn.LSTM(len(columns()), BASE.width, batch_first=True)
+    head, body = torch.nn.Linear(BASE.width, LABELS), lstm
+
+    def summary():
+      return lstm(fields["x"])[0][:, -1]
+
+  elif m == "cxr":
+    body = timm.create_model(
+      "vit_small_patch16_384", pretrained=False, num_classes=0
+    )
+    head = torch.nn.Linear(BASE.cxr["width"], LABELS)
+
+    def summary():
+      film = fields["image"][:, None].expand(-1, 3, -1, -1).float() / 255
+      return body(film)
+
+  else:
+    body = transformers.BertModel(
+      transformers.BertConfig(vocab_size=BASE.vocab_size),
+      add_pooling_layer=False,
+    )
+    head = torch.nn.Linear(BASE.text["width"], LABELS)
+
+    def summary():
+      mask = fields["mask"][:, 0].long()
+      return body(fields["piece"][:, 0].long(), mask)[0][:, 0]
+
+  label = torch.from_numpy(np.asarray(batch.label))
+  parameters = [*body.parameters(), *head.parameters()]
+  adam = torch.optim.Adam(parameters, 1e-3)
+  criterion = torch.nn.BCEWithLogitsLoss()
+
+  def train():
+    adam.zero_grad()
+    criterion(head(summary()), label).backward()
+    adam.step()
+
+  def encode():
+    with torch.inference_mode():
+      head(summary())
+
+  if what == "encode":
+    body.eval()
+  return train if what == "train" else encode
