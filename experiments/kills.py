@@ -111,13 +111,16 @@ def _kill(records, workdir, moment, rng, seconds) -> bool:
     until = time.monotonic() + rng.uniform(0, seconds / 8)
     while process.poll() is None and time.monotonic() < until:
       time.sleep(0.002)
-  ends = len(_found(workdir, "*/*/done.json"))
+  ends = len(_found(workdir, "*/*/done.json", "*/done.json"))
   while process.poll() is None:
     if moment == "random":
       break
     if moment == "save" and _saving(workdir):
       break
-    if moment == "stage" and len(_found(workdir, "*/*/done.json")) > ends:
+    if (
+      moment == "stage"
+      and len(_found(workdir, "*/*/done.json", "*/done.json")) > ends
+    ):
       break
     time.sleep(0.001)
   if process.poll() is not None:
@@ -153,9 +156,9 @@ def _saving(workdir) -> list[pathlib.Path]:
 
 
 def _where(workdir) -> str:
-  ended = len(_found(workdir, "*/*/done.json"))
+  ended = len(_found(workdir, "*/*/done.json", "*/done.json"))
   half = len(_saving(workdir)) + len(_found(workdir, "*/*.partial"))
-  return f"{ended} stages of encoders complete, {half} writings cut short"
+  return f"{ended} stages complete, {half} writings cut short"
 
 
 def _compare(whole, cut) -> None:
