@@ -22,6 +22,7 @@ import time
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 
 from data import build
 
@@ -49,6 +50,7 @@ def run(kills: int, seed: int, folder) -> None:
   Raises:
     AssertionError: the killed run ended otherwise; names what differs.
   """
+  logging.set_verbosity(logging.WARNING)  # Orbax says much.
   with contextlib.ExitStack() as stack:
     if folder is None:
       folder = stack.enter_context(tempfile.TemporaryDirectory(dir="."))
