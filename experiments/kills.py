@@ -22,6 +22,7 @@ import time
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 
 from data import build
 
@@ -49,6 +50,7 @@ def run(kills: int, seed: int, folder) -> None:
   Raises:
     AssertionError: the killed run ended otherwise; names what differs.
   """
+  logging.set_verbosity(logging.WARNING)  # Orbax says much.
   with contextlib.ExitStack() as stack:
     if folder is None:
       folder = stack.enter_context(tempfile.TemporaryDirectory(dir="."))
@@ -111,13 +113,16 @@ def _kill(records, workdir, moment, rng, seconds) -> bool:
     until = time.monotonic() + rng.uniform(0, seconds / 8)
     while process.poll() is None and time.monotonic() < until:
       time.sleep(0.002)
-  ends = len(list(workdir.glob("*/*/done.json")))
+  ends = len(_found(workdir, "*/*/done.json", "*/done.json"))
   while process.poll() is None:
     if moment == "random":
       break
     if moment == "save" and _saving(workdir):
       break
-    if moment == "stage" and len(list(workdir.glob("*/*/done.json"))) > ends:
+    if (
+      moment == "stage"
+      and len(_found(workdir, "*/*/done.json", "*/done.json")) > ends
+    ):
       break
     time.sleep(0.001)
   if process.poll() is not None:
@@ -128,26 +133,34 @@ def _kill(records, workdir, moment, rng, seconds) -> bool:
   return True
 
 
+def _found(workdir, *patterns) -> list[pathlib.Path]:
+  """What matches, while folders come and go."""
+  found = []
+  for pattern in patterns:
+    with contextlib.suppress(FileNotFoundError):
+      found += workdir.glob(pattern)
+  return found
+
+
 def _state(workdir) -> set[str]:
   """What a start can go on from: whole saves and stores."""
-  saves = (p for p in workdir.glob("**/latest/*") if p.name.isdigit())
-  return set(map(str, [*saves, *workdir.glob("*/*/key.json")]))
+  saves = _found(workdir, "*/*/latest/*", "*/latest/*")
+  stores = _found(workdir, "*/*/key.json")
+  return {str(p) for p in saves if p.name.isdigit()} | set(map(str, stores))
 
 
 def _saving(workdir) -> list[pathlib.Path]:
   """Saves that are being written."""
-  return [
-    p
-    for kind in ("latest", "best")
-    for p in workdir.glob(f"**/{kind}/*")
-    if "tmp" in p.name
+  places = [
+    f"{x}/{kind}/*" for x in ("*/*", "*") for kind in ("latest", "best")
   ]
+  return [p for p in _found(workdir, *places) if "tmp" in p.name]
 
 
 def _where(workdir) -> str:
-  ended = len(list(workdir.glob("*/*/done.json")))
-  half = len(_saving(workdir)) + len(list(workdir.glob("**/*.partial")))
-  return f"{ended} stages of encoders complete, {half} writings cut short"
+  ended = len(_found(workdir, "*/*/done.json", "*/done.json"))
+  half = len(_saving(workdir)) + len(_found(workdir, "*/*.partial"))
+  return f"{ended} stages complete, {half} writings cut short"
 
 
 def _compare(whole, cut) -> None:

@@ -1,6 +1,7 @@
 """The step: gradient accumulation, precision, memory, compilations."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.ad_checkpoint
@@ -76,7 +77,9 @@ def test_remat_gives_the_same_gradients_and_keeps_less(capsys):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
   kept = []
   for remat in (False, True):
-    jax.ad_checkpoint.print_saved_residuals(loss, params, remat)
+    jax.ad_checkpoint.print_saved_residuals(
+      functools.partial(loss, remat=remat), params
+    )
     lines = capsys.readouterr().out.splitlines()
     kept.append(sum("argument" not in line for line in lines))
   assert kept[1] < kept[0] / 3, kept
