@@ -137,7 +137,7 @@ def raw_encoder(run: Run, m: str):
   if kind == "series":
     return raw.Series()
   if kind == "image":
-    return raw.Image()
+    return raw.Image(side=sizes.image_size // 8)  # 8 x 8 pixels a cell.
   return raw.Pieces(run.tokeniser.vocab_size, sizes.text["width"])
 
 
