@@ -214,6 +214,13 @@ def published():
   )
 
 
+def categories(variable):
+  """Word of a category -> its index, for variables of own tables."""
+  found = {word: i for i, word in enumerate(variable.classes)}
+  # A 1 that went through a table of floats.
+  return {f"{w}.0": i for w, i in found.items() if w.isdigit()} | found
+
+
 def width(variable):
   """Number of value columns of a variable: one, or one for each class."""
   return max(1, len(variable.classes))
