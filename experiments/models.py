@@ -10,12 +10,10 @@ from experiments import flags
 from experiments.run import Run, once
 from medpatch_jax import baselines, calibrate, schema
 from medpatch_jax.baselines import raw
-from medpatch_jax.confidence import Confidence
-from medpatch_jax.encode import cxr, ehr, notes
 from medpatch_jax.export import authors, pretrained, released
 from medpatch_jax.input import dataset, examples
-from medpatch_jax.medpatch import MedPatch, init_from_stage1
-from medpatch_jax.unimodal import Unimodal
+from medpatch_jax.medpatch import init_from_stage1
+from medpatch_jax.pipeline import Architecture
 
 
 def dtype(run: Run):
@@ -23,31 +21,38 @@ def dtype(run: Run):
   return jnp.dtype(run.config.dtype)
 
 
-def encoder(run: Run, m: str):
-  """The encoder of one modality at the preset's size."""
-  sizes, kind = run.config.sizes, run.config.kinds[m]
-  both = {"released": run.config.as_released, "dtype": dtype(run)}
-  if kind == "series" and run.config.ehr == "lstm":
-    return ehr.LSTM(width=sizes.width, dropout=run.config.ehr_dropout, **both)
-  both["remat"] = run.config.remat
-  if kind == "series":
-    return ehr.Transformer(width=sizes.width, **sizes.ehr, **both)
-  if kind == "image":
-    return cxr.ViT(
-      image_size=sizes.image_size,
-      joint_width=sizes.width,
-      **sizes.cxr,
-      **both,
-    )
-  tokeniser = run.tokeniser
-  return notes.Notes(
-    joint_width=sizes.width,
-    pad=tokeniser.pad,
-    cls=tokeniser.cls,
-    sep=tokeniser.sep,
-    **text_sizes(run),
-    **both,
+@once
+def architecture(run: Run) -> Architecture:
+  """MedPatch at the preset's size: encoders, confidence and fusion."""
+  config = run.config
+  return Architecture(
+    kinds=config.kinds,
+    labels=run.labels,
+    width=config.sizes.width,
+    encoders={m: _encoder(run, m) for m in config.modalities},
+    thresholds=config.thresholds,
+    confidence=config.confidence,
+    fuser=config.fuser,
+    without=config.without,
+    released=config.as_released,
+    flag_order=config.flag_order,
+    dtype=config.dtype,
+    remat=config.remat,
   )
+
+
+def _encoder(run: Run, m: str) -> dict:
+  """Name and sizes of one modality's encoder, as `Architecture` has them."""
+  sizes, kind = run.config.sizes, run.config.kinds[m]
+  if kind == "series" and run.config.ehr == "transformer":
+    return {"name": "transformer", **sizes.ehr}
+  if kind == "series":
+    return {"name": "lstm", "dropout": run.config.ehr_dropout}
+  if kind == "image":
+    return {"name": "vit", "image_size": sizes.image_size, **sizes.cxr}
+  tokeniser = run.tokeniser
+  special = {n: getattr(tokeniser, n) for n in ("pad", "cls", "sep")}
+  return {"name": "bert", **special, **text_sizes(run)}
 
 
 @once
@@ -73,35 +78,6 @@ def text_sizes(run: Run) -> dict[str, int]:
   return found
 
 
-def unimodal(run: Run, m: str) -> Unimodal:
-  return Unimodal(
-    encoder=encoder(run, m),
-    num_labels=len(run.labels),
-    modality=m,
-    modalities=run.config.modalities,
-    dtype=dtype(run),
-  )
-
-
-def confidence(run: Run) -> Confidence:
-  return Confidence(num_labels=len(run.labels), dtype=dtype(run))
-
-
-def medpatch(run: Run) -> MedPatch:
-  config = run.config
-  return MedPatch(
-    modalities=config.modalities,
-    num_labels=len(run.labels),
-    width=config.sizes.width,
-    fuser=config.fuser,
-    without=config.without,
-    unprojected=tuple(m for m, k in config.kinds.items() if k == "series"),
-    released=config.as_released,
-    flag_order=config.flag_order,
-    dtype=dtype(run),
-  )
-
-
 def baseline(run: Run):
   """The baseline of --model at the preset's size.
 
@@ -120,7 +96,7 @@ def baseline(run: Run):
     fields["released"] = config.as_released
   # A single modality is a mean over one.
   name = {"unimodal": "late", flags.RAW: "healnet"}.get(config.model)
-  make = raw_encoder if config.model == flags.RAW else encoder
+  make = raw_encoder if config.model == flags.RAW else _module
   return baselines.build(
     name or config.model,
     modalities=config.modalities,
@@ -129,6 +105,10 @@ def baseline(run: Run):
     dtype=dtype(run),
     **fields,
   )
+
+
+def _module(run: Run, m: str):
+  return architecture(run).encoder(m)
 
 
 def raw_encoder(run: Run, m: str):
@@ -161,8 +141,8 @@ def start_baseline(run: Run, stage1: dict[str, dict]) -> dict:
 
 
 def start(run: Run, m: str) -> dict:
-  """Initial parameters of `unimodal`, pretrained where --bert or --vit is."""
-  params = _init(unimodal(run, m), example(run, m), run)
+  """Initial parameters of stage 1's model, pretrained where --bert or --vit is."""
+  params = _init(architecture(run).unimodal(m), example(run, m), run)
   encoder_params = params["encoder"]
   kind, config = run.config.kinds[m], run.config
   if kind == "text" and config.bert:
@@ -197,8 +177,8 @@ def form(run: Run) -> released.Form:
 
 
 def authors_unimodal(run: Run, m: str) -> dict:
-  """Parameters of `unimodal` from --authors, where late's classifiers are."""
-  like = _init(unimodal(run, m), example(run, m), run)
+  """Parameters of stage 1's model from --authors, where late's classifiers are."""
+  like = _init(architecture(run).unimodal(m), example(run, m), run)
   tree = authors_tree(run)
   classifier = tree["medpatch"].get(f"classifier_{m}", like["classifier"])
   found = {"encoder": tree["encoder"][m], "classifier": classifier}
@@ -238,13 +218,13 @@ def _like(run: Run, like, found, what: str = "fusion"):
 
 
 def start_confidence(run: Run, m: str) -> dict:
-  """Initial parameters of `confidence` on the tokens of one encoder."""
+  """Initial parameters of stage 2's model on the tokens of one encoder."""
   tokens = np.zeros((1, 1, token_width(run, m)), np.float32)
-  return _init(confidence(run), tokens, run)
+  return _init(architecture(run).head(), tokens, run)
 
 
 def start_medpatch(run: Run, stage1: dict[str, dict]) -> dict:
-  """Initial parameters of `medpatch`, projections taken from stage 1."""
+  """Initial parameters of stage 3's model, projections taken from stage 1."""
   blank = blank_pools(run)
   inputs = {
     m: schema.Pool(**{k: np.zeros((1, *s), d) for k, (s, d) in v.items()})
@@ -253,7 +233,7 @@ def start_medpatch(run: Run, stage1: dict[str, dict]) -> dict:
   present = np.zeros((1, len(inputs)), bool)
   label = np.zeros((1, len(run.labels)), np.float32)
   batch = schema.Pools(inputs, present, label, np.zeros((1,), np.float32))
-  params = _init(medpatch(run), batch, run)
+  params = _init(architecture(run).medpatch(), batch, run)
   if run.config.authors:
     return _like(run, params, authors_tree(run)["medpatch"])
   params = init_from_stage1(params, stage1)
@@ -266,7 +246,7 @@ def start_medpatch(run: Run, stage1: dict[str, dict]) -> dict:
 
 
 def frozen(run: Run, m: str):
-  """Which parameters of `unimodal` do not learn: a path -> bool."""
+  """Which parameters of stage 1's model do not learn: a path -> bool."""
   config = run.config
   learn = config.sizes.learn_text and not config.bert
   still = run.config.kinds[m] == "text" and not learn

@@ -8,7 +8,9 @@ Dims: B stays, M modalities, T tokens, C labels, S sources of the late module.
 """
 
 import dataclasses
+
 import jax
+import jax.numpy as jnp
 
 from medpatch_jax import calibrate, medpatch, schema
 from medpatch_jax.confidence import Confidence
@@ -39,6 +41,8 @@ class Architecture:
     confidence: "confidence" or "entropy".
     fuser, without, flag_order: of `MedPatch`.
     released: names of METHOD.md.
+    dtype: of the matrix products; parameters are float32 always.
+    remat: of the encoders that have it, in training.
   """
 
   kinds: dict[str, str]
@@ -51,23 +55,37 @@ class Architecture:
   without: tuple[str, ...] = ()
   released: tuple[str, ...] = ()
   flag_order: tuple[str, ...] | None = None
+  dtype: str = "float32"
+  remat: bool = False
+
+  def to_json(self) -> dict:
+    """Every field; `kinds` as pairs, since its order counts."""
+    return dataclasses.asdict(self) | {"kinds": list(self.kinds.items())}
 
   @classmethod
   def from_json(cls, value: dict) -> "Architecture":
-    """Undoes `dataclasses.asdict` and JSON, which has lists for tuples."""
-    return cls(
-      **{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
-    )
+    """Undoes `to_json`."""
+    fields = {
+      k: tuple(v) if isinstance(v, list) else v for k, v in value.items()
+    }
+    return cls(**fields | {"kinds": dict(value["kinds"])})
 
   @property
   def modalities(self) -> tuple[str, ...]:
     return tuple(self.kinds)
 
+  @property
+  def _dtype(self):
+    return jnp.dtype(self.dtype)
+
   def encoder(self, m: str):
     """The encoder of one modality."""
     own = dict(self.encoders[m])
     made, joint = ENCODERS[own.pop("name")]
-    return made(**{joint: self.width}, released=self.released, **own)
+    own |= {joint: self.width, "released": self.released, "dtype": self._dtype}
+    if made is not ehr.LSTM:
+      own["remat"] = self.remat
+    return made(**own)
 
   def unimodal(self, m: str) -> Unimodal:
     """Stage 1's model: the encoder with its classifier."""
@@ -76,11 +94,12 @@ class Architecture:
       num_labels=len(self.labels),
       modality=m,
       modalities=self.modalities,
+      dtype=self._dtype,
     )
 
   def head(self) -> Confidence:
     """Stage 2's model, the same for every modality."""
-    return Confidence(num_labels=len(self.labels))
+    return Confidence(num_labels=len(self.labels), dtype=self._dtype)
 
   def medpatch(self) -> MedPatch:
     """Stage 3's model."""
@@ -93,6 +112,7 @@ class Architecture:
       unprojected=tuple(m for m, k in self.kinds.items() if k == "series"),
       released=self.released,
       flag_order=self.flag_order,
+      dtype=self._dtype,
     )
 
   def pool(self, m: str, encoded, sure, parts) -> schema.Pool:

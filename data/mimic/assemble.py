@@ -17,6 +17,7 @@ from medpatch_jax import schema
 from medpatch_jax.input import clean, discretise, examples, images
 from medpatch_jax.input import variables as table
 
+
 @dataclasses.dataclass
 class Job(shards.Job):
   """Records of one task of MIMIC.

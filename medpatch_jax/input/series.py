@@ -186,7 +186,9 @@ class Recipe:
         if word is None or word == "" or word != word:  # NaN is missing, too.
           empty += 1
           continue
-        found[row] = known.get(str(word), np.nan) if v.classes else _number(word)
+        found[row] = (
+          known.get(str(word), np.nan) if v.classes else _number(word)
+        )
         if not abs(found[row]) <= ABSURD:
           wanted = f"one of {', '.join(v.classes)}" if v.classes else "a number"
           raise ValueError(f"row {rows[row]}: {v.name} wants {wanted}.")

@@ -179,7 +179,9 @@ def film(source, size: int):
       f" {MOST_ASPECT} times the shorter is wanted."
     )
   if min(width, height) < size // 2:
-    said.append(f"{width} x {height} pixels, enlarged to {size}: little is seen")
+    said.append(
+      f"{width} x {height} pixels, enlarged to {size}: little is seen"
+    )
   with Image.open(io.BytesIO(stored)) as image:
     low, high = image.convert("L").getextrema()
   if high - low < 8:

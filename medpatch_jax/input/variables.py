@@ -41,6 +41,24 @@ class Variable:
   limits: tuple[float, float, float, float] | None = None
   carry: bool = False
 
+  def to_json(self) -> dict:
+    """Every field; infinite limits, which JSON lacks, become None."""
+    limits = self.limits and [x if np.isfinite(x) else None for x in self.limits]
+    return dataclasses.asdict(self) | {"limits": limits}
+
+  @classmethod
+  def from_json(cls, value: dict) -> "Variable":
+    """Undoes `to_json`."""
+    value = {
+      k: tuple(v) if isinstance(v, list) else v for k, v in value.items()
+    }
+    if value["limits"]:
+      ends = (-np.inf, -np.inf, np.inf, np.inf)
+      value["limits"] = tuple(
+        end if x is None else x for x, end in zip(value["limits"], ends)
+      )
+    return cls(**value)
+
 
 _EYE = {
   "To Pain": 2,
