@@ -74,7 +74,7 @@ def verify(folder) -> pathlib.Path:
     found = "a file: unpack an archive first" if folder.exists() else "nothing"
     raise ValueError(f"{folder}: found {found}, wanted an exported folder.")
   real = os.path.realpath(folder)
-  for name, wanted in _sums(folder / SUMS).items():
+  for name, wanted in sums(folder / SUMS).items():
     path = folder / name
     # The list itself and links may lead anywhere.
     if not os.path.realpath(path).startswith(real + os.sep):
@@ -93,7 +93,7 @@ def verify(folder) -> pathlib.Path:
   return folder
 
 
-def _sums(path) -> dict[str, str]:
+def sums(path) -> dict[str, str]:
   """SHA256SUMS -> name: digest."""
   try:
     lines = path.read_text("utf-8").splitlines()
@@ -149,4 +149,4 @@ def read_params(folder) -> dict:
 
 def digest(folder) -> str:
   """SHA-256 of the parameters of an exported folder."""
-  return _sums(pathlib.Path(folder) / SUMS)[PARAMS]
+  return sums(pathlib.Path(folder) / SUMS)[PARAMS]

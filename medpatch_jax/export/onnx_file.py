@@ -1,7 +1,5 @@
 """The forward pass as an ONNX file, parameters inside: no JAX to run it."""
 
-import jax
-
 from medpatch_jax.export import programs
 
 
@@ -26,16 +24,12 @@ def write(architecture, params, head, shapes, hours: int) -> bytes:
   def predict(*values):
     return made(params, dict(zip(names, values)))
 
-  results = jax.eval_shape(
-    predict,
-    *programs.like(architecture.kinds, shapes, hours, 1, 1).values(),
-  )
   model = jax2onnx.to_onnx(
     predict,
     [arguments[n] for n in names],
     opset=programs.OPSET,
     model_name="medpatch",
     input_names=names,
-    output_names=sorted(results),
+    output_names=programs.results(architecture),
   )
   return model.SerializeToString(deterministic=True)

@@ -75,6 +75,7 @@ def like(kinds, shapes: examples.Shapes, hours: int, b, w) -> dict:
       out[f"{m}.piece"] = (b, w, shapes.window), np.int32
       out[f"{m}.mask"] = (b, w, shapes.window), np.bool_
   out["present"] = (b, len(kinds)), np.bool_
+  # Not all sizes need be numbers: symbols of jax.export, or names for ONNX.
   return {k: jax.ShapeDtypeStruct(*v) for k, v in out.items()}
 
 
@@ -114,19 +115,29 @@ def _nowhere():
 
 
 def signature(architecture, shapes, hours: int) -> dict:
-  """Names of the arguments after the parameters, and of the results, in order.
+  """What goes in beside the parameters and what comes out, by name.
 
-  Of each its dtype and shape, "b" stays and "w" windows.
+  Of each input its dtype and shape, "b" stays and "w" windows; the order is
+  that of the ONNX file's.
   """
-  b, w = export.symbolic_shape("b, w")
-  arguments = like(architecture.kinds, shapes, hours, b, w)
+  arguments = like(architecture.kinds, shapes, hours, "b", "w")
   return {
     "arguments": [
-      {"name": name, "dtype": str(x.dtype), "shape": [*map(_size, x.shape)]}
+      {"name": name, "dtype": str(x.dtype), "shape": list(x.shape)}
       for name, x in sorted(arguments.items())
     ],
+    "results": results(architecture),
   }
 
 
-def _size(n):
-  return n if isinstance(n, int) else str(n)
+def results(architecture: Architecture) -> list[str]:
+  """Names of what `function` returns, sorted."""
+  model = architecture.medpatch()
+  joint = ("high", "low", "combined", "reduced")
+  heads = {*model.sources, "late"}
+  if "joint" not in architecture.without:
+    heads |= set(joint)
+  each = ("confidence", "mask")
+  names = [f"logits.{name}" for name in heads]
+  names += [f"{what}.{m}" for what in each for m in architecture.kinds]
+  return sorted([*names, "probability", "late_weights"])

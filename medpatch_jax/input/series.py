@@ -28,7 +28,7 @@ class Recipe:
     variables: of the table, in the order of the columns.
     rules: of MIMIC's builder: outliers, ties, items, carry_in; None for own
       tables, which have none of these.
-    hours: length of every series, None where they differ.
+    hours: rows of every series, None where they differ.
   """
 
   variables: tuple[table.Variable, ...]
@@ -130,7 +130,7 @@ class Recipe:
       raise ValueError(
         f"hours={end:g}: wanted a number above 0 and up to {MOST_HOURS:,}."
       )
-    if self.hours is not None and end != self.hours:
+    if self.hours is not None and discretise.bins(end) != self.hours:
       raise ValueError(
         f"hours={end:g}: the model was trained on the first {self.hours:g}"
         " hours of each stay; pass these."

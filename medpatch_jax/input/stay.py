@@ -20,6 +20,10 @@ MOST_CHARACTERS = 10_000_000  # Of a note.
 MOST_ASPECT = 4
 
 
+class Empty(ValueError):
+  """A stay of which nothing is known."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Preparation:
   """What a model was trained on was prepared so.
@@ -55,8 +59,8 @@ class Preparation:
       was done to the input).
 
     Raises:
-      ValueError: an unknown modality, an input that cannot be read, or a stay
-        without any.
+      ValueError: an unknown modality, or an input that cannot be read.
+      Empty: a stay without any input.
     """
     known = (*self.kinds, "hours")
     for name in stay:
@@ -84,7 +88,7 @@ class Preparation:
     present = np.array([fields is not None for fields in inputs.values()])
     if not present.any():
       done = f" ({'; '.join(said)})" if said else ""
-      raise ValueError(
+      raise Empty(
         f"the stay has none of {', '.join(self.kinds)}: nothing is predicted"
         f" from nothing{done}."
       )

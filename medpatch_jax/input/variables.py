@@ -43,7 +43,9 @@ class Variable:
 
   def to_json(self) -> dict:
     """Every field; infinite limits, which JSON lacks, become None."""
-    limits = self.limits and [x if np.isfinite(x) else None for x in self.limits]
+    limits = self.limits and [
+      x if np.isfinite(x) else None for x in self.limits
+    ]
     return dataclasses.asdict(self) | {"limits": limits}
 
   @classmethod
