@@ -31,7 +31,7 @@ from medpatch_jax.train.log import logger
 
 FORMATS = ("folder", "authors")
 # Flags that name a place on this machine.
-PLACES = ("data_dir", "bert", "vit", "authors")
+PLACES = ("data_dir", "bert", "vit", "authors", "init_from")
 PACKAGES = ("medpatch-jax", "jax", "jaxlib", "flax", "numpy", "tokenizers")
 
 
@@ -51,7 +51,9 @@ def to_folder(stages: Stages, out, onnx=()) -> None:
       f"--format=folder: a run of --model={stages.config.model} was given, only"
       " MedPatch is exported."
     )
-  run, architecture = stages.run, stages.architecture
+  run = stages.run
+  # Nothing is rematerialised where nothing is learned.
+  architecture = dataclasses.replace(stages.architecture, remat=False)
   params = parameters(stages)
   config, result = describe(stages)
   config["programs"], files = [], {}
@@ -116,7 +118,9 @@ def describe(stages: Stages) -> tuple[dict, dict | None]:
   return {
     "format": artefact.FORMAT,
     "task": config.task,
-    "architecture": stages.architecture.to_json(),
+    "architecture": dataclasses.replace(
+      stages.architecture, remat=False
+    ).to_json(),
     "head": result["chosen"] if result else evaluate.choose(stages),
     "shapes": dataclasses.asdict(run.shapes),
     "series": {
@@ -129,7 +133,6 @@ def describe(stages: Stages) -> tuple[dict, dict | None]:
       "staleness": config.staleness,
       "clip_z": config.clip_z,
     },
-    "dtype": "float32",
     "reliability": _reliability(result),
     "dataset": {
       "source": source,

@@ -10,10 +10,11 @@ from experiments import flags
 from experiments.run import Run, once
 from medpatch_jax import baselines, calibrate, schema
 from medpatch_jax.baselines import raw
-from medpatch_jax.export import authors, pretrained, released
+from medpatch_jax.export import authors, names, pretrained, released, warm
 from medpatch_jax.input import dataset, examples
 from medpatch_jax.medpatch import init_from_stage1
 from medpatch_jax.pipeline import Architecture
+from medpatch_jax.train.log import logger
 
 
 def dtype(run: Run):
@@ -36,6 +37,7 @@ def architecture(run: Run) -> Architecture:
     without=config.without,
     released=config.as_released,
     flag_order=config.flag_order,
+    classes=run.data.description.classes,
     dtype=config.dtype,
     remat=config.remat,
   )
@@ -63,6 +65,8 @@ def text_sizes(run: Run) -> dict[str, int]:
     ValueError: the pretrained encoder's windows are shorter than the preset's.
   """
   sizes = run.config.sizes
+  if run.warm and (found := run.warm.text_sizes()):
+    return found
   if not run.config.bert:
     return sizes.text | {
       "vocab_size": run.tokeniser.vocab_size,
@@ -151,7 +155,40 @@ def start(run: Run, m: str) -> dict:
   if kind == "image" and config.vit:
     like = encoder_params["backbone"]
     encoder_params["backbone"] = pretrained.vit(config.vit, like)
-  return params
+  return warmed(run, params, "encoder", m)[0]
+
+
+def warmed(run: Run, params, *part) -> tuple[dict, bool]:
+  """Parameters with what --init_from has of them, said in the log.
+
+  Args:
+    run: open.
+    params: of a part of the model.
+    *part: "encoder" or "confidence" and a modality, or "medpatch".
+
+  Returns:
+    (new tree, whether the encoder in it was taken whole).
+  """
+  source = run.warm
+  if source is None:
+    return params, False
+  found = source.part(*part)
+  if source.labels != tuple(run.labels):
+    # A classifier of as many other labels would fit by shape.
+    found = {k: v for k, v in found.items() if k == "encoder"}
+  columns = ()
+  if part[0] == "encoder" and run.config.kinds[part[1]] == "series":
+    stale = run.config.staleness
+    columns = warm.columns(run.data.metadata["columns"], stale)
+  out, taken, left = warm.take(params, found, source.columns, columns)
+  logger.info(
+    "%s: %d of %d tensors from --init_from%s",
+    "/".join(part),
+    len(taken),
+    len(taken) + len(left),
+    f"; not {names.listed(left)}" if left else "",
+  )
+  return out, not any(name.startswith("encoder/") for name in left)
 
 
 @once
@@ -220,7 +257,8 @@ def _like(run: Run, like, found, what: str = "fusion"):
 def start_confidence(run: Run, m: str) -> dict:
   """Initial parameters of stage 2's model on the tokens of one encoder."""
   tokens = np.zeros((1, 1, token_width(run, m)), np.float32)
-  return _init(architecture(run).head(), tokens, run)
+  params = _init(architecture(run).head(), tokens, run)
+  return warmed(run, params, "confidence", m)[0]
 
 
 def start_medpatch(run: Run, stage1: dict[str, dict]) -> dict:
@@ -242,7 +280,7 @@ def start_medpatch(run: Run, stage1: dict[str, dict]) -> dict:
   for name in {"missingness", "low", "high"} & params.keys():
     dense = params[name]["classifier"]["dense"]
     params[name]["classifier"]["dense"] = jax.tree.map(np.zeros_like, dense)
-  return params
+  return warmed(run, params, "medpatch")[0]
 
 
 def frozen(run: Run, m: str):
@@ -250,7 +288,16 @@ def frozen(run: Run, m: str):
   config = run.config
   learn = config.sizes.learn_text and not config.bert
   still = run.config.kinds[m] == "text" and not learn
+  if config.freeze and kept(run, m):
+    return lambda path: path[0] == "encoder"
   return lambda path: still and path[:2] == ("encoder", "bert")
+
+
+@once
+def kept(run: Run, m: str) -> bool:
+  """Whether --freeze keeps this encoder: --init_from must bring it whole."""
+  blank = _init(architecture(run).unimodal(m), example(run, m), run)
+  return warmed(run, blank, "encoder", m)[1]
 
 
 def token_width(run: Run, m: str) -> int:

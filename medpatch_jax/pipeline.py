@@ -41,6 +41,7 @@ class Architecture:
     confidence: "confidence" or "entropy".
     fuser, without, flag_order: of `MedPatch`.
     released: names of METHOD.md.
+    classes: exactly one label is true (softmax), not any of them (sigmoid).
     dtype: of the matrix products; parameters are float32 always.
     remat: of the encoders that have it, in training.
   """
@@ -55,6 +56,7 @@ class Architecture:
   without: tuple[str, ...] = ()
   released: tuple[str, ...] = ()
   flag_order: tuple[str, ...] | None = None
+  classes: bool = False
   dtype: str = "float32"
   remat: bool = False
 
@@ -114,6 +116,10 @@ class Architecture:
       flag_order=self.flag_order,
       dtype=self._dtype,
     )
+
+  def probability(self, logits):
+    """Of each label, f32[B C]."""
+    return jax.nn.softmax(logits) if self.classes else jax.nn.sigmoid(logits)
 
   def pool(self, m: str, encoded, sure, parts) -> schema.Pool:
     """One modality's tokens -> its pools.

@@ -199,7 +199,11 @@ class Assembler:
       texts.append(text.strip())
       hours.append(np.nan if hour is None else hour)
     return {
-      r: (examples.join(t), h, np.cumsum([len(x) + len(examples.BLANK) for x in t]))
+      r: (
+        examples.join(t),
+        h,
+        np.cumsum([len(x) + len(examples.BLANK) for x in t]),
+      )
       for r, (t, h) in grouped.items()
     }
 

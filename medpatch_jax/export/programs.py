@@ -47,7 +47,7 @@ def function(architecture: Architecture, head: str):
     batch = schema.Batch(fields, inputs["present"], label, jnp.zeros((1,)))
     outputs, out = architecture.apply(params, batch)
     results = {f"logits.{name}": x for name, x in outputs.items()}
-    results["probability"] = jax.nn.sigmoid(outputs[head])
+    results["probability"] = architecture.probability(outputs[head])
     results["late_weights"] = out["late_weights"]
     for m in architecture.kinds:
       results[f"confidence.{m}"] = out["confidence"][m]

@@ -9,7 +9,6 @@ import functools
 import jax
 import numpy as np
 
-from medpatch_jax.evaluate import calibration
 from medpatch_jax.export import artefact, programs
 from medpatch_jax.input import examples, series, stay, tokenise
 from medpatch_jax.input.variables import Variable
@@ -135,7 +134,7 @@ class Model:
     present = dict(zip(self.modalities, example["present"]))
     weights = results["late_weights"][i]
     sources = self.architecture.medpatch().sources
-    p = calibration.probability(logits[self.config["head"]])
+    p = results["probability"][i].astype(np.float64)
     return Prediction(
       labels=self.labels,
       probability=p,
