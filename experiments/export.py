@@ -121,7 +121,7 @@ def describe(stages: Stages) -> tuple[dict, dict | None]:
     "architecture": dataclasses.replace(
       stages.architecture, remat=False
     ).to_json(),
-    "head": result["chosen"] if result else evaluate.choose(stages),
+    "head": result["chosen"] if result else evaluate.validated(stages)["head"],
     "shapes": dataclasses.asdict(run.shapes),
     "series": {
       "variables": [v.to_json() for v in recipe.variables],

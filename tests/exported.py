@@ -50,6 +50,10 @@ def drawn(stages, seed: int = 0) -> dict:
 
 
 def write(out, stages, params, onnx=()):
-  with mock.patch.object(export, "parameters", lambda _: params):
+  head = {"head": "combined"}
+  with (
+    mock.patch.object(export, "parameters", lambda _: params),
+    mock.patch.object(export.evaluate, "validated", lambda _: head),
+  ):
     export.to_folder(stages, out, onnx)
   return out

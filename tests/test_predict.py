@@ -26,7 +26,10 @@ def raw(mine, number):
   """A stay of the tables, as a user would give it."""
   found = tables_folder.rows()
   (row,) = [s for s in found["stays"] if s["stay_id"] == number]
-  own = {k: [r for r in v if r["stay_id"] == number] for k, v in found.items()}
+  own = {
+    k: [r for r in found[k] if r["stay_id"] == number]
+    for k in ("events", "notes", "images")
+  }
   inside = [r for r in own["images"] if r["hour"] <= row["hours"]]
   return {
     "hours": row["hours"],
@@ -137,7 +140,7 @@ def test_what_cannot_be_predicted_from_is_refused(given, said, model):
     ({"cxr": image("RGB")}, "a colour image: made grey"),
     ({"cxr": image(kind="JPEG", turn=6)}, "turned upright"),
     ({"cxr": np.full((90, 90), 7, np.uint8)}, "one grey throughout"),
-    ({"triage": "pale. " * 200_000}, "windows .* only the first 4 are read"),
+    ({"triage": "pale. " * 20_000}, "windows .* only the first 4 are read"),
   ],
 )
 def test_what_was_done_to_an_input_is_said(given, said, model):
@@ -214,6 +217,7 @@ def test_tables_are_predicted_and_a_stopped_command_goes_on(
   mine, model, tmp_path, monkeypatch
 ):
   monkeypatch.setattr(command, "PART", 2)
+  monkeypatch.setattr(medpatch_jax, "load", lambda _: model)  # Compiled before.
   whole, cut = tmp_path / "whole.csv", tmp_path / "cut.csv"
   assert command.run(mine.model, mine.tables, whole) == (4, 1)
   rows = read(whole)
@@ -241,9 +245,10 @@ def test_tables_are_predicted_and_a_stopped_command_goes_on(
   assert sorted(p.name for p in tmp_path.iterdir()) == ["cut.csv", "whole.csv"]
 
 
-def test_jsonl_and_parquet_hold_the_same(mine, tmp_path):
+def test_jsonl_and_parquet_hold_the_same(mine, model, tmp_path, monkeypatch):
   from pyarrow import parquet
 
+  monkeypatch.setattr(medpatch_jax, "load", lambda _: model)
   for name in ("a.jsonl", "a.parquet"):
     command.run(mine.model, mine.tables, tmp_path / name)
   lines = [

@@ -74,7 +74,7 @@ def verify(folder) -> pathlib.Path:
     found = "a file: unpack an archive first" if folder.exists() else "nothing"
     raise ValueError(f"{folder}: found {found}, wanted an exported folder.")
   real = os.path.realpath(folder)
-  for name, wanted in sums(folder / SUMS).items():
+  for name, wanted in digests(folder).items():
     path = folder / name
     # The list itself and links may lead anywhere.
     if not os.path.realpath(path).startswith(real + os.sep):
@@ -93,8 +93,13 @@ def verify(folder) -> pathlib.Path:
   return folder
 
 
-def sums(path) -> dict[str, str]:
-  """SHA256SUMS -> name: digest."""
+def digests(folder) -> dict[str, str]:
+  """SHA-256 of each file of an exported folder, by name.
+
+  Raises:
+    ValueError: no exported folder.
+  """
+  path = pathlib.Path(folder) / SUMS
   try:
     lines = path.read_text("utf-8").splitlines()
     pairs = [line.split("  ", 1) for line in lines]
@@ -145,8 +150,3 @@ def read_params(folder) -> dict:
       f"{path}: is no safetensors file ({error}); export the run again."
     ) from None
   return traverse_util.unflatten_dict(flat, sep="/")
-
-
-def digest(folder) -> str:
-  """SHA-256 of the parameters of an exported folder."""
-  return sums(pathlib.Path(folder) / SUMS)[PARAMS]

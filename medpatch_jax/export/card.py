@@ -24,7 +24,7 @@ LIMITS = """\
 - It holds for stays like those it was trained on: same kinds of unit, charting
   habits, devices, language. Measure it on your own stays before anything else,
   and calibrate it anew (docs/export.md).
-- A probability is of the label as it was recorded, not of the truth.
+- A probability is of the label as it was recorded, not of what was so.
 - Its confidence in a token says how sure the encoder is, not why. Late weights
   are shares of a sum of logits, not causes.
 - A stay without any of its inputs is refused; with few of them it is predicted,

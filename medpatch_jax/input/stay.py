@@ -73,7 +73,7 @@ class Preparation:
     inputs, said = {}, []
     for m, kind in self.kinds.items():
       inputs[m], remarks = None, []
-      if stay.get(m) is None:
+      if stay.get(m) is None or (kind != "image" and _none(stay[m])):
         continue
       try:
         if kind == "series":
@@ -129,6 +129,13 @@ class Preparation:
       f"{windows:,} windows of {self.shapes.window} pieces: only the first"
       f" {most} are read"
     ]
+
+
+def _none(rows) -> bool:
+  """Whether a table or a list has no row; an empty text is something else."""
+  return (
+    not isinstance(rows, str) and hasattr(rows, "__len__") and not len(rows)
+  )
 
 
 def in_order(notes) -> list[str]:

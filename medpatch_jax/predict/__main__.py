@@ -29,8 +29,7 @@ def run(model_folder, folder, path, *, memory="1GB", skip_unknown=False):
   model = medpatch_jax.load(model_folder)
   labels = model.labels
   key = {
-    "model": artefact.digest(model_folder),
-    "config": artefact.sums(model_folder)[artefact.CONFIG],
+    "model": artefact.digests(model_folder),
     "tables": _fingerprint(folder),
     "skip_unknown": skip_unknown,
     "part": PART,

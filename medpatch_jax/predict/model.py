@@ -26,7 +26,7 @@ class Prediction:
   Attributes:
     labels: C names.
     probability: f64[C], by the head that was chosen on validation.
-    calibration_error: f64[C 2]: how far the truth was from such a probability.
+    calibration_error: f64[C 2]: how far such a probability was off.
       Among the test stays whose probability fell into the same bin, the share
       that had the label less the mean probability lay between these two, with
       95 % confidence (Wilson); NaN where the test split was too small to tell.

@@ -1,4 +1,4 @@
-"""How far the truth was from a probability, by the test split's bins."""
+"""How far a probability was off, by the test split's bins."""
 
 import dataclasses
 
