@@ -1,5 +1,7 @@
 """The forward pass as an ONNX file, parameters inside: no JAX to run it."""
 
+import logging
+
 from medpatch_jax.export import programs
 
 
@@ -17,6 +19,8 @@ def write(architecture, params, head, shapes, hours: int) -> bytes:
     raise ValueError(
       "--onnx needs the package jax2onnx: pip install 'medpatch-jax[onnx]'."
     ) from None
+  # It warns of every intermediate whose shape it does not write down.
+  logging.getLogger("onnx_ir").setLevel(logging.ERROR)
   arguments = programs.like(architecture.kinds, shapes, hours, "b", "w")
   names = sorted(arguments)
   made = programs.function(architecture, head)

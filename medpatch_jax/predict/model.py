@@ -113,6 +113,7 @@ class Model:
       self.architecture.kinds,
       len(self.labels),
       self.preparation.shapes,
+      self.modalities,
     )
 
   def _run(self, prepared) -> dict[str, np.ndarray]:
