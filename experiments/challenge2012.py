@@ -23,7 +23,6 @@ from data import build, splits
 from data.challenge2012 import read, summary, tables
 from data.progress import Progress
 from experiments import flags as experiment_flags
-from experiments import models
 from experiments.config import Config
 from experiments.run import Run
 from experiments.stages import Stages
@@ -89,7 +88,7 @@ def linear(X, y, split):
 
 def encoder(stages):
   """Logits f32[N] of the test split by the EHR encoder alone."""
-  run, model = stages.run, models.unimodal(stages.run, EHR)
+  run, model = stages.run, stages.architecture.unimodal(EHR)
 
   def forward(params, frozen, batch, key):
     return 0.0, 1.0, model.apply({"params": params}, batch)[0]

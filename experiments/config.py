@@ -61,6 +61,8 @@ NAMES = (
   "finetune_encoders",
   "authors",
   "dtype",
+  "init_from",
+  "freeze",
 )
 # Flags that do not, but for rounding, with the value an evaluation takes.
 SAFE = {
@@ -90,6 +92,8 @@ TRAINING = (
   "patience",
   "authors",
   "dtype",
+  "init_from",
+  "freeze",
 )
 # and for each kind of encoder beside, flags and released behaviours,
 OF_KIND = {
@@ -100,7 +104,7 @@ OF_KIND = {
   "image": (("vit", "augment"), ("image_norm", "mirror")),
   "text": (("bert",), ("padding_tokens",)),
 }
-FILES = ("authors", "vit", "bert")
+FILES = ("authors", "vit", "bert", "init_from")
 # then what temperatures and pools depend on.
 CALIBRATION = ("calibration", "calibration_steps")
 POOLING = ("absent_tokens", "ehr_uncalibrated", "entropy_direction")
@@ -150,6 +154,8 @@ class Config:
   authors: str | None
   dtype: str
   remat: bool
+  init_from: str | None
+  freeze: str | None
   share: pathlib.Path | None
   given: dict
 
@@ -186,7 +192,8 @@ class Config:
     kinds = {m: described.kinds[m] for m in modalities}
     without = _among(get("without"), flags.WITHOUT, "without")
     text = [m for m in modalities if kinds[m] == "text"]
-    if text and not sizes.learn_text and not get("bert"):
+    pretrained = get("bert") or get("init_from")
+    if text and not sizes.learn_text and not pretrained:
       raise ValueError(
         f"--preset={get('preset')} keeps the text encoder frozen and needs a"
         " pretrained one: pass --bert=DIR (a Hugging Face folder), or leave"
@@ -252,6 +259,8 @@ class Config:
       authors=get("authors"),
       dtype=get("dtype"),
       remat=get("remat"),
+      init_from=get("init_from"),
+      freeze=get("freeze"),
       share=pathlib.Path(get("share")) if get("share") else None,
       given=given,
     )
@@ -371,6 +380,15 @@ def _together(get, without, kinds) -> None:
     raise ValueError(
       f"--ehr_dropout is of --ehr=lstm; --ehr={get('ehr')} has its own."
     )
+  if get("freeze") and not get("init_from"):
+    raise ValueError(
+      f"--freeze={get('freeze')} keeps what --init_from brings: pass it, too."
+    )
+  for name in ("bert", "vit", "authors"):
+    if get("init_from") and get(name):
+      raise ValueError(
+        f"--init_from and --{name} both bring an encoder: leave one out."
+      )
   if not get("authors"):
     return
   if "text" in kinds.values() and not get("bert"):

@@ -1,23 +1,168 @@
 """Writes a trained run in a form that others can use.
 
+  python -m experiments.export --workdir=RUN --out=DIR [--onnx=48,128]
   python -m experiments.export --workdir=RUN --format=authors --out=FILE.pth.tar
+
+folder: everything a prediction from raw input needs, for `medpatch_jax.load`,
+and for others as programs (docs/export.md).
 
 authors: a checkpoint that the authors' PyTorch code (nyuad-cai/MedPatch,
 f33c5ed) loads, and that `experiments.train --authors=FILE` goes on from.
 """
 
+import dataclasses
+import importlib.metadata
 import pathlib
+import tempfile
 
+import jax
+import numpy as np
 from absl import flags
 
+from experiments import evaluate, models
 from experiments import flags as experiment_flags
-from experiments import models
 from experiments.config import Config
 from experiments.run import Run
 from experiments.stages import Stages
-from medpatch_jax.export import authors
+from medpatch_jax.evaluate import disclosure, report
+from medpatch_jax.export import artefact, authors, card, onnx_file, programs
+from medpatch_jax.input import dataset, series
+from medpatch_jax.train.log import logger
 
-FORMATS = ("authors",)
+FORMATS = ("folder", "authors")
+# Flags that name a place on this machine.
+PLACES = ("data_dir", "bert", "vit", "authors", "init_from")
+PACKAGES = ("medpatch-jax", "jax", "jaxlib", "flax", "numpy", "tokenizers")
+
+
+def to_folder(stages: Stages, out, onnx=()) -> None:
+  """Writes the run as a folder, whole or not at all.
+
+  Args:
+    stages: a MedPatch run whose stages are complete.
+    out: the folder; must not be there yet.
+    onnx: lengths of a series, in hours, that an ONNX file is made for.
+
+  Raises:
+    ValueError: a baseline, or lengths that are none of the run's.
+  """
+  if stages.config.model != "medpatch":
+    raise ValueError(
+      f"--format=folder: a run of --model={stages.config.model} was given, only"
+      " MedPatch is exported."
+    )
+  run = stages.run
+  # Nothing is rematerialised where nothing is learned.
+  architecture = dataclasses.replace(stages.architecture, remat=False)
+  params = parameters(stages)
+  config, result = describe(stages)
+  config["programs"], files = [], {}
+  lengths = programs.hours(architecture.kinds, run.shapes)
+  wrong = [n for n in onnx if n not in lengths]
+  if wrong:
+    known = ", ".join(map(str, lengths))
+    raise ValueError(f"--onnx={wrong[0]}: wanted hours of {known}.")
+  made = [("stablehlo", n, programs.stablehlo) for n in lengths]
+  made += [("onnx", n, onnx_file.write) for n in onnx]
+  for kind, hours, make in made:
+    name = f"{kind}/model{f'-{hours}h' if hours else ''}.{kind}"
+    logger.info("export: %s", name)
+    files[name] = make(architecture, params, config["head"], run.shapes, hours)
+    entry = {"file": name, "hours": hours or None}
+    config["programs"].append(
+      entry | programs.signature(architecture, run.shapes, hours)
+    )
+  files[artefact.PARAMS] = artefact.pack(params)
+  files[artefact.CONFIG] = artefact.packed_json(config)
+  files[artefact.CARD] = card.text(config, result, _training(stages)).encode()
+  if "text" in architecture.kinds.values():
+    with tempfile.TemporaryDirectory() as folder:
+      run.tokeniser.save(folder)
+      file = pathlib.Path(folder) / "tokenizer.json"
+      files[artefact.TOKENIZER] = file.read_bytes()
+  artefact.write(out, files)
+
+
+def parameters(stages: Stages) -> dict:
+  """Parameters of every stage, as `Architecture.apply` takes them."""
+  names = stages.config.modalities
+  params = {
+    "encoder": {m: stages.encoder(m) for m in names},
+    "confidence": {m: stages.confidence(m) for m in names},
+    "temperature": {m: dict(vars(stages.temperature(m))) for m in names},
+    "medpatch": stages.fuse(),
+  }
+  if stages.config.finetune_encoders:
+    params["tuned"] = stages.tuned()
+    params["medpatch"] = params["medpatch"]["medpatch"]
+  return jax.tree.map(lambda x: np.asarray(x), params)
+
+
+def describe(stages: Stages) -> tuple[dict, dict | None]:
+  """(config.json but for `programs`, results.json or None)."""
+  run, config = stages.run, stages.config
+  scored = config.workdir / "results.json"
+  result = report.read(scored) if scored.exists() else None
+  if result is None:
+    logger.info(
+      "export: the run was not scored, so the card has no numbers; for them,"
+      " python -m experiments.evaluate --workdir=%s first",
+      config.workdir,
+    )
+  metadata = run.data.metadata
+  source = metadata["source_version"]
+  kind = "other"
+  if metadata["rules"]:
+    kind = "twin" if "synthetic" in source else "mimic"
+  recipe = series.Recipe.of(metadata)
+  return {
+    "format": artefact.FORMAT,
+    "task": config.task,
+    "architecture": dataclasses.replace(
+      stages.architecture, remat=False
+    ).to_json(),
+    "head": result["chosen"] if result else evaluate.validated(stages)["head"],
+    "shapes": dataclasses.asdict(run.shapes),
+    "series": {
+      "variables": [v.to_json() for v in recipe.variables],
+      "rules": recipe.rules,
+      "hours": recipe.hours,
+      "columns": metadata["columns"],
+      "mean": run.data.mean.tolist(),
+      "std": run.data.std.tolist(),
+      "staleness": config.staleness,
+      "clip_z": config.clip_z,
+    },
+    "reliability": _reliability(result),
+    "dataset": {
+      "source": source,
+      "kind": kind,
+      "digest": run.data.fingerprint,
+      "stays": {s: disclosure.count(len(run.rows(s))) for s in dataset.SPLITS},
+    },
+    "versions": {n: importlib.metadata.version(n) for n in PACKAGES},
+  }, result
+
+
+def _reliability(result) -> list:
+  """Of each label, its reliability curve on the test split, or None."""
+  if not result or not result["calibration"]:
+    return []
+  return [c["reliability"] for c in result["calibration"]["per_label"]]
+
+
+def _training(stages: Stages) -> dict:
+  """The flags of the run that are not at their silent value, no places."""
+  given = {
+    k: ("given" if k in PLACES else v)
+    for k, v in stages.config.given.items()
+    if v is not None and v != [] and v != ()
+  }
+  return {
+    k: ",".join(map(str, v)) if isinstance(v, (list, tuple)) else v
+    for k, v in given.items()
+    if k != "data_dir"
+  }
 
 
 def to_authors(stages: Stages, path) -> None:
@@ -58,13 +203,22 @@ def main(argv) -> None:
   config = Config.from_workdir(values.workdir, values.share)
   stages = Stages(Run(config))
   stages.check_complete()
-  to_authors(stages, out)
+  if values.format == "authors":
+    to_authors(stages, out)
+  else:
+    to_folder(stages, out, [int(n) for n in values.onnx])
   print(out)
 
 
 if __name__ == "__main__":
   flags.DEFINE_string("workdir", None, "Folder of a trained run.")
   flags.DEFINE_string("share", None, "Folder it shared its encoders in.")
-  flags.DEFINE_enum("format", "authors", FORMATS, "What to write.")
-  flags.DEFINE_string("out", None, "Name of the file to write.")
+  flags.DEFINE_enum("format", "folder", FORMATS, "What to write.")
+  flags.DEFINE_string("out", None, "Name of the folder or file to write.")
+  flags.DEFINE_list(
+    "onnx",
+    [],
+    "Hours of a series that ONNX files are made for, beside the rest; 0 where"
+    " there is no series.",
+  )
   experiment_flags.run(main)

@@ -257,6 +257,19 @@ def define() -> None:
     " from its parameters (--epochs=0 takes these as they are, too).",
   )
   flags.DEFINE_string(
+    "init_from",
+    None,
+    "Exported folder (docs/export.md) to start from: what fits by name and"
+    " shape is taken, and the vocabulary.",
+  )
+  flags.DEFINE_enum(
+    "freeze",
+    None,
+    ("encoders",),
+    "Encoders that --init_from brings whole stay as they are: only heads,"
+    " confidence, temperatures and fusion are fitted.",
+  )
+  flags.DEFINE_string(
     "share",
     None,
     "Folder of encoders, temperatures and pools that runs share; what another"

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import flags, models
-from medpatch_jax import calibrate, medpatch, schema
+from medpatch_jax import schema
 from medpatch_jax.input import loader
 from medpatch_jax.train import freeze, losses
 
@@ -45,7 +45,7 @@ def build(stages) -> Fusion:
 
 def from_pools(stages) -> Fusion:
   """Encoders are frozen, so pools are made once per stay and read back."""
-  model = models.medpatch(stages.run)
+  model = stages.architecture.medpatch()
 
   def forward(params, frozen, batch, key):
     batch = thinned(batch, stages.config.modality_dropout, key)
@@ -60,42 +60,29 @@ def from_input(stages) -> Fusion:
   The figure of the paper; the released code aliases the two, so that it never
   happens there. What stage 1 keeps frozen (BERT) is one for both.
   """
-  run, config = stages.run, stages.config
-  names = config.modalities
-  model, head = models.medpatch(run), models.confidence(run)
-  encoders = {m: models.unimodal(run, m) for m in names}
+  names = stages.config.modalities
+  made = stages.architecture
+  model = made.medpatch()
+  encoders = {m: made.unimodal(m) for m in names}
   frozen = {
     "encoder": {m: stages.encoder(m) for m in names},
     "confidence": {m: stages.confidence(m) for m in names},
     "temperature": {m: vars(stages.temperature(m)) for m in names},
   }
 
-  def parts(m, params):
-    still = models.frozen(run, m)
-    return freeze.split(
-      params, lambda path: path[0] == "classifier" or still(path)
-    )
-
   def pool(m, learn, frozen, batch, key):
     fixed = frozen["encoder"][m]
-    copy = freeze.join(learn, parts(m, fixed)[1])
+    copy = whole(stages, m, learn, fixed)
     rngs = None if key is None else {"dropout": key}
     _, out = encoders[m].apply(
       {"params": copy}, batch, train=key is not None, rngs=rngs
     )
     _, sure = encoders[m].apply({"params": fixed}, batch)
-    return medpatch.pools(
-      out["encoded"],
-      head.apply({"params": frozen["confidence"][m]}, sure["encoded"].tokens),
-      calibrate.Temperature(**frozen["temperature"][m]),
-      threshold=config.thresholds[m],
-      kind=config.confidence,
-      modality=m,
-      released=config.as_released,
-    )
+    sureness = {k: frozen[k][m] for k in ("confidence", "temperature")}
+    return made.pool(m, out["encoded"], sure["encoded"].tokens, sureness)
 
   def forward(params, frozen, batch, key):
-    batch = thinned(batch, config.modality_dropout, key)
+    batch = thinned(batch, stages.config.modality_dropout, key)
     inputs = {
       m: pool(m, params["encoder"][m], frozen, batch, key) for m in names
     }
@@ -104,9 +91,22 @@ def from_input(stages) -> Fusion:
 
   params = {
     "medpatch": _start(stages),
-    "encoder": {m: parts(m, frozen["encoder"][m])[0] for m in names},
+    "encoder": {m: _parts(stages, m, frozen["encoder"][m])[0] for m in names},
   }
   return Fusion(forward, params, frozen, _raw_loader(stages))
+
+
+def whole(stages, m: str, learn, fixed) -> dict:
+  """The copy of an encoder: what learns, with what is one for both."""
+  return freeze.join(learn, _parts(stages, m, fixed)[1])
+
+
+def _parts(stages, m: str, params):
+  """An encoder's parameters that the copy has for itself, and the others."""
+  still = models.frozen(stages.run, m)
+  return freeze.split(
+    params, lambda path: path[0] == "classifier" or still(path)
+  )
 
 
 def baseline(stages) -> Fusion:
@@ -132,7 +132,7 @@ def baseline(stages) -> Fusion:
   learn, frozen = freeze.split(params, still)
 
   def forward(params, frozen, batch, key):
-    batch = thinned(batch, config.modality_dropout, key)
+    batch = thinned(batch, stages.config.modality_dropout, key)
     rngs = None if key is None else {"dropout": key}
     outputs, out = model.apply(
       {"params": freeze.join(params, frozen)},

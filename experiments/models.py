@@ -10,12 +10,11 @@ from experiments import flags
 from experiments.run import Run, once
 from medpatch_jax import baselines, calibrate, schema
 from medpatch_jax.baselines import raw
-from medpatch_jax.confidence import Confidence
-from medpatch_jax.encode import cxr, ehr, notes
-from medpatch_jax.export import authors, pretrained, released
+from medpatch_jax.export import authors, names, pretrained, released, warm
 from medpatch_jax.input import dataset, examples
-from medpatch_jax.medpatch import MedPatch, init_from_stage1
-from medpatch_jax.unimodal import Unimodal
+from medpatch_jax.medpatch import init_from_stage1
+from medpatch_jax.pipeline import Architecture
+from medpatch_jax.train.log import logger
 
 
 def dtype(run: Run):
@@ -23,31 +22,39 @@ def dtype(run: Run):
   return jnp.dtype(run.config.dtype)
 
 
-def encoder(run: Run, m: str):
-  """The encoder of one modality at the preset's size."""
-  sizes, kind = run.config.sizes, run.config.kinds[m]
-  both = {"released": run.config.as_released, "dtype": dtype(run)}
-  if kind == "series" and run.config.ehr == "lstm":
-    return ehr.LSTM(width=sizes.width, dropout=run.config.ehr_dropout, **both)
-  both["remat"] = run.config.remat
-  if kind == "series":
-    return ehr.Transformer(width=sizes.width, **sizes.ehr, **both)
-  if kind == "image":
-    return cxr.ViT(
-      image_size=sizes.image_size,
-      joint_width=sizes.width,
-      **sizes.cxr,
-      **both,
-    )
-  tokeniser = run.tokeniser
-  return notes.Notes(
-    joint_width=sizes.width,
-    pad=tokeniser.pad,
-    cls=tokeniser.cls,
-    sep=tokeniser.sep,
-    **text_sizes(run),
-    **both,
+@once
+def architecture(run: Run) -> Architecture:
+  """MedPatch at the preset's size: encoders, confidence and fusion."""
+  config = run.config
+  return Architecture(
+    kinds=config.kinds,
+    labels=run.labels,
+    width=config.sizes.width,
+    encoders={m: _encoder(run, m) for m in config.modalities},
+    thresholds=config.thresholds,
+    confidence=config.confidence,
+    fuser=config.fuser,
+    without=config.without,
+    released=config.as_released,
+    flag_order=config.flag_order,
+    classes=run.data.description.classes,
+    dtype=config.dtype,
+    remat=config.remat,
   )
+
+
+def _encoder(run: Run, m: str) -> dict:
+  """Name and sizes of one modality's encoder, as `Architecture` has them."""
+  sizes, kind = run.config.sizes, run.config.kinds[m]
+  if kind == "series" and run.config.ehr == "transformer":
+    return {"name": "transformer", **sizes.ehr}
+  if kind == "series":
+    return {"name": "lstm", "dropout": run.config.ehr_dropout}
+  if kind == "image":
+    return {"name": "vit", "image_size": sizes.image_size, **sizes.cxr}
+  tokeniser = run.tokeniser
+  special = {n: getattr(tokeniser, n) for n in ("pad", "cls", "sep")}
+  return {"name": "bert", **special, **text_sizes(run)}
 
 
 @once
@@ -58,6 +65,8 @@ def text_sizes(run: Run) -> dict[str, int]:
     ValueError: the pretrained encoder's windows are shorter than the preset's.
   """
   sizes = run.config.sizes
+  if run.warm and (found := run.warm.text_sizes()):
+    return found
   if not run.config.bert:
     return sizes.text | {
       "vocab_size": run.tokeniser.vocab_size,
@@ -71,35 +80,6 @@ def text_sizes(run: Run) -> dict[str, int]:
       f" {sizes.window} pieces; give another model or preset."
     )
   return found
-
-
-def unimodal(run: Run, m: str) -> Unimodal:
-  return Unimodal(
-    encoder=encoder(run, m),
-    num_labels=len(run.labels),
-    modality=m,
-    modalities=run.config.modalities,
-    dtype=dtype(run),
-  )
-
-
-def confidence(run: Run) -> Confidence:
-  return Confidence(num_labels=len(run.labels), dtype=dtype(run))
-
-
-def medpatch(run: Run) -> MedPatch:
-  config = run.config
-  return MedPatch(
-    modalities=config.modalities,
-    num_labels=len(run.labels),
-    width=config.sizes.width,
-    fuser=config.fuser,
-    without=config.without,
-    unprojected=tuple(m for m, k in config.kinds.items() if k == "series"),
-    released=config.as_released,
-    flag_order=config.flag_order,
-    dtype=dtype(run),
-  )
 
 
 def baseline(run: Run):
@@ -120,7 +100,7 @@ def baseline(run: Run):
     fields["released"] = config.as_released
   # A single modality is a mean over one.
   name = {"unimodal": "late", flags.RAW: "healnet"}.get(config.model)
-  make = raw_encoder if config.model == flags.RAW else encoder
+  make = raw_encoder if config.model == flags.RAW else _module
   return baselines.build(
     name or config.model,
     modalities=config.modalities,
@@ -129,6 +109,10 @@ def baseline(run: Run):
     dtype=dtype(run),
     **fields,
   )
+
+
+def _module(run: Run, m: str):
+  return architecture(run).encoder(m)
 
 
 def raw_encoder(run: Run, m: str):
@@ -161,8 +145,8 @@ def start_baseline(run: Run, stage1: dict[str, dict]) -> dict:
 
 
 def start(run: Run, m: str) -> dict:
-  """Initial parameters of `unimodal`, pretrained where --bert or --vit is."""
-  params = _init(unimodal(run, m), example(run, m), run)
+  """Initial parameters of stage 1's model, pretrained where --bert or --vit is."""
+  params = _init(architecture(run).unimodal(m), example(run, m), run)
   encoder_params = params["encoder"]
   kind, config = run.config.kinds[m], run.config
   if kind == "text" and config.bert:
@@ -171,7 +155,40 @@ def start(run: Run, m: str) -> dict:
   if kind == "image" and config.vit:
     like = encoder_params["backbone"]
     encoder_params["backbone"] = pretrained.vit(config.vit, like)
-  return params
+  return warmed(run, params, "encoder", m)[0]
+
+
+def warmed(run: Run, params, *part) -> tuple[dict, bool]:
+  """Parameters with what --init_from has of them, said in the log.
+
+  Args:
+    run: open.
+    params: of a part of the model.
+    *part: "encoder" or "confidence" and a modality, or "medpatch".
+
+  Returns:
+    (new tree, whether the encoder in it was taken whole).
+  """
+  source = run.warm
+  if source is None:
+    return params, False
+  found = source.part(*part)
+  if source.labels != tuple(run.labels):
+    # A classifier of as many other labels would fit by shape.
+    found = {k: v for k, v in found.items() if k == "encoder"}
+  columns = ()
+  if part[0] == "encoder" and run.config.kinds[part[1]] == "series":
+    stale = run.config.staleness
+    columns = warm.columns(run.data.metadata["columns"], stale)
+  out, taken, left = warm.take(params, found, source.columns, columns)
+  logger.info(
+    "%s: %d of %d tensors from --init_from%s",
+    "/".join(part),
+    len(taken),
+    len(taken) + len(left),
+    f"; not {names.listed(left)}" if left else "",
+  )
+  return out, not any(name.startswith("encoder/") for name in left)
 
 
 @once
@@ -197,8 +214,8 @@ def form(run: Run) -> released.Form:
 
 
 def authors_unimodal(run: Run, m: str) -> dict:
-  """Parameters of `unimodal` from --authors, where late's classifiers are."""
-  like = _init(unimodal(run, m), example(run, m), run)
+  """Parameters of stage 1's model from --authors, where late's classifiers are."""
+  like = _init(architecture(run).unimodal(m), example(run, m), run)
   tree = authors_tree(run)
   classifier = tree["medpatch"].get(f"classifier_{m}", like["classifier"])
   found = {"encoder": tree["encoder"][m], "classifier": classifier}
@@ -238,13 +255,14 @@ def _like(run: Run, like, found, what: str = "fusion"):
 
 
 def start_confidence(run: Run, m: str) -> dict:
-  """Initial parameters of `confidence` on the tokens of one encoder."""
+  """Initial parameters of stage 2's model on the tokens of one encoder."""
   tokens = np.zeros((1, 1, token_width(run, m)), np.float32)
-  return _init(confidence(run), tokens, run)
+  params = _init(architecture(run).head(), tokens, run)
+  return warmed(run, params, "confidence", m)[0]
 
 
 def start_medpatch(run: Run, stage1: dict[str, dict]) -> dict:
-  """Initial parameters of `medpatch`, projections taken from stage 1."""
+  """Initial parameters of stage 3's model, projections taken from stage 1."""
   blank = blank_pools(run)
   inputs = {
     m: schema.Pool(**{k: np.zeros((1, *s), d) for k, (s, d) in v.items()})
@@ -253,7 +271,7 @@ def start_medpatch(run: Run, stage1: dict[str, dict]) -> dict:
   present = np.zeros((1, len(inputs)), bool)
   label = np.zeros((1, len(run.labels)), np.float32)
   batch = schema.Pools(inputs, present, label, np.zeros((1,), np.float32))
-  params = _init(medpatch(run), batch, run)
+  params = _init(architecture(run).medpatch(), batch, run)
   if run.config.authors:
     return _like(run, params, authors_tree(run)["medpatch"])
   params = init_from_stage1(params, stage1)
@@ -262,15 +280,24 @@ def start_medpatch(run: Run, stage1: dict[str, dict]) -> dict:
   for name in {"missingness", "low", "high"} & params.keys():
     dense = params[name]["classifier"]["dense"]
     params[name]["classifier"]["dense"] = jax.tree.map(np.zeros_like, dense)
-  return params
+  return warmed(run, params, "medpatch")[0]
 
 
 def frozen(run: Run, m: str):
-  """Which parameters of `unimodal` do not learn: a path -> bool."""
+  """Which parameters of stage 1's model do not learn: a path -> bool."""
   config = run.config
   learn = config.sizes.learn_text and not config.bert
   still = run.config.kinds[m] == "text" and not learn
+  if config.freeze and kept(run, m):
+    return lambda path: path[0] == "encoder"
   return lambda path: still and path[:2] == ("encoder", "bert")
+
+
+@once
+def kept(run: Run, m: str) -> bool:
+  """Whether --freeze keeps this encoder: --init_from must bring it whole."""
+  blank = _init(architecture(run).unimodal(m), example(run, m), run)
+  return warmed(run, blank, "encoder", m)[1]
 
 
 def token_width(run: Run, m: str) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 
 from experiments.config import Config
 from medpatch_jax.evaluate import ordinal
+from medpatch_jax.export import warm
 from medpatch_jax.input import dataset, examples, loader, missing, tokenise
 from medpatch_jax.train import losses, store
 from medpatch_jax.train.log import logger
@@ -73,10 +74,18 @@ class Run:
     self._cut: set[tuple] = set()
 
   @functools.cached_property
+  def warm(self) -> warm.Source | None:
+    """What --init_from holds."""
+    path = self.config.init_from
+    return warm.Source(path) if path else None
+
+  @functools.cached_property
   def tokeniser(self) -> tokenise.Tokeniser:
-    """That of --bert, else one trained on the train split's notes."""
+    """That of --bert or --init_from, else one trained on the train notes."""
     if self.config.bert:
       return tokenise.Tokeniser.load(self.config.bert)
+    if self.warm and self.warm.tokenizer:
+      return tokenise.Tokeniser.load(self.warm.tokenizer)
     size = self.config.sizes.vocab_size
     folder = self.config.workdir / "tokenizer"
     if self.config.share:
@@ -210,8 +219,14 @@ class Run:
   def _identity(self) -> tuple:
     """What decoded examples are a function of, beside split, kind and row."""
     data, config = self.data, self.config
-    own = config.preset, config.bert, config.staleness, config.clip_z
-    own += (config.hours_per_stay,)
+    own = (
+      config.preset,
+      config.bert,
+      config.init_from,
+      config.staleness,
+      config.clip_z,
+      config.hours_per_stay,
+    )
     return (*data.fingerprint.values(), *own)
 
   def _fields(self, modality, stored):

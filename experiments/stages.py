@@ -17,7 +17,7 @@ import numpy as np
 
 from experiments import flags, fusion, models
 from experiments.run import Run, once
-from medpatch_jax import calibrate, medpatch
+from medpatch_jax import calibrate
 from medpatch_jax.evaluate import metrics, report
 from medpatch_jax.train import checkpoint, freeze, lock, loop, losses, store
 from medpatch_jax.train import step as steps
@@ -49,6 +49,11 @@ class Stages:
     checkpoint.claim(
       self.workdir / "records", {"fingerprint": self.run.data.fingerprint}
     )
+
+  @property
+  def architecture(self):
+    """Which function the parameters of all stages stand for."""
+    return models.architecture(self.run)
 
   def check_complete(self) -> None:
     """Refuses a run whose stages did not all end.
@@ -126,7 +131,7 @@ class Stages:
   @once
   def encoder(self, m: str) -> dict:
     """Stage 1: the best parameters of one encoder with its classifier."""
-    run, model = self.run, models.unimodal(self.run, m)
+    run, model = self.run, self.architecture.unimodal(m)
     if self.config.authors:
       return models.authors_unimodal(run, m)
     learn, still = freeze.split(models.start(run, m), models.frozen(run, m))
@@ -157,7 +162,7 @@ class Stages:
     if self.config.authors:
       return models.authors_confidence(self.run, m)
     run, encoder = self.run, self.encoder(m)
-    model, head = models.unimodal(run, m), models.confidence(run)
+    model, head = self.architecture.unimodal(m), self.architecture.head()
 
     def forward(params, frozen, batch, key):
       _, out = model.apply({"params": frozen}, batch, train=False)
@@ -238,7 +243,7 @@ class Stages:
     The logits lie on disk: at MIMIC's size they may take a gigabyte.
     """
     run = self.run
-    model, head = models.unimodal(run, m), models.confidence(run)
+    model, head = self.architecture.unimodal(m), self.architecture.head()
 
     def forward(params, frozen, batch, key):
       _, out = model.apply({"params": params["encoder"]}, batch)
@@ -286,21 +291,12 @@ class Stages:
     return found
 
   def _compute_pools(self, m, split, params, folder, key) -> None:
-    run, config = self.run, self.config
-    model, head = models.unimodal(run, m), models.confidence(run)
+    run, model = self.run, self.architecture.unimodal(m)
 
     def forward(params, frozen, batch, rng):
       outputs, out = model.apply({"params": params["encoder"]}, batch)
       encoded = out["encoded"]
-      pool = medpatch.pools(
-        encoded,
-        head.apply({"params": params["confidence"]}, encoded.tokens),
-        calibrate.Temperature(**params["temperature"]),
-        threshold=config.thresholds[m],
-        kind=config.confidence,
-        modality=m,
-        released=config.as_released,
-      )
+      pool = self.architecture.pool(m, encoded, encoded.tokens, params)
       return 0.0, 1.0, vars(pool) | {"logits": outputs[m]}
 
     rows = run.pooled_rows(split, m)
@@ -346,6 +342,13 @@ class Stages:
     epochs = None if last.params else 0
     return self._fit(stage, "fuse", self.workdir / "fuse", epochs)
 
+  def tuned(self) -> dict[str, dict]:
+    """With --finetune_encoders, stage 3's copies of the encoders, whole."""
+    return {
+      m: fusion.whole(self, m, learn, self.encoder(m))
+      for m, learn in self.fuse()["encoder"].items()
+    }
+
   @property
   def heads(self) -> tuple[str, ...]:
     """The heads one of which is reported (METHOD.md section 8)."""
@@ -385,7 +388,8 @@ class Stages:
     """Rows i64[n] that have a modality and stage 1's logits f32[n C]."""
     if self.config.model == "medpatch":
       return self.run.pooled_rows(split, m), self.pools(m, split)["logits"]
-    model, batches = models.unimodal(self.run, m), self.raw(split, m, False)
+    model = self.architecture.unimodal(m)
+    batches = self.raw(split, m, False)
 
     def forward(params, frozen, batch, key):
       return 0.0, 1.0, model.apply({"params": params}, batch)[0]

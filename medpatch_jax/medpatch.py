@@ -53,10 +53,7 @@ def pools(
       count.
   """
   logits = jax.lax.stop_gradient(logits)
-  uncalibrated = modality == "ehr" and "ehr_uncalibrated" in released
-  # With one label the released code does divide.
-  if not (uncalibrated and logits.shape[-1] > 1):
-    logits = calibrate.apply(logits, temperature)
+  logits = calibrated(logits, temperature, modality, released)
   score = calibrate.confidence(logits)
   if kind == "random":
     score = patch.deal(score, encoded.mask)
@@ -70,6 +67,15 @@ def pools(
     high = calibrate.entropy(logits) <= threshold
   clusters = patch.pool(encoded.tokens, encoded.mask, high, score)
   return Pool(**clusters, summary=encoded.summary)
+
+
+def calibrated(logits, temperature, modality: str, released=()):
+  """Confidence logits f32[B T C] after their temperatures."""
+  uncalibrated = modality == "ehr" and "ehr_uncalibrated" in released
+  # With one label the released code does divide.
+  if uncalibrated and logits.shape[-1] > 1:
+    return logits
+  return calibrate.apply(logits, temperature)
 
 
 class MedPatch(nn.Module):

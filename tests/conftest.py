@@ -31,3 +31,21 @@ def compiled_programs():
   """
   yield
   jax.clear_caches()
+
+
+@pytest.fixture(scope="session")
+def mine(tmp_path_factory):
+  """Tables, records and an exported model of them, with drawn parameters."""
+  import types
+
+  from tests import exported, tables_folder
+
+  root = tmp_path_factory.mktemp("mine")
+  folder = tables_folder.write(root / "tables")
+  tables_folder.build(folder, root / "records")
+  stages = exported.stages(root / "records", root / "run")
+  params = exported.drawn(stages)
+  out = exported.write(root / "model", stages, params)
+  return types.SimpleNamespace(
+    root=root, tables=folder, stages=stages, params=params, model=out
+  )

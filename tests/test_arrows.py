@@ -31,7 +31,12 @@ ALLOWED = {
   "input": {"schema"},
   "train": {"schema", "input"},
   "evaluate": {"schema"},
-  "export": {"schema", "layers", "medpatch", "presets", "input"} | METHOD,
+  # The one function from raw input to every prediction.
+  "pipeline": {"schema", "layers", "medpatch"} | METHOD,
+  "export": {"schema", "layers", "medpatch", "presets", "input", "pipeline"}
+  | {"evaluate"}
+  | METHOD,
+  "predict": {"export", "input", "pipeline", "evaluate"},
 }
 HEAVY = {"tensorflow_datasets", "grain", "duckdb", "array_record"}
 

@@ -10,12 +10,13 @@ import pytest
 from absl import flags as absl_flags
 from safetensors.numpy import load_file, save_file
 
+import medpatch_jax
 from data import build
 from experiments import evaluate, export, flags, fusion, train
 from experiments.config import Config
 from medpatch_jax.encode.notes import Bert
 from medpatch_jax.evaluate import calibration, predictions
-from medpatch_jax.export import names
+from medpatch_jax.export import names, programs
 from medpatch_jax.input.tokenise import SPECIALS
 
 SMALL = (
@@ -308,3 +309,35 @@ def test_hours_left_of_a_stay_are_learned_and_scored(words, defaults, tmp_path):
   with pytest.raises(ValueError, match="no bound is known of length_of_stay"):
     (tmp_path / "run" / "results.txt").unlink()
     evaluate.evaluate(stages, truth=tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  "words",
+  [
+    "--calibration=label",
+    "--modalities=rr,dn --finetune_encoders --confidence=entropy",
+    "--modalities=ehr,cxr --ehr=transformer --fuser=lstm --staleness",
+    "--modalities=ehr,rr --without=unimodal --as_released=all",
+  ],
+)
+def test_an_exported_run_predicts_what_it_did(configure, words, tmp_path):
+  """The checkpoints stage by stage, and what is read back of the folder."""
+  stages = train.train(configure("run", *words.split()))
+  export.to_folder(stages, tmp_path / "out")
+  model = medpatch_jax.load(tmp_path / "out")
+  run, want = stages.run, stages.predict("test")
+  batches = run.loader(
+    "test", run.config.modalities, run.rows("test"), learn=False
+  )
+  for positions, batch in batches.epoch():
+    got = model._compiled(model.params, programs.inputs_of(batch))
+    real = positions >= 0
+    for head in {*stages.heads, "high", "missingness"}:
+      np.testing.assert_allclose(
+        np.asarray(got[f"logits.{head}"])[real],
+        want[head][positions[real]],
+        rtol=1e-5,
+        atol=1e-5,
+        err_msg=head,
+      )

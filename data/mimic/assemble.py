@@ -8,17 +8,14 @@ import os
 
 import numpy as np
 
-from data import images, records, shards
+from data import records, shards
 from data.errors import InputError
 from data.mimic import cohort as cohort_lib
 from data.mimic import hourly, sources, store, tables
 from data.tally import Tally
 from medpatch_jax import schema
-from medpatch_jax.input import clean, discretise
+from medpatch_jax.input import clean, discretise, examples, images
 from medpatch_jax.input import variables as table
-
-# Between notes that are joined.
-_BLANK = "\n\n"
 
 
 @dataclasses.dataclass
@@ -149,10 +146,13 @@ class Assembler:
     inside = events.second >= 0
     begin = np.full(stop - start, np.inf)
     np.minimum.at(begin, events.stay[inside], events.second[inside] / 3600)
-    events = clean.arrange(events, variables, self.rules.ties)
-    if self.rules.items == "table":
-      events = clean.total(events, variables)
-    events, carried = clean.carry(events, self.rules.carry_in, variables)
+    events, carried = clean.settle(
+      events,
+      variables,
+      ties=self.rules.ties,
+      totals=self.rules.items == "table",
+      carry_in=self.rules.carry_in,
+    )
     counts["carried", "in"] += carried
     grid, offset = discretise.discretise(
       events.stay,
@@ -199,7 +199,11 @@ class Assembler:
       texts.append(text.strip())
       hours.append(np.nan if hour is None else hour)
     return {
-      r: (_BLANK.join(t), h, np.cumsum([len(x) + len(_BLANK) for x in t]))
+      r: (
+        examples.join(t),
+        h,
+        np.cumsum([len(x) + len(examples.BLANK) for x in t]),
+      )
       for r, (t, h) in grouped.items()
     }
 
@@ -233,7 +237,7 @@ class Assembler:
     )
     shown = films.get(row, [])
     ends = np.asarray(reports.get(row, ("", [], []))[2], np.int64)
-    ends -= len(_BLANK)
+    ends -= len(examples.BLANK)
     return {
       "label_hours": hours,
       "label": label,

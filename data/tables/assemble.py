@@ -9,11 +9,11 @@ import pathlib
 
 import numpy as np
 
-from data import images, records, resume, shards
+from data import records, resume, shards
 from data.errors import InputError
 from data.tables import layout, sources
 from data.tally import Tally
-from medpatch_jax.input import discretise
+from medpatch_jax.input import discretise, examples, images
 from medpatch_jax.input import variables as table
 
 # What each process reads, as Parquet files sorted by row: name -> what of the
@@ -188,7 +188,7 @@ class Assembler:
       texts, hours = grouped.setdefault(row, ([], []))
       texts.append(text)
       hours.append(hour)
-    return {r: ("\n\n".join(t), h) for r, (t, h) in grouped.items()}
+    return {r: (examples.join(t), h) for r, (t, h) in grouped.items()}
 
   def _example(self, row, found):
     """The record of a stay; `found` is None where a modality is absent."""

@@ -14,7 +14,7 @@ from data.splits import SPLITS
 from data.tables import sql
 from data.tables.layout import load, quote, scan
 from medpatch_jax.input.discretise import EDGE
-from medpatch_jax.input.variables import Variable
+from medpatch_jax.input.variables import Variable, categories
 
 # What a row of events came to.
 KEPT, WINDOW, EMPTY, RANGE = range(4)
@@ -174,10 +174,7 @@ def _lookup(connection, variables):
       "INSERT INTO known VALUES (?, ?, ?, ?, ?)",
       [i, v.name, bool(v.classes), low, high],
     )
-    words = {w: j for j, w in enumerate(v.classes)}
-    # A 1 that went through a table of floats.
-    words = {f"{w}.0": j for w, j in words.items() if w.isdigit()} | words
-    for word, j in words.items():
+    for word, j in categories(v).items():
       connection.execute("INSERT INTO classes VALUES (?, ?, ?)", [i, word, j])
 
 

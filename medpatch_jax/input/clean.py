@@ -83,7 +83,23 @@ def clean(
   known = items[np.minimum(at, len(items) - 1)] == item
   at = np.where(known, at, 0)
   kind = np.where(known, kinds[at], -1)
-  value = np.full(len(item), np.nan)
+  value, counts = read(kind, item, number, text, variables, outliers)
+  keep = np.flatnonzero(~np.isnan(value))
+  return Events(
+    stay[keep], second[keep], kind[keep], ranks[at][keep], value[keep]
+  ), counts
+
+
+def read(kind, item, number, text, variables, outliers="clamp"):
+  """Charted rows -> values f64[N], NaN where there is none, and `counts`.
+
+  Args:
+    kind: i64[N] in [0, V), or -1 for no variable.
+    item: i64[N] itemids, which some units follow from; 0 where the unit is
+      the variable's own.
+    number, text, variables, outliers: as of `clean`.
+  """
+  value = np.full(len(kind), np.nan)
   counts = collections.Counter()
   for i, v in enumerate(variables):
     rows = np.flatnonzero(kind == i)
@@ -99,10 +115,7 @@ def clean(
     if v.limits and outliers == "clamp":
       result = _range(v, result, counts)
     value[rows] = result
-  keep = np.flatnonzero(~np.isnan(value))
-  return Events(
-    stay[keep], second[keep], kind[keep], ranks[at][keep], value[keep]
-  ), counts
+  return value, counts
 
 
 def _numbers(variable, number, text):
@@ -185,6 +198,22 @@ def _range(variable, value, counts):
   counts[variable.name, "outside"] += int(outside.sum())
   counts[variable.name, "clamped"] += int(clamped.sum())
   return np.where(outside, np.nan, np.clip(value, low, high))
+
+
+def settle(events, variables, *, ties, totals, carry_in):
+  """Cleaned events -> (those of the stay in the order that counts, carried).
+
+  Args:
+    events: `Events`, as cleaned.
+    variables: the variable table.
+    ties: of `arrange`.
+    totals: whether `total` adds the coma scale's.
+    carry_in: of `carry`.
+  """
+  events = arrange(events, variables, ties)
+  if totals:
+    events = total(events, variables)
+  return carry(events, carry_in, variables)
 
 
 def arrange(events, variables=table.VARIABLES, ties="item"):

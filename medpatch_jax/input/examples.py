@@ -13,6 +13,9 @@ from PIL import Image
 from medpatch_jax import schema
 from medpatch_jax.input import tokenise
 
+# Between notes of one kind that are joined.
+BLANK = "\n\n"
+
 
 @dataclasses.dataclass(frozen=True)
 class Shapes:
@@ -125,6 +128,11 @@ def affine(film: Image.Image, rng) -> Image.Image:
 def string(value) -> str:
   """A text as TFDS returns it, bytes or str -> str."""
   return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
+def join(texts) -> str:
+  """Notes of one kind, in order of time -> one text, as a record holds it."""
+  return BLANK.join(text.strip() for text in texts)
 
 
 def text(value, tokeniser: tokenise.Tokeniser, shapes: Shapes):

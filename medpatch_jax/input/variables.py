@@ -41,6 +41,26 @@ class Variable:
   limits: tuple[float, float, float, float] | None = None
   carry: bool = False
 
+  def to_json(self) -> dict:
+    """Every field; infinite limits, which JSON lacks, become None."""
+    limits = self.limits and [
+      x if np.isfinite(x) else None for x in self.limits
+    ]
+    return dataclasses.asdict(self) | {"limits": limits}
+
+  @classmethod
+  def from_json(cls, value: dict) -> "Variable":
+    """Undoes `to_json`."""
+    value = {
+      k: tuple(v) if isinstance(v, list) else v for k, v in value.items()
+    }
+    if value["limits"]:
+      ends = (-np.inf, -np.inf, np.inf, np.inf)
+      value["limits"] = tuple(
+        end if x is None else x for x, end in zip(value["limits"], ends)
+      )
+    return cls(**value)
+
 
 _EYE = {
   "To Pain": 2,
@@ -212,6 +232,13 @@ def published():
   return tuple(
     dataclasses.replace(v, **changes.get(v.name, {})) for v in VARIABLES
   )
+
+
+def categories(variable):
+  """Word of a category -> its index, for variables of own tables."""
+  found = {word: i for i, word in enumerate(variable.classes)}
+  # A 1 that went through a table of floats.
+  return {f"{w}.0": i for w, i in found.items() if w.isdigit()} | found
 
 
 def width(variable):

@@ -1,0 +1,152 @@
+"""A trained model as a folder: written whole or not at all, read strictly.
+
+README.md (the model card), config.json, params.safetensors, tokenizer/,
+stablehlo/, onnx/ where asked for, and SHA256SUMS over all of them. The same
+model gives the same bytes; no path of a machine is in them.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+
+import numpy as np
+import safetensors
+from flax import traverse_util
+from safetensors.numpy import save
+
+FORMAT = 1  # Of config.json; raised when a field changes its meaning.
+SUMS, CONFIG, PARAMS = "SHA256SUMS", "config.json", "params.safetensors"
+CARD, TOKENIZER = "README.md", "tokenizer/tokenizer.json"
+
+
+def write(folder, files: dict[str, bytes]) -> None:
+  """Writes files and their checksums, whole or not at all.
+
+  Args:
+    folder: must not be there yet.
+    files: name below the folder -> content.
+
+  Raises:
+    ValueError: something is there already.
+  """
+  folder = pathlib.Path(folder)
+  if folder.exists():
+    raise ValueError(f"{folder}: is there already; give another name.")
+  folder.parent.mkdir(parents=True, exist_ok=True)
+  partial = folder.with_name(folder.name + ".partial")
+  shutil.rmtree(partial, ignore_errors=True)
+  lines = []
+  for name, content in sorted(files.items()):
+    path = partial / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    lines.append(f"{hashlib.sha256(content).hexdigest()}  {name}\n")
+  (partial / SUMS).write_text("".join(lines), "utf-8")
+  partial.rename(folder)
+
+
+def pack(params) -> bytes:
+  """A tree of parameters -> params.safetensors, named by their paths."""
+  flat = traverse_util.flatten_dict(params, sep="/")
+  # Contiguous: safetensors writes the memory as it lies.
+  arrays = {k: np.ascontiguousarray(v) for k, v in sorted(flat.items())}
+  return save(arrays)
+
+
+def packed_json(value) -> bytes:
+  return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+
+
+def verify(folder) -> pathlib.Path:
+  """Checks every file of an exported folder against SHA256SUMS.
+
+  Returns:
+    the folder.
+
+  Raises:
+    ValueError: no exported folder; a file is missing, changed, or lies
+      outside of it.
+  """
+  folder = pathlib.Path(folder)
+  if not folder.is_dir():
+    found = "a file: unpack an archive first" if folder.exists() else "nothing"
+    raise ValueError(f"{folder}: found {found}, wanted an exported folder.")
+  real = os.path.realpath(folder)
+  for name, wanted in digests(folder).items():
+    path = folder / name
+    # The list itself and links may lead anywhere.
+    if not os.path.realpath(path).startswith(real + os.sep):
+      raise ValueError(
+        f"{folder / SUMS}: {name} leads outside the folder; export it again."
+      )
+    if not path.is_file():
+      raise ValueError(f"{path}: is missing; copy the whole folder again.")
+    with open(path, "rb") as file:
+      found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != wanted:
+      raise ValueError(
+        f"{path}: its checksum is not that of {SUMS}: it was changed or"
+        " damaged; copy the folder again."
+      )
+  return folder
+
+
+def digests(folder) -> dict[str, str]:
+  """SHA-256 of each file of an exported folder, by name.
+
+  Raises:
+    ValueError: no exported folder.
+  """
+  path = pathlib.Path(folder) / SUMS
+  try:
+    lines = path.read_text("utf-8").splitlines()
+    pairs = [line.split("  ", 1) for line in lines]
+    found = {name: digest for digest, name in pairs}
+  except (OSError, ValueError):
+    raise ValueError(
+      f"{path}: is missing or damaged; wanted a folder that"
+      " `python -m experiments.export` wrote."
+    ) from None
+  for name in (CONFIG, PARAMS):
+    if name not in found:
+      raise ValueError(f"{path}: does not list {name}; export the run again.")
+  return found
+
+
+def read_config(folder) -> dict:
+  """config.json of a verified folder.
+
+  Raises:
+    ValueError: of another version, or no JSON.
+  """
+  path = pathlib.Path(folder) / CONFIG
+  try:
+    config = json.loads(path.read_text("utf-8"))
+    version = config["format"]
+  except (OSError, ValueError, KeyError, TypeError):
+    raise ValueError(f"{path}: is no configuration of a model.") from None
+  if version != FORMAT:
+    raise ValueError(
+      f"{path}: is of format {version}, this code reads {FORMAT}; use the"
+      " version of medpatch-jax named in README.md beside it."
+    )
+  return config
+
+
+def read_params(folder) -> dict:
+  """params.safetensors of a verified folder -> tree of arrays.
+
+  Raises:
+    ValueError: another kind of file; nothing in it is ever executed.
+  """
+  path = pathlib.Path(folder) / PARAMS
+  try:
+    with safetensors.safe_open(path, framework="numpy") as file:
+      flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+  except (safetensors.SafetensorError, TypeError) as error:
+    raise ValueError(
+      f"{path}: is no safetensors file ({error}); export the run again."
+    ) from None
+  return traverse_util.unflatten_dict(flat, sep="/")

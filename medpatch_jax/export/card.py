@@ -1,0 +1,105 @@
+"""The model card: what an exported model is, in words and measured numbers."""
+
+from medpatch_jax.evaluate import table
+
+NOTICE = {
+  "mimic": """\
+The model was trained on records of MIMIC, which fall under the PhysioNet
+Credentialed Health Data Use Agreement. Weights made from them fall under it,
+too: do not give this folder to anyone who is not credentialed for the data, and
+do not try to find out from it who was among them.""",
+  "twin": """\
+The model was trained on a synthetic twin of MIMIC: no real patients, and no use
+in care. Its numbers say nothing about real data.""",
+  "other": """\
+Weights hold traces of the data they were trained on. Whatever agreement holds
+for those data holds for this folder: ask who gave them before it is passed on.""",
+}
+CITATION = """\
+@inproceedings{aljorf2025medpatch, title={MedPatch: Confidence-Guided
+Multi-Stage Fusion for Multimodal Clinical Data}, author={Al Jorf, Baraa and
+Shamout, Farah E}, booktitle={Machine Learning for Healthcare}, year={2025}}"""
+LIMITS = """\
+- For research. It is no medical device and was not tried in care.
+- It holds for stays like those it was trained on: same kinds of unit, charting
+  habits, devices, language. Measure it on your own stays before anything else,
+  and calibrate it anew (docs/export.md).
+- A probability is of the label as it was recorded, not of what was so.
+- Its confidence in a token says how sure the encoder is, not why. Late weights
+  are shares of a sum of logits, not causes.
+- A stay without any of its inputs is refused; with few of them it is predicted,
+  and less well: see the groups by presence below."""
+
+
+def text(config: dict, result: dict | None, training: dict) -> str:
+  """README.md of the folder.
+
+  Args:
+    config: its config.json.
+    result: results.json of the run, None if it was never scored.
+    training: flag -> value, as shown.
+  """
+  made = config["architecture"]
+  sections = [
+    f"# MedPatch: {config['task']}",
+    _what(config, made),
+    "## Data\n\n" + _data(config["dataset"]),
+    "## Whose it is\n\n" + NOTICE[config["dataset"]["kind"]],
+    "## Measured\n\n" + _measured(result),
+    "## Limits\n\n" + LIMITS,
+    "## How it was trained\n\n"
+    + "\n".join(f"- `--{k}={v}`" for k, v in sorted(training.items())),
+    "## How it is used\n\n" + _use(config),
+    "## Citation\n\n```\n" + CITATION + "\n```",
+    "## Versions\n\n"
+    + "\n".join(f"- {k} {v}" for k, v in sorted(config["versions"].items())),
+  ]
+  return "\n\n".join(sections) + "\n"
+
+
+def _what(config, made):
+  inputs = "\n".join(f"- `{m}`: {k}" for m, k in made["kinds"])
+  labels = ", ".join(made["labels"])
+  return (
+    f"Predicts for a hospital stay: {labels}.\n\nFrom any of these, each of"
+    f" which may be absent:\n\n{inputs}\n\nReported is the head"
+    f" `{config['head']}`, chosen on validation. Method: Al Jorf and Shamout,"
+    " MLHC 2025, arXiv 2508.09182, by medpatch-jax (Apache-2.0)."
+  )
+
+
+def _data(dataset):
+  lines = [f"- Source: {dataset['source']}"]
+  lines += [f"- {s}: {n} stays" for s, n in dataset["stays"].items()]
+  lines.append("- Splits are by subject; test was used for nothing but scores.")
+  lines += [
+    f"- SHA-256 of the records of {s}: {d}"
+    for s, d in sorted(dataset["digest"].items())
+  ]
+  return "\n".join(lines)
+
+
+def _measured(result):
+  if result is None:
+    return (
+      "The run was not scored on a test split: nothing is known of how good it"
+      " is, nor of how far its probabilities can be believed."
+    )
+  return (
+    "On the test split, scored once: intervals, the groups by presence and by"
+    f" people, calibration.\n\n```\n{table.text(result)}\n```"
+  )
+
+
+def _use(config):
+  programs = "\n".join(
+    f"- `{p['file']}`"
+    + (f": series padded to {p['hours']} hours" if p["hours"] else "")
+    for p in config["programs"]
+  )
+  return (
+    "With medpatch-jax, from raw input:\n\n```\nimport medpatch_jax\n\nmodel ="
+    ' medpatch_jax.load("THIS_FOLDER")\nmodel.predict({...})\n```\n\nPrograms,'
+    " whose arguments and results config.json names under"
+    f" `programs`:\n\n{programs}"
+  )

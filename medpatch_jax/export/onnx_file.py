@@ -1,0 +1,39 @@
+"""The forward pass as an ONNX file, parameters inside: no JAX to run it."""
+
+import logging
+
+from medpatch_jax.export import programs
+
+
+def write(architecture, params, head, shapes, hours: int) -> bytes:
+  """One ONNX model (opset 23, batch and windows symbolic).
+
+  Its inputs and outputs have the names that `programs.function` gives them.
+
+  Raises:
+    ValueError: jax2onnx is not installed.
+  """
+  try:
+    import jax2onnx
+  except ImportError:
+    raise ValueError(
+      "--onnx needs the package jax2onnx: pip install 'medpatch-jax[onnx]'."
+    ) from None
+  # It warns of every intermediate whose shape it does not write down.
+  logging.getLogger("onnx_ir").setLevel(logging.ERROR)
+  arguments = programs.like(architecture.kinds, shapes, hours, "b", "w")
+  names = sorted(arguments)
+  made = programs.function(architecture, head)
+
+  def predict(*values):
+    return made(params, dict(zip(names, values)))
+
+  model = jax2onnx.to_onnx(
+    predict,
+    [arguments[n] for n in names],
+    opset=programs.OPSET,
+    model_name="medpatch",
+    input_names=names,
+    output_names=programs.results(architecture),
+  )
+  return model.SerializeToString(deterministic=True)

@@ -1,0 +1,140 @@
+"""Predicts every stay of a folder of tables (docs/own_data.md).
+
+  python -m medpatch_jax.predict --model=DIR --tables=DIR --out=FILE.csv
+
+FILE is .csv, .parquet or .jsonl; it appears when all is done. A command that
+was stopped goes on when it is given again.
+"""
+
+import argparse
+import os
+import pathlib
+import sys
+import time
+
+import medpatch_jax
+from medpatch_jax.export import artefact
+from medpatch_jax.input import stay
+from medpatch_jax.predict import out, tables
+
+PART = 256  # Stays predicted and kept at once.
+
+
+def run(model_folder, folder, path, *, memory="1GB", skip_unknown=False):
+  """Predicts and writes; returns (stays predicted, stays without any input).
+
+  Raises:
+    ValueError: bad input; nothing is written to `path`.
+  """
+  model = medpatch_jax.load(model_folder)
+  labels = model.labels
+  key = {
+    "model": artefact.digests(model_folder),
+    "tables": _fingerprint(folder),
+    "skip_unknown": skip_unknown,
+    "part": PART,
+  }
+  parts = out.Parts(path, key)
+  source = tables.Tables(
+    folder, model.preparation, parts.folder, memory, skip_unknown
+  )
+  total, start, done = len(source.ids), time.monotonic(), 0
+  for number, lo in enumerate(range(0, total, PART)):
+    hi = min(lo + PART, total)
+    if not parts.has(number):
+      ids, found = source.ids[lo:hi], _predict(model, source, lo, hi)
+      parts.write(number, ids, found, labels)
+      done += hi - lo
+    _say(hi, total, done, time.monotonic() - start)
+  source.close()
+  for what, count in source.left.items():
+    if count:
+      print(f"{count:,} {what}: left out", file=sys.stderr)
+  count = parts.finish(labels)
+  return count, total - count
+
+
+def _predict(model, source, lo, hi):
+  """Predictions of stays [lo, hi), None for those without any input."""
+  prepared, place = [], []
+  found = [None] * (hi - lo)
+  for i, raw in enumerate(source.part(lo, hi)):
+    try:
+      prepared.append(model.preparation.example(raw))
+    except stay.Empty:
+      continue
+    except ValueError as error:
+      raise ValueError(
+        f"{source.files['stays'].name}, row {source.row(lo + i)}: {error}"
+      ) from None
+    place.append(i)
+  for i, prediction in zip(place, model.predict_prepared(prepared)):
+    found[i] = prediction
+  return found
+
+
+def _fingerprint(folder) -> dict:
+  """Sizes and times of the tables, by name."""
+  files = pathlib.Path(folder).glob("*.*")
+  return {
+    p.name: [p.stat().st_size, p.stat().st_mtime_ns]
+    for p in sorted(files)
+    if p.name.startswith(tuple(tables.COLUMNS))
+  }
+
+
+def _say(hi, total, done, seconds):
+  left = seconds * (total - hi) / max(done, 1)
+  print(
+    f"predicted {hi:,} of {total:,} stays, {left:,.0f} s left",
+    file=sys.stderr,
+    flush=True,
+  )
+
+
+class _Parser(argparse.ArgumentParser):
+  """Bad flags are one line and exit code 2, as everywhere here."""
+
+  def error(self, message):
+    _stop(message)
+
+
+def _stop(message):
+  print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+  sys.exit(2)
+
+
+def main() -> None:
+  parser = _Parser(
+    prog="python -m medpatch_jax.predict", description=__doc__.splitlines()[0]
+  )
+  parser.add_argument("--model", required=True, help="Exported folder.")
+  parser.add_argument("--tables", required=True, help="Folder of tables.")
+  parser.add_argument("--out", required=True, help="File to write.")
+  parser.add_argument("--memory", default="1GB", help="DuckDB may hold.")
+  parser.add_argument(
+    "--skip_unknown",
+    action="store_true",
+    help="Leave out variables and kinds of notes that the model does not know.",
+  )
+  given = parser.parse_args()
+  try:
+    count, without = run(
+      given.model,
+      given.tables,
+      given.out,
+      memory=given.memory,
+      skip_unknown=given.skip_unknown,
+    )
+  except ValueError as error:
+    _stop(error)
+  except KeyboardInterrupt:
+    print("stopped; the same command goes on where this was.", file=sys.stderr)
+    # Without the last rites of libraries that complain.
+    os._exit(130)
+  more = f"; {without:,} without any input left out" if without else ""
+  print(f"{given.out}: {count:,} stays{more}")
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,299 @@
+"""The exported folder: its bytes, its programs, and what is refused."""
+
+import hashlib
+import itertools
+import json
+import os
+import pickle
+import re
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from jax import export as jax_export
+from safetensors.numpy import load_file
+
+import medpatch_jax
+from experiments import models
+from medpatch_jax.export import artefact, programs, warm
+from tests import exported
+
+PATTERNS = [p for p in itertools.product([0, 1], repeat=4) if any(p)]
+
+
+@pytest.fixture(scope="module")
+def model(mine):
+  return medpatch_jax.load(mine.model)
+
+
+def files(folder):
+  return {
+    str(p.relative_to(folder)): p.read_bytes()
+    for p in folder.rglob("*")
+    if p.is_file()
+  }
+
+
+def drawn_batch(model, size, hours=3, windows=2, seed=0):
+  """Inputs by flat name, presence patterns one after the other."""
+  rng = np.random.default_rng(seed)
+  kinds, shapes = model.architecture.kinds, model.preparation.shapes
+  like = programs.like(kinds, shapes, hours, size, windows)
+  high = {"int32": model.preparation.tokeniser.vocab_size, "uint8": 256}
+  out = {}
+  for name, x in like.items():
+    if x.dtype == bool:
+      out[name] = rng.random(x.shape) < 0.8
+    elif x.dtype == np.float32:
+      out[name] = rng.normal(size=x.shape).astype(np.float32)
+    else:
+      out[name] = rng.integers(0, high[str(x.dtype)], x.shape, x.dtype)
+  present = np.array([PATTERNS[i % len(PATTERNS)] for i in range(size)], bool)
+  return out | {"present": present}
+
+
+def test_the_same_run_gives_the_same_bytes_without_a_path(mine, tmp_path):
+  again = exported.write(tmp_path / "again", mine.stages, mine.params)
+  first, second = files(mine.model), files(again)
+  assert first == second
+  words = [mine.root, os.getcwd(), os.path.expanduser("~"), "/site-packages"]
+  for name, content in first.items():
+    for word in words:
+      assert str(word).encode() not in content, (name, word)
+  for line in first["SHA256SUMS"].decode().splitlines():
+    digest, name = line.split("  ")
+    assert hashlib.sha256(first[name]).hexdigest() == digest
+  assert set(first) - {"SHA256SUMS"} == {
+    line.split("  ")[1] for line in first["SHA256SUMS"].decode().splitlines()
+  }
+
+
+def test_the_parameters_are_the_run_s(mine):
+  back = artefact.read_params(mine.model)
+  assert jax.tree.structure(back) == jax.tree.structure(mine.params)
+  assert jax.tree.all(jax.tree.map(np.array_equal, back, mine.params))
+
+
+def test_the_card_says_whose_data_and_that_nothing_was_measured(mine):
+  card = (mine.model / "README.md").read_text()
+  assert "was not scored on a test split" in card
+  assert "- test: <11 stays" in card and "Al Jorf" in card
+  assert re.search("agreement holds\nfor those data", card)
+
+
+def stablehlo(model, folder, hours):
+  content = (folder / f"stablehlo/model-{hours}h.stablehlo").read_bytes()
+  program = jax_export.deserialize(bytearray(content))
+  assert program.platforms == ("cpu", "cuda", "tpu")
+  return program
+
+
+def assert_equal(got, want, tolerance=1e-5):
+  assert got.keys() == want.keys()
+  for name in want:
+    np.testing.assert_allclose(
+      got[name], want[name], rtol=tolerance, atol=tolerance, err_msg=name
+    )
+
+
+def test_the_program_needs_none_of_our_code(mine, model):
+  """Only what is in the folder: parameters by name, inputs by name."""
+  config = json.loads((mine.model / "config.json").read_text())
+  (entry,) = [p for p in config["programs"] if p["hours"] == 3]
+  inputs = drawn_batch(model, 15)
+  assert [a["name"] for a in entry["arguments"]] == sorted(inputs)
+  params = load_file(mine.model / "params.safetensors")
+  got = stablehlo(model, mine.model, 3).call(params, inputs)
+  assert sorted(got) == entry["results"]
+  assert_equal(got, model._compiled(model.params, inputs))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 7, 64])
+@pytest.mark.parametrize("windows", [1, 3])
+def test_every_size_and_length_agrees(mine, model, size, windows):
+  params = load_file(mine.model / "params.safetensors")
+  program = stablehlo(model, mine.model, 3)
+  for seed in range(len(PATTERNS) if size == 1 else 1):
+    inputs = drawn_batch(model, size, 3, windows, seed)
+    if size == 1:
+      inputs["present"] = np.array([PATTERNS[seed]], bool)
+    want = model._compiled(model.params, inputs)
+    assert_equal(program.call(params, inputs), want)
+
+
+@pytest.mark.slow
+def test_onnx_agrees(mine, model, tmp_path):
+  pytest.importorskip("jax2onnx")
+  runtime = pytest.importorskip("onnxruntime")
+  out = exported.write(tmp_path / "m", mine.stages, mine.params, onnx=[3])
+  again = exported.write(tmp_path / "n", mine.stages, mine.params, onnx=[3])
+  assert files(out) == files(again)
+  session = runtime.InferenceSession(
+    out / "onnx/model-3h.onnx", providers=["CPUExecutionProvider"]
+  )
+  names = [x.name for x in session.get_outputs()]
+  for size in (1, 7, 64):
+    inputs = drawn_batch(model, size)
+    found = dict(zip(names, session.run(None, inputs)))
+    assert_equal(found, dict(model._compiled(model.params, inputs)))
+
+
+def copied(mine, tmp_path):
+  folder = tmp_path / "copy"
+  shutil.copytree(mine.model, folder)
+  return folder
+
+
+def resum(folder):
+  """Writes checksums that match, as an attacker would."""
+  lines = (folder / "SHA256SUMS").read_text().splitlines()
+  names = [line.split("  ")[1] for line in lines]
+  (folder / "SHA256SUMS").write_text(
+    "".join(
+      f"{hashlib.sha256((folder / n).read_bytes()).hexdigest()}  {n}\n"
+      for n in names
+    )
+  )
+
+
+def flip(folder):
+  path = folder / "params.safetensors"
+  content = bytearray(path.read_bytes())
+  content[-1] ^= 1
+  path.write_bytes(content)
+
+
+def evil(folder):
+  class Bomb:
+    def __reduce__(self):
+      return os.mkdir, (str(folder / "burst"),)
+
+  (folder / "params.safetensors").write_bytes(pickle.dumps(Bomb()))
+  resum(folder)
+
+
+def listed_outside(folder):
+  (folder.parent / "secret").write_text("x")
+  digest = hashlib.sha256(b"x").hexdigest()
+  with open(folder / "SHA256SUMS", "a") as file:
+    file.write(f"{digest}  ../secret\n")
+
+
+def linked_outside(folder):
+  outside = folder.parent / "config.json"
+  shutil.move(folder / "config.json", outside)
+  (folder / "config.json").symlink_to(outside)
+
+
+def other_format(folder):
+  path = folder / "config.json"
+  path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+  resum(folder)
+
+
+@pytest.mark.parametrize(
+  ("damage", "said"),
+  [
+    (flip, "params.safetensors: its checksum is not"),
+    (evil, "is no safetensors file"),
+    (listed_outside, "../secret leads outside the folder"),
+    (linked_outside, "config.json leads outside the folder"),
+    (lambda folder: (folder / "README.md").unlink(), "README.md: is missing"),
+    (lambda folder: (folder / "SHA256SUMS").unlink(), "SHA256SUMS: is missing"),
+    (other_format, "is of format 99, this code reads 1"),
+  ],
+)
+def test_a_folder_that_is_not_as_it_was_written_is_refused(
+  damage, said, mine, tmp_path
+):
+  folder = copied(mine, tmp_path)
+  damage(folder)
+  with pytest.raises(ValueError, match=re.escape(said)):
+    medpatch_jax.load(folder)
+  assert not (folder / "burst").exists()
+
+
+def test_a_file_or_nothing_is_no_folder(tmp_path):
+  (tmp_path / "model.zip").write_bytes(b"PK")
+  with pytest.raises(ValueError, match="unpack an archive first"):
+    medpatch_jax.load(tmp_path / "model.zip")
+  with pytest.raises(ValueError, match="found nothing"):
+    medpatch_jax.load(tmp_path / "model")
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path):
+  with pytest.raises(TypeError):
+    artefact.write(tmp_path / "m", {"a": b"1", "b": None})
+  assert not (tmp_path / "m").exists()
+  artefact.write(tmp_path / "m", {"a": b"1"})
+  with pytest.raises(ValueError, match="is there already"):
+    artefact.write(tmp_path / "m", {"a": b"1"})
+
+
+def test_a_warm_start_takes_what_fits_by_name_and_shape():
+  """Columns by name, whatever their order; a new one keeps its drawn row."""
+  old = {
+    "layer_0": {"kernel_input": np.array([[1.0], [2]]), "bias": np.ones(3)},
+    "classifier": {"kernel": np.ones((2, 4))},
+  }
+  new = {
+    "layer_0": {
+      "kernel_input": np.array([[7.0], [8], [9]]),
+      "bias": np.zeros(3),
+    },
+    "classifier": {"kernel": np.zeros((2, 5))},
+    "more": np.zeros(2),
+  }
+  got, taken, left = warm.take(new, old, ["Pulse", "pH"], ["pH", "Na", "Pulse"])
+  np.testing.assert_array_equal(
+    got["layer_0"]["kernel_input"], [[2.0], [8], [1]]
+  )
+  np.testing.assert_array_equal(got["layer_0"]["bias"], np.ones(3))
+  np.testing.assert_array_equal(got["classifier"]["kernel"], np.zeros((2, 5)))
+  assert taken == ["layer_0/bias"]
+  assert sorted(left) == ["classifier/kernel", "layer_0/kernel_input", "more"]
+  _, taken, _ = warm.take(new["layer_0"], old["layer_0"])
+  assert taken == ["bias"]  # Shapes that differ do not fit.
+
+
+def test_a_run_starts_from_the_folder_and_keeps_its_encoders(
+  mine, tmp_path, caplog
+):
+  words = (f"--init_from={mine.model}", "--freeze=encoders", "--epochs=0")
+  words += ("--modalities=ehr,triage",)
+  again = exported.stages(mine.root / "records", tmp_path / "warm", *words)
+  assert (
+    again.architecture.encoders["triage"]["vocab_size"]
+    == (mine.stages.architecture.encoders["triage"]["vocab_size"])
+  )
+  for m in ("ehr", "triage"):
+    start = models.start(again.run, m)
+    assert jax.tree.all(
+      jax.tree.map(np.array_equal, start, mine.params["encoder"][m])
+    )
+    frozen = models.frozen(again.run, m)
+    assert frozen(("encoder", "x")) and not frozen(("classifier", "x"))
+  head = models.start_confidence(again.run, "ehr")
+  assert jax.tree.all(
+    jax.tree.map(np.array_equal, head, mine.params["confidence"]["ehr"])
+  )
+  # What it starts from is part of what a shared encoder is known by.
+  keys = [s.key("unimodal", "ehr") for s in (again, mine.stages)]
+  assert keys[0]["init_from"] and not keys[1]["init_from"]
+  assert keys[0]["init_from"] != str(mine.model)
+
+
+@pytest.mark.parametrize(
+  ("words", "said"),
+  [
+    (("--freeze=encoders",), "--freeze=encoders keeps what --init_from brings"),
+    (("--init_from=a", "--vit=b"), "both bring an encoder"),
+  ],
+)
+def test_flags_of_a_warm_start_that_contradict_are_refused(
+  words, said, mine, tmp_path
+):
+  with pytest.raises(ValueError, match=said):
+    exported.stages(mine.root / "records", tmp_path / "w", *words)
