@@ -5,6 +5,8 @@
   python -m experiments.benchmark --what=read [--data_dir=OUT --task=TASK]
   python -m experiments.benchmark --what=kill [--kills=20]
   python -m experiments.benchmark --what=predict [--preset=tiny,base]
+  python -m experiments.benchmark --what=train|encode [--sizes=16]
+  python -m experiments.benchmark --what=fuse [--task=mortality|phenotyping]
 
 joint: one step of stage 3 (forward, backward, Adam) at the published size from
 the encoders' tokens: confidence, calibration, patching, joint, missingness and
@@ -18,6 +20,8 @@ read: records to arrays (experiments/reading.py).
 kill: a run killed again and again beside one that is not (experiments/kills.py).
 predict: raw batch to every prediction, beside PyTorch's encoders
 (experiments/prediction.py).
+train, encode: the encoders beside PyTorch's (experiments/speeds.py).
+fuse: an epoch of stage 3 from cached pools (experiments/fusing.py).
 """
 
 import functools
@@ -32,7 +36,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from experiments import extraction, kills, prediction, reading
+from experiments import extraction, fusing, kills, prediction, reading, speeds
 from medpatch_jax import calibrate, medpatch, schema
 from medpatch_jax.confidence import Confidence
 from medpatch_jax.evaluate import bootstrap as resampling
@@ -52,7 +56,17 @@ def define() -> None:
   flags.DEFINE_enum(
     "what",
     "joint",
-    ("joint", "bootstrap", "extract", "read", "kill", "predict"),
+    (
+      "joint",
+      "bootstrap",
+      "extract",
+      "read",
+      "kill",
+      "predict",
+      "train",
+      "encode",
+      "fuse",
+    ),
     "Part to measure.",
   )
   flags.DEFINE_integer("stays", 12_000, "Of the bootstrap.", lower_bound=1)
@@ -66,11 +80,25 @@ def define() -> None:
     "records", 60_000, "extract: records of the last part; 0 for none.", 0
   )
   flags.DEFINE_string(
-    "folder", None, "extract, read, kill: where files are written and kept."
+    "folder",
+    None,
+    "extract, read, kill, fuse: where files are written and kept.",
   )
   flags.DEFINE_integer("films", 1024, "read: records to write.", 1)
   flags.DEFINE_string("data_dir", None, "read: a built dataset instead.")
-  flags.DEFINE_string("task", "phenotyping", "read: its name.")
+  flags.DEFINE_string(
+    "task", "phenotyping", "read: its name; fuse: mortality or phenotyping."
+  )
+  flags.DEFINE_list("sizes", ["16"], "train, encode: stays of a batch.")
+  flags.DEFINE_enum(
+    "dtype",
+    "float32",
+    ("float32", "bfloat16"),
+    "train, encode, fuse: of matrix products; of cached pools.",
+  )
+  flags.DEFINE_float(
+    "share", 0.1, "fuse: of the stays that are timed.", 0.001, 1.0
+  )
   flags.DEFINE_integer("threads", os.cpu_count(), "extract, read: cores.", 1)
   flags.DEFINE_string("memory", "2GB", "extract: what DuckDB may hold.")
   flags.DEFINE_integer("kills", 20, "kill: how many.", lower_bound=1)
@@ -320,6 +348,13 @@ def main(argv) -> None:
   elif values.what == "read":
     reading.run(
       values.films, values.data_dir, values.task, values.folder, values.threads
+    )
+  elif values.what in ("train", "encode"):
+    batches = [int(size) for size in values.sizes]
+    speeds.run(values.what, batches, values.dtype, values.steps)
+  elif values.what == "fuse":
+    fusing.run(
+      values.task, values.share, values.dtype, values.batch_size, values.folder
     )
   elif values.what == "kill":
     kills.run(values.kills, values.seed, values.folder)

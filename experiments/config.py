@@ -74,6 +74,7 @@ SAFE = {
   "profile": None,
   "wandb": None,
   "missing_test": (),
+  "cache_gb": None,
 }
 # Of the first kind: what an encoder and its token confidence depend on,
 TRAINING = (
@@ -157,6 +158,7 @@ class Config:
   init_from: str | None
   freeze: str | None
   share: pathlib.Path | None
+  cache_gb: float | None
   given: dict
 
   @classmethod
@@ -262,6 +264,7 @@ class Config:
       init_from=get("init_from"),
       freeze=get("freeze"),
       share=pathlib.Path(get("share")) if get("share") else None,
+      cache_gb=get("cache_gb"),
       given=given,
     )
 

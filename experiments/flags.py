@@ -269,6 +269,13 @@ def define() -> None:
     "Encoders that --init_from brings whole stay as they are: only heads,"
     " confidence, temperatures and fusion are fitted.",
   )
+  flags.DEFINE_float(
+    "cache_gb",
+    None,
+    "Most GB (1e9 bytes) on disk for the pools of a run; where they take more,"
+    " they are made anew in every epoch. No bound by default.",
+    lower_bound=0.0,
+  )
   flags.DEFINE_string(
     "share",
     None,

@@ -44,6 +44,8 @@ def run(task: str, share: float, dtype: str, batch_size: int, folder) -> None:
     batch_size: stays of an update.
     folder: where pools are written; None for a temporary folder.
   """
+  if task not in TASKS:
+    raise ValueError(f"--task={task}: wanted one of {', '.join(TASKS)}.")
   stays, labels, modalities = TASKS[task]
   stays = int(stays * share)
   with contextlib.ExitStack() as stack:
@@ -72,10 +74,10 @@ def _write(folder, stays, labels, modalities, dtype):
   cached, rows = {}, {}
   for i, m in enumerate(modalities):
     rows[m] = np.flatnonzero(present[:, i])
-    writer = store.Writer(folder / m)
+    writer = store.Writer(folder / m, Parallel())
     width = WIDTHS[m]
     for name, (shape, kind) in models.pool_fields(
-      labels, width, E, dtype
+      labels, width, E, jnp.dtype(dtype)
     ).items():
       array = writer.allocate(name, (len(rows[m]), *shape), kind)
       for at in range(0, len(array), 256):

@@ -40,7 +40,7 @@ def build(stages) -> Fusion:
     return baseline(stages)
   if stages.config.finetune_encoders:
     return from_input(stages)
-  return from_pools(stages)
+  return from_pools(stages) if stages.cached else from_encoders(stages)
 
 
 def from_pools(stages) -> Fusion:
@@ -54,6 +54,36 @@ def from_pools(stages) -> Fusion:
   return Fusion(forward, _start(stages), {}, _pool_loader(stages))
 
 
+def from_encoders(stages) -> Fusion:
+  """The same without room for pools: they are made anew for each batch."""
+  names, made = stages.config.modalities, stages.architecture
+  model = made.medpatch()
+
+  def pool(m, frozen, batch):
+    _, out = made.unimodal(m).apply({"params": frozen["encoder"][m]}, batch)
+    encoded = out["encoded"]
+    sureness = {k: frozen[k][m] for k in ("confidence", "temperature")}
+    return made.pool(m, encoded, encoded.tokens, sureness)
+
+  def forward(params, frozen, batch, key):
+    inputs = {m: pool(m, frozen, batch) for m in names}
+    pools = schema.Pools(inputs, batch.present, batch.label, batch.weight)
+    pools = thinned(pools, stages.config.modality_dropout, key)
+    return _loss(stages, model, params, pools)
+
+  return Fusion(forward, _start(stages), _frozen(stages), _raw_loader(stages))
+
+
+def _frozen(stages) -> dict:
+  """What stages 1 and 2 left: encoders, confidence heads, temperatures."""
+  names = stages.config.modalities
+  return {
+    "encoder": {m: stages.encoder(m) for m in names},
+    "confidence": {m: stages.confidence(m) for m in names},
+    "temperature": {m: vars(stages.temperature(m)) for m in names},
+  }
+
+
 def from_input(stages) -> Fusion:
   """A copy of the encoders learns, confidences come from the frozen ones.
 
@@ -64,11 +94,7 @@ def from_input(stages) -> Fusion:
   made = stages.architecture
   model = made.medpatch()
   encoders = {m: made.unimodal(m) for m in names}
-  frozen = {
-    "encoder": {m: stages.encoder(m) for m in names},
-    "confidence": {m: stages.confidence(m) for m in names},
-    "temperature": {m: vars(stages.temperature(m)) for m in names},
-  }
+  frozen = _frozen(stages)
 
   def pool(m, learn, frozen, batch, key):
     fixed = frozen["encoder"][m]
@@ -201,47 +227,68 @@ def _loss(stages, model, params, pools):
 def _pool_loader(stages):
   """(split, learn) -> batches `schema.Pools` of the cached pools."""
   run, modalities = stages.run, stages.config.modalities
-  fields = [f.name for f in dataclasses.fields(schema.Pool)]
-  blank = models.blank_pools(run)
 
   def batches(split: str, learn: bool) -> loader.Loader:
-    label, present = run.label(split), run.present(split)
-    cached = {m: stages.pools(m, split) for m in modalities}
-    place = {}
-    for m in modalities:
-      pooled = run.pooled_rows(split, m)
-      place[m] = np.full(len(present), -1)
-      place[m][pooled] = np.arange(len(pooled))
-
-    def pool(m, fetched, size):
-      at = place[m][fetched]
-      here = np.flatnonzero(at >= 0)
-      values = {}
-      for name in fields:
-        shape, dtype = blank[m][name]
-        values[name] = np.zeros((size, *shape), dtype)
-        if len(here):
-          values[name][here] = cached[m][name][at[here]]
-      return schema.Pool(**values)
-
-    def collate(fetched, size):
-      inputs = {m: pool(m, fetched, size) for m in modalities}
-      pad = ((0, size - len(fetched)), (0, 0))
-      weight = (np.arange(size) < len(fetched)).astype(np.float32)
-      return schema.Pools(
-        inputs,
-        np.pad(present[fetched], pad),
-        np.pad(label[fetched], pad),
-        weight,
-      )
-
-    return loader.Loader(
-      rows=run.rows(split),
-      batch_size=stages.config.batch_size,
-      fetch=lambda row, rng: row,
-      collate=collate,
+    return pool_loader(
+      {m: stages.pools(m, split) for m in modalities},
+      {m: run.pooled_rows(split, m) for m in modalities},
+      run.present(split),
+      run.label(split),
+      run.rows(split),
+      stages.config.batch_size,
       seed=stages.config.settings.seed if learn else None,
       share=run.parallel.share,
     )
 
   return batches
+
+
+def pool_loader(
+  cached, pooled, present, label, rows, batch_size, **options
+) -> loader.Loader:
+  """Batches `schema.Pools` of stays' rows of cached pools.
+
+  Args:
+    cached: modality -> field of `schema.Pool` -> array[n ...].
+    pooled: modality -> i64[n], the stay of each of these rows, ascending.
+    present: bool[N M].
+    label: f32[N C].
+    rows: i64[R], the stays that are wanted.
+    batch_size: stays of a batch.
+    **options: of `loader.Loader`.
+  """
+  fields = [f.name for f in dataclasses.fields(schema.Pool)]
+  place = {}
+  for m in cached:
+    place[m] = np.full(len(present), -1)
+    place[m][pooled[m]] = np.arange(len(pooled[m]))
+
+  def pool(m, fetched, size):
+    at = place[m][fetched]
+    here = np.flatnonzero(at >= 0)
+    values = {}
+    for name in fields:
+      array = cached[m][name]
+      values[name] = np.zeros((size, *array.shape[1:]), array.dtype)
+      if len(here):
+        values[name][here] = array[at[here]]
+    return schema.Pool(**values)
+
+  def collate(fetched, size):
+    inputs = {m: pool(m, fetched, size) for m in cached}
+    pad = ((0, size - len(fetched)), (0, 0))
+    weight = (np.arange(size) < len(fetched)).astype(np.float32)
+    return schema.Pools(
+      inputs,
+      np.pad(present[fetched], pad),
+      np.pad(label[fetched], pad),
+      weight,
+    )
+
+  return loader.Loader(
+    rows=rows,
+    batch_size=batch_size,
+    fetch=lambda row, rng: row,
+    collate=collate,
+    **options,
+  )

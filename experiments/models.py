@@ -1,6 +1,7 @@
 """Configuration -> modules and their initial parameters."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -344,20 +345,46 @@ def example(run: Run, m: str) -> schema.Batch:
 def blank_pools(run: Run) -> dict[str, dict[str, tuple]]:
   """Shape of a row and dtype of each field of `schema.Pool`, per modality."""
   C, E = len(run.labels), run.config.sizes.width
-  out = {}
-  for m in run.config.modalities:
-    pool = ((C, token_width(run, m)), np.float32)
-    each, flag = ((C,), np.float32), ((C,), bool)
-    out[m] = {
-      "high": pool,
-      "low": pool,
-      "has_high": flag,
-      "has_low": flag,
-      "mean_high": each,
-      "mean_low": each,
-      "summary": ((E,), np.float32),
-    }
-  return out
+  return {
+    m: pool_fields(C, token_width(run, m), E, dtype(run))
+    for m in run.config.modalities
+  }
+
+
+def pool_fields(labels: int, width: int, joint: int, kind) -> dict[str, tuple]:
+  """Shape of a row and dtype of each field of `schema.Pool`.
+
+  Args:
+    labels: C.
+    width: D, of the tokens.
+    joint: E.
+    kind: dtype of the pooled tokens, which are nearly all of it.
+  """
+  pool = ((labels, width), kind)
+  each, flag = ((labels,), np.float32), ((labels,), bool)
+  return {
+    "high": pool,
+    "low": pool,
+    "has_high": flag,
+    "has_low": flag,
+    "mean_high": each,
+    "mean_low": each,
+    "summary": ((joint,), np.float32),
+  }
+
+
+def pool_bytes(run: Run) -> int:
+  """What the pools of all splits take on disk."""
+  total = 0
+  for m, fields in blank_pools(run).items():
+    logits = ((len(run.labels),), np.float32)
+    row = sum(
+      math.prod(shape) * np.dtype(kind).itemsize
+      for shape, kind in (*fields.values(), logits)
+    )
+    rows = sum(len(run.pooled_rows(split, m)) for split in dataset.SPLITS)
+    total += rows * row
+  return total
 
 
 def _init(module, batch, run: Run, **how) -> dict:

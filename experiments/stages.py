@@ -10,11 +10,13 @@ Dims: N stays of a split, B stays, M modalities, T tokens, C labels.
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
 import weakref
 
 import numpy as np
 
+from data import resume
 from experiments import flags, fusion, models
 from experiments.run import Run, once
 from medpatch_jax import calibrate
@@ -290,14 +292,30 @@ class Stages:
         found = store.read(folder, key)
     return found
 
+  @functools.cached_property
+  def cached(self) -> bool:
+    """Whether pools lie on disk: no, where they would pass --cache_gb."""
+    needed, bound = models.pool_bytes(self.run), self.config.cache_gb
+    fits = bound is None or needed <= bound * 1e9
+    logger.info(
+      "pools of all splits take %s on disk%s",
+      resume.size(needed),
+      ""
+      if fits
+      else f", more than --cache_gb={bound:g}: made anew in every epoch",
+    )
+    return fits
+
   def _compute_pools(self, m, split, params, folder, key) -> None:
     run, model = self.run, self.architecture.unimodal(m)
+    kind = models.dtype(self.run)
 
     def forward(params, frozen, batch, rng):
       outputs, out = model.apply({"params": params["encoder"]}, batch)
       encoded = out["encoded"]
       pool = self.architecture.pool(m, encoded, encoded.tokens, params)
-      return 0.0, 1.0, vars(pool) | {"logits": outputs[m]}
+      kept = {k: getattr(pool, k).astype(kind) for k in ("high", "low")}
+      return 0.0, 1.0, vars(pool) | kept | {"logits": outputs[m]}
 
     rows = run.pooled_rows(split, m)
     stays = report.count(len(rows))
@@ -386,7 +404,7 @@ class Stages:
 
   def _unimodal(self, split: str, m: str):
     """Rows i64[n] that have a modality and stage 1's logits f32[n C]."""
-    if self.config.model == "medpatch":
+    if self.config.model == "medpatch" and self.cached:
       return self.run.pooled_rows(split, m), self.pools(m, split)["logits"]
     model = self.architecture.unimodal(m)
     batches = self.raw(split, m, False)

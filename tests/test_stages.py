@@ -88,6 +88,16 @@ def test_shared_stages_are_read_back_and_change_nothing(configure, tmp_path):
   )
 
 
+def test_without_room_for_pools_the_numbers_are_the_same(configure):
+  words = ("--modalities=cxr", "--modality_dropout=0.1")
+  kept = train.train(configure("kept", *words))
+  anew = train.train(configure("anew", *words, "--cache_gb=0"))
+  assert kept.cached and not anew.cached
+  assert (kept.workdir / "pools").exists()
+  assert not (anew.workdir / "pools").exists()
+  assert_equal(anew.predict("test"), kept.predict("test"), 1e-5)
+
+
 def test_fine_tuning_starts_at_the_frozen_model_and_moves_a_copy(configure):
   stages = train.train(
     configure("moved", "--modalities=rr,dn", "--finetune_encoders")

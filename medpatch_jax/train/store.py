@@ -7,7 +7,10 @@ import pathlib
 import shutil
 
 import jax
+import ml_dtypes
 import numpy as np
+
+HALF = ".bfloat16"
 
 
 class _Nowhere:
@@ -37,11 +40,16 @@ class Writer:
     """A new array on disk, to be filled by rows."""
     if not self._parallel.first:
       return _Nowhere()
+    # .npy knows no bfloat16: its bits lie there as integers, the name tells.
+    half = dtype == ml_dtypes.bfloat16
     array = np.lib.format.open_memmap(
-      self._partial / f"{name}.npy", "w+", dtype, shape
+      self._partial / f"{name}{HALF if half else ''}.npy",
+      "w+",
+      np.uint16 if half else dtype,
+      shape,
     )
     self._arrays.append(array)
-    return array
+    return array.view(dtype)
 
   def finish(self, key: dict) -> None:
     """Flushes, writes the key the content depends on, and names the folder.
@@ -107,4 +115,10 @@ def read(folder, key: dict) -> dict[str, np.ndarray] | None:
     json.dumps(key)
   ):
     return None
-  return {p.stem: np.load(p, mmap_mode="r") for p in folder.glob("*.npy")}
+  found = {p.stem: np.load(p, mmap_mode="r") for p in folder.glob("*.npy")}
+  return {
+    name.removesuffix(HALF): x.view(ml_dtypes.bfloat16)
+    if name.endswith(HALF)
+    else x
+    for name, x in found.items()
+  }
