@@ -37,7 +37,7 @@ setuptools.setup(
     "tokenizers",
   ],
   extras_require={
-    "test": ["hypothesis", "pytest", "ruff", "scikit-learn"],
+    "test": ["hypothesis", "pytest", "pytest-xdist", "ruff", "scikit-learn"],
     "cuda": ["jax[cuda13]>=0.10"],
     "tpu": ["jax[tpu]>=0.10"],
     "onnx": ["jax2onnx>=0.17", "onnxruntime>=1.22"],

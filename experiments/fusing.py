@@ -51,7 +51,7 @@ def run(task: str, share: float, dtype: str, batch_size: int, folder) -> None:
   with contextlib.ExitStack() as stack:
     if folder is None:
       folder = stack.enter_context(tempfile.TemporaryDirectory(dir="."))
-    cached, rows, present = _write(
+    cached, fields, rows, present = _write(
       pathlib.Path(folder), stays, labels, modalities, dtype
     )
     total = sum(a.nbytes for m in cached.values() for a in m.values())
@@ -62,30 +62,38 @@ def run(task: str, share: float, dtype: str, batch_size: int, folder) -> None:
     )
     label = np.zeros((stays, labels), np.float32)
     loader = fusion.pool_loader(
-      cached, rows, present, label, np.arange(stays), batch_size, seed=0
+      cached,
+      fields,
+      rows,
+      present,
+      label,
+      np.arange(stays),
+      batch_size,
+      seed=0,
     )
     _measure(loader, modalities, labels, dtype, share)
 
 
 def _write(folder, stays, labels, modalities, dtype):
-  """Pools on disk, the row of each stay in them, and presence bool[N M]."""
+  """Pools on disk, their fields, each row's stay, and presence bool[N M]."""
   rng = np.random.default_rng(0)
   present = np.stack([rng.random(stays) < PRESENT[m] for m in modalities], 1)
+  kind = jnp.dtype(dtype)
+  fields = {
+    m: models.pool_fields(labels, WIDTHS[m], E, kind) for m in modalities
+  }
   cached, rows = {}, {}
   for i, m in enumerate(modalities):
     rows[m] = np.flatnonzero(present[:, i])
     writer = store.Writer(folder / m, Parallel())
-    width = WIDTHS[m]
-    for name, (shape, kind) in models.pool_fields(
-      labels, width, E, jnp.dtype(dtype)
-    ).items():
+    for name, (shape, kind) in fields[m].items():
       array = writer.allocate(name, (len(rows[m]), *shape), kind)
       for at in range(0, len(array), 256):
         part = rng.random(array[at : at + 256].shape, np.float32)
         array[at : at + 256] = part > 0.5 if kind is bool else part
     writer.finish({})
     cached[m] = store.read(folder / m, {})
-  return cached, rows, present
+  return cached, fields, rows, present
 
 
 def _measure(loader: Loader, modalities, labels, dtype, share):

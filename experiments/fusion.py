@@ -231,6 +231,7 @@ def _pool_loader(stages):
   def batches(split: str, learn: bool) -> loader.Loader:
     return pool_loader(
       {m: stages.pools(m, split) for m in modalities},
+      models.blank_pools(run),
       {m: run.pooled_rows(split, m) for m in modalities},
       run.present(split),
       run.label(split),
@@ -244,12 +245,14 @@ def _pool_loader(stages):
 
 
 def pool_loader(
-  cached, pooled, present, label, rows, batch_size, **options
+  cached, fields, pooled, present, label, rows, batch_size, **options
 ) -> loader.Loader:
   """Batches `schema.Pools` of stays' rows of cached pools.
 
   Args:
-    cached: modality -> field of `schema.Pool` -> array[n ...].
+    cached: modality -> field of `schema.Pool` -> array[n ...]; without any
+      where no stay has the modality.
+    fields: modality -> field -> (shape of a row, dtype).
     pooled: modality -> i64[n], the stay of each of these rows, ascending.
     present: bool[N M].
     label: f32[N C].
@@ -257,7 +260,6 @@ def pool_loader(
     batch_size: stays of a batch.
     **options: of `loader.Loader`.
   """
-  fields = [f.name for f in dataclasses.fields(schema.Pool)]
   place = {}
   for m in cached:
     place[m] = np.full(len(present), -1)
@@ -267,11 +269,10 @@ def pool_loader(
     at = place[m][fetched]
     here = np.flatnonzero(at >= 0)
     values = {}
-    for name in fields:
-      array = cached[m][name]
-      values[name] = np.zeros((size, *array.shape[1:]), array.dtype)
+    for name, (shape, dtype) in fields[m].items():
+      values[name] = np.zeros((size, *shape), dtype)
       if len(here):
-        values[name][here] = array[at[here]]
+        values[name][here] = cached[m][name][at[here]]
     return schema.Pool(**values)
 
   def collate(fetched, size):
