@@ -1,6 +1,7 @@
 """Settings of every test: strict ranks, quick compilation."""
 
 import os
+import signal
 
 import jax
 import pytest
@@ -13,6 +14,8 @@ os.environ["XLA_FLAGS"] = (
 )
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# A shell's background jobs ignore Ctrl-C, and so would what tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
