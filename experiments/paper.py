@@ -60,6 +60,8 @@ class Paper:
     config = self._config(task, entry, self._best(task, entry))
     if not (config.results / "results.json").exists():
       evaluate.evaluate(train.train(config), self.truth)
+      # Each run compiles its own programs; too many end in a crash.
+      jax.clear_caches()
     return config.results
 
   def medpatch(self, task: str) -> Stages:
@@ -85,6 +87,7 @@ class Paper:
       logger.info("paper: %s", config.workdir)
       found = evaluate.validated(train.train(config))
       self._kept[key] = found["auroc"] or 0.0
+      jax.clear_caches()
     return self._kept[key]
 
   def _best(self, task, entry) -> str | None:
