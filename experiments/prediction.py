@@ -8,11 +8,11 @@ anything after them.
 """
 
 import os
-import time
 
 import jax
 import numpy as np
 
+from experiments import clock
 from medpatch_jax import presets, schema
 from medpatch_jax.export import programs
 from medpatch_jax.input.variables import columns
@@ -40,8 +40,8 @@ def run(names, batch: int, steps: int) -> None:
       if call is None:
         print(f"{name:5} {title:6} not installed: pip install -e '.[torch]'")
         continue
-      one = _median(call(1), steps)
-      many = _median(call(batch), steps)
+      one = clock.median(call(1), steps)
+      many = clock.median(call(batch), steps)
       what = "whole model" if title == "ours" else "encoders alone"
       print(
         f"{name:5} {title:6} {1e3 * one:9.1f} ms {batch / many:9.1f}/s"
@@ -151,13 +151,3 @@ def _torch(sizes):
     return encode
 
   return call
-
-
-def _median(call, steps) -> float:
-  """Seconds of a call; the first, which compiles, is not counted."""
-  seconds = []
-  for _ in range(steps + 1):
-    start = time.perf_counter()
-    call()
-    seconds.append(time.perf_counter() - start)
-  return float(np.median(seconds[1:]))

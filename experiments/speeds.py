@@ -9,12 +9,12 @@ the share of the rate of a large matrix product measured on the same device.
 
 import functools
 import os
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import clock
 from medpatch_jax import presets, schema
 from medpatch_jax.encode import cxr, ehr, notes
 from medpatch_jax.input.variables import columns
@@ -45,28 +45,18 @@ def run(what: str, batch_sizes, dtype: str, steps: int) -> None:
   for m in PARTS[what]:
     for size in batch_sizes:
       call, flops = _ours(what, m, size, dtype)
-      ours = _median(call, steps)
+      ours = clock.median(call, steps)
       line = (
         f"{what} {m:4} batch {size:4}  ours {1e3 * ours:9.1f} ms"
         f" {size / ours:8.1f} stays/s  {flops / ours / peak:5.0%} of that rate"
       )
       other = _torch(what, m, size) if dtype == "float32" else None
       if other is not None:
-        theirs = _median(other, steps)
+        theirs = clock.median(other, steps)
         line += (
           f"  PyTorch {1e3 * theirs:9.1f} ms, ours {theirs / ours:.2f} times"
         )
       print(f"{line}, load {os.getloadavg()[0]:.1f}", flush=True)
-
-
-def _median(call, steps) -> float:
-  """Seconds of a call; the first, which compiles, is not counted."""
-  seconds = []
-  for _ in range(steps + 1):
-    start = time.perf_counter()
-    call()
-    seconds.append(time.perf_counter() - start)
-  return float(np.median(seconds[1:]))
 
 
 def _peak(dtype, steps) -> float:
@@ -74,7 +64,9 @@ def _peak(dtype, steps) -> float:
   n = 1024 if jax.default_backend() == "cpu" else 8192
   x = jnp.ones((n, n), dtype)
   product = jax.jit(jnp.matmul)
-  return 2 * n**3 / _median(lambda: product(x, x).block_until_ready(), steps)
+  return (
+    2 * n**3 / clock.median(lambda: product(x, x).block_until_ready(), steps)
+  )
 
 
 def _encoder(m, dtype):
