@@ -32,6 +32,7 @@ setuptools.setup(
     "pillow",
     "pyarrow",  # Writes the synthetic twin's large tables.
     "safetensors",
+    "tensorstore",  # The files of Orbax; damage is looked for in them.
     "tensorboardX",
     "tensorflow-datasets>=4.9.10",
     "tokenizers",

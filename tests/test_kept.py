@@ -83,13 +83,6 @@ def flip(path):
   path.write_bytes(data)
 
 
-# Orbax leaves its readers of the other arrays behind when one fails.
-left_behind = pytest.mark.filterwarnings(
-  "ignore::pytest.PytestUnraisableExceptionWarning"
-)
-
-
-@left_behind
 @pytest.mark.parametrize(
   ("file", "damage"),
   [
@@ -119,7 +112,6 @@ def test_a_damaged_save_is_put_aside_and_the_one_before_it_used(
   assert len(list((tmp_path / "damaged").iterdir())) == 1
 
 
-@left_behind
 def test_a_best_save_that_is_lost_is_not_taken_for_another(tmp_path):
   loop.fit(problem(), SETTINGS, tmp_path, Parallel())
   (best,) = (tmp_path / "best").iterdir()

@@ -8,6 +8,7 @@ import zlib
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import tensorstore
 
 from medpatch_jax.train import disk
 from medpatch_jax.train.log import logger
@@ -104,6 +105,11 @@ class Checkpoints:
     manager = self._managers[kind]
     for step in sorted(manager.all_steps(), reverse=True):
       path = self.folder / kind / str(step)
+      try:
+        _try_arrays(path / "state")
+      except Exception as error:  # Whatever a broken file makes it raise.
+        self._put_aside(kind, step, error)
+        continue
       self._check_fit(manager, step, path, like)
       try:
         restored = manager.restore(
@@ -117,22 +123,27 @@ class Checkpoints:
         progress = dict(restored.progress)
         if progress.pop("checksum") != checksum(state):
           raise ValueError("its checksum is another")
-      except Exception as error:  # Whatever a broken file makes Orbax raise.
-        aside = self.folder / "damaged" / f"{kind}-{step}-{time.time_ns()}"
-        logger.warning(
-          "%s: the save is damaged (%s) and put aside in %s; the one before it"
-          " is used, if there is one",
-          path,
-          (str(error) or type(error).__name__).splitlines()[0][:160],
-          aside,
-        )
-        aside.parent.mkdir(exist_ok=True)
-        path.rename(aside)
-        manager.reload()
+      except Exception as error:
+        self._put_aside(kind, step, error)
         continue
       self._progress[kind, step] = progress
       return state, progress
     return None
+
+  def _put_aside(self, kind: str, step: int, error: Exception) -> None:
+    """Moves a damaged save away, with a message."""
+    path = self.folder / kind / str(step)
+    aside = self.folder / "damaged" / f"{kind}-{step}-{time.time_ns()}"
+    logger.warning(
+      "%s: the save is damaged (%s) and put aside in %s; the one before it"
+      " is used, if there is one",
+      path,
+      (str(error) or type(error).__name__).splitlines()[0][:160],
+      aside,
+    )
+    aside.parent.mkdir(exist_ok=True)
+    path.rename(aside)
+    self._managers[kind].reload()
 
   def _check_fit(self, manager, step, path, like) -> None:
     """Refuses a save of another model; one it cannot read is not its case."""
@@ -174,6 +185,20 @@ class Checkpoints:
 
   def _room(self):
     return disk.room(self.folder)
+
+
+def _try_arrays(folder: pathlib.Path) -> None:
+  """Reads the arrays of a save one by one, or raises what the first one does.
+
+  Orbax reads all at once; where one is damaged, it leaves the readers of the
+  others to an event loop that it has closed, which can end the process.
+  """
+  files = {"driver": "ocdbt", "base": f"file://{folder}/"}
+  for key in tensorstore.KvStore.open(files).result().list().result():
+    name, found, _ = key.decode().partition("/.zarray")
+    if found:
+      array = {"driver": "zarr", "kvstore": files | {"path": name}}
+      tensorstore.open(array).result().read().result()
 
 
 def checksum(tree) -> int:
