@@ -18,6 +18,7 @@ OF_MEDPATCH = (
   "threshold",
   "fuser",
   "without",
+  "late_pooling",
   "loss_weights",
   "head",
   "authors",
@@ -43,6 +44,7 @@ NAMES = (
   "threshold",
   "fuser",
   "without",
+  "late_pooling",
   "loss_weights",
   "head",
   "pairs",
@@ -134,6 +136,7 @@ class Config:
   thresholds: dict[str, float]
   fuser: str
   without: tuple[str, ...]
+  late_pooling: str
   loss_weights: str
   head: str
   pairs: str
@@ -236,6 +239,7 @@ class Config:
       thresholds=_thresholds(get("threshold"), modalities, get("confidence")),
       fuser=get("fuser"),
       without=without,
+      late_pooling=get("late_pooling"),
       loss_weights=get("loss_weights"),
       head=get("head"),
       pairs=get("pairs"),
@@ -374,7 +378,12 @@ def _together(get, without, kinds) -> None:
       f"--head={get('head')} averages the joint module's predictions, which"
       " --without=joint leaves out: pass --head=late."
     )
-  if get("modality_dropout") and "absent_tokens" in get("as_released"):
+  released = _released(get("as_released"))
+  if get("late_pooling") == "sum" and "late_norm" in released:
+    raise ValueError(
+      "--as_released=late_norm is of --late_pooling=mean: leave one out."
+    )
+  if get("modality_dropout") and "absent_tokens" in released:
     raise ValueError(
       "--modality_dropout hides what --as_released=absent_tokens shows; leave"
       " one out."
@@ -403,6 +412,7 @@ def _together(get, without, kinds) -> None:
     ("ehr", "lstm"),
     ("staleness", False),
     ("calibration", "position"),
+    ("late_pooling", "mean"),
   ):
     if get(name) != wanted:
       raise ValueError(

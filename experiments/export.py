@@ -181,6 +181,11 @@ def to_authors(stages: Stages, path) -> None:
     raise ValueError(
       f"--format=authors: their fusion takes --ehr=lstm, not {config.ehr}."
     )
+  if config.late_pooling != "mean":
+    raise ValueError(
+      "--format=authors: their late module takes a mean, this run was trained"
+      f" with --late_pooling={config.late_pooling}."
+    )
   tree = {"medpatch": stages.fuse()}
   for part in ("encoder", "confidence", "temperature"):
     tree[part] = {}

@@ -16,6 +16,7 @@ CALIBRATIONS = ("none", "scalar", "label", "position")
 EHR = ("lstm", "transformer")
 FUSERS = ("concat", "lstm", "transformer")
 HEADS = ("late", "combined", "reduced")
+LATE_POOLINGS = ("mean", "sum")
 LOSS_WEIGHTS = ("learned", "uniform", "uncertainty")
 WITHOUT = ("unimodal", "missingness", "joint")
 DTYPES = ("float32", "bfloat16")
@@ -155,6 +156,13 @@ def define() -> None:
   flags.DEFINE_enum("fuser", "concat", FUSERS, "Of the joint module.")
   flags.DEFINE_list(
     "without", [], "Modules left out: unimodal, missingness, joint."
+  )
+  flags.DEFINE_enum(
+    "late_pooling",
+    "mean",
+    LATE_POOLINGS,
+    "Late head: mean of the logits of the sources a stay has (published), or"
+    " sum of their evidence, Bayes' rule for independent modalities.",
   )
   flags.DEFINE_enum(
     "loss_weights", "learned", LOSS_WEIGHTS, "Of high, low and late."

@@ -36,6 +36,7 @@ def architecture(run: Run) -> Architecture:
     confidence=config.confidence,
     fuser=config.fuser,
     without=config.without,
+    late_pooling=config.late_pooling,
     released=config.as_released,
     flag_order=config.flag_order,
     classes=run.data.description.classes,
@@ -281,7 +282,20 @@ def start_medpatch(run: Run, stage1: dict[str, dict]) -> dict:
   for name in {"missingness", "low", "high"} & params.keys():
     dense = params[name]["classifier"]["dense"]
     params[name]["classifier"]["dense"] = jax.tree.map(np.zeros_like, dense)
+  if run.config.late_pooling == "sum":
+    params["late"]["prior"] = base_rate(run)
   return warmed(run, params, "medpatch")[0]
+
+
+def base_rate(run: Run) -> np.ndarray:
+  """Log odds f32[C] of each label in the train split; of classes, the log.
+
+  As if one more stay had the label and one had not, so that it is finite.
+  """
+  label = run.label("train")[run.rows("train")].astype(np.float64)
+  share = (label.sum(axis=0) + 1) / (len(label) + 2)
+  other = 1.0 if run.data.description.classes else 1 - share
+  return np.log(share / other).astype(np.float32)
 
 
 def frozen(run: Run, m: str):

@@ -165,6 +165,7 @@ SWEEPS: dict[str, Callable[[tuple[str, ...]], tuple[Row, ...]]] = {
   "calibration": _values("calibration", "position", "label", "scalar", "none"),
   "fuser": _values("fuser", "concat", "lstm", "transformer"),
   "loss_weights": _values("loss_weights", "learned", "uniform", "uncertainty"),
+  "late_pooling": _values("late_pooling", "mean", "sum"),
   "head": _values("head", "late", "combined", "reduced"),
   "pairs": _values("pairs", "partial", "paired"),
   "train_fraction": _values("train_fraction", 1.0, 0.5, 0.25, 0.1),

@@ -1,4 +1,8 @@
-"""All predictions of a stay -> one (METHOD.md section 6, paper 3.5)."""
+"""All predictions of a stay -> one (METHOD.md section 6, paper 3.5).
+
+Dims: B stays, M modalities, S sources (modalities, then missingness, low,
+high), C labels.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -7,8 +11,6 @@ from flax import linen as nn
 
 class Late(nn.Module):
   """Averages every prediction with learned weights, skipping absent sources.
-
-  Dims: B stays, S sources (modalities, then missingness, low, high), C labels.
 
   Attributes:
     released: names of METHOD.md; with late_norm the weights are normalised
@@ -42,3 +44,34 @@ class Late(nn.Module):
       total = weight.sum(axis=1, keepdims=True)
       weights = weight / jnp.where(total > 0, total, 1.0)
     return (weights * logits).sum(axis=1), {"weights": weights}
+
+
+class LogOddsSum(nn.Module):
+  """Adds up what every source says beyond the base rate, with learned weights.
+
+  Bayes' rule for modalities that are independent given the label: the log odds
+  of each are the base rate's plus its evidence, and evidence adds up (a product
+  of experts; Hinton 2002). A mean instead shrinks what many modalities agree
+  on to the size of what one says. Neither the paper nor its code has this.
+
+  Attributes:
+    modalities: M; these sources hold the base rate, the others start at 0 and
+      only add to it.
+  """
+
+  modalities: int
+
+  @nn.compact
+  def __call__(self, logits, present):
+    """Fuses logits f32[B S C] under present bool[B S] into f32[B C].
+
+    `out["weights"]` f32[B S C] is 0 where absent; it starts at 1 elsewhere.
+    """
+    _, S, C = logits.shape
+    weight = self.param("weight", nn.initializers.ones, (S, C))
+    prior = self.param("prior", nn.initializers.zeros, (C,))
+    real = present[:, :, None]
+    weights = jnp.where(real, weight[None], 0.0)
+    counted = weights[:, : self.modalities].sum(axis=1)
+    said = (weights * jnp.where(real, logits, 0.0)).sum(axis=1)
+    return said + (1 - counted) * prior[None], {"weights": weights}

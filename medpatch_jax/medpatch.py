@@ -16,11 +16,12 @@ from flax import linen as nn
 
 from medpatch_jax import calibrate, patch
 from medpatch_jax.joint import Joint
-from medpatch_jax.late import Late
+from medpatch_jax.late import Late, LogOddsSum
 from medpatch_jax.layers import Classifier
 from medpatch_jax.missingness import Missingness
 from medpatch_jax.schema import Encoded, Pool, Pools
 
+LATE_POOLINGS = ("mean", "sum")
 WITHOUT = ("unimodal", "missingness", "joint")
 # The order in which the released code makes its predictions.
 RELEASED_ORDER = ("ehr", "cxr", "dn", "rr")
@@ -87,6 +88,7 @@ class MedPatch(nn.Module):
     width: E.
     fuser: concat, lstm or transformer.
     without: of unimodal, missingness, joint: what is left out of late.
+    late_pooling: mean of the logits (`Late`) or sum (`LogOddsSum`).
     released: names of METHOD.md; late_norm and presence_order count.
     flag_order: the modalities as the released code's flag names them; matters
       with presence_order only. The order of `modalities` by default.
@@ -99,6 +101,7 @@ class MedPatch(nn.Module):
   width: int = 512
   fuser: str = "concat"
   without: tuple[str, ...] = ()
+  late_pooling: str = "mean"
   released: tuple[str, ...] = ()
   flag_order: tuple[str, ...] | None = None
   unprojected: tuple[str, ...] = ("ehr",)
@@ -125,7 +128,7 @@ class MedPatch(nn.Module):
     self._check()
     outputs = self._unimodal(batch) | self._missingness(batch)
     outputs |= self._joint(batch)
-    fused, late = Late(self.released, name="late")(
+    fused, late = self._late()(
       jnp.stack([outputs[s] for s in self.sources], axis=1),
       self._presence(batch.present),
     )
@@ -140,6 +143,12 @@ class MedPatch(nn.Module):
       "late_weights": late["weights"],
       "loss_scalars": scalars,
     }
+
+  def _late(self):
+    if self.late_pooling == "mean":
+      return Late(self.released, name="late")
+    with_base_rate = 0 if "unimodal" in self.without else len(self.modalities)
+    return LogOddsSum(with_base_rate, name="late")
 
   @property
   def sources(self) -> tuple[str, ...]:
@@ -157,6 +166,11 @@ class MedPatch(nn.Module):
       raise ValueError(
         f"without={','.join(self.without)}: wanted some of"
         f" {', '.join(WITHOUT)}, but not all, which leaves no prediction."
+      )
+    if self.late_pooling not in LATE_POOLINGS:
+      raise ValueError(
+        f"late_pooling={self.late_pooling!r}: wanted one of"
+        f" {', '.join(LATE_POOLINGS)}."
       )
 
   def _unimodal(self, batch):

@@ -39,7 +39,7 @@ class Architecture:
     encoders: modality -> {"name": key of `ENCODERS`, its own sizes}.
     thresholds: modality -> of the high cluster.
     confidence: "confidence" or "entropy".
-    fuser, without, flag_order: of `MedPatch`.
+    fuser, without, late_pooling, flag_order: of `MedPatch`.
     released: names of METHOD.md.
     classes: exactly one label is true (softmax), not any of them (sigmoid).
     dtype: of the matrix products; parameters are float32 always.
@@ -54,6 +54,7 @@ class Architecture:
   confidence: str = "confidence"
   fuser: str = "concat"
   without: tuple[str, ...] = ()
+  late_pooling: str = "mean"
   released: tuple[str, ...] = ()
   flag_order: tuple[str, ...] | None = None
   classes: bool = False
@@ -111,6 +112,7 @@ class Architecture:
       width=self.width,
       fuser=self.fuser,
       without=self.without,
+      late_pooling=self.late_pooling,
       unprojected=tuple(m for m, k in self.kinds.items() if k == "series"),
       released=self.released,
       flag_order=self.flag_order,

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medpatch_jax.late import Late
+from medpatch_jax.late import Late, LogOddsSum
 
 
 def test_late_ignores_absent_source():
@@ -64,3 +64,37 @@ def test_weights_sum_to_one_over_present_sources(seed, scale):
   weights = np.asarray(out["weights"])
   np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-6)
   np.testing.assert_array_equal(weights[~present], 0)
+
+
+def test_the_sum_is_bayes_rule_for_independent_sources():
+  base, rates = 0.3, np.array([[0.8, 0.2], [0.6, 0.1]])  # P(sign | label).
+  odds = lambda p: np.log(p / (1 - p))  # noqa: E731
+  signs = np.array([[1, 1], [1, 0], [0, 1]])
+  likely = np.where(signs[:, :, None], rates[None], 1 - rates[None])
+  joint = likely.prod(axis=1) * [base, 1 - base]
+  each = likely * [base, 1 - base]
+  logits = np.log(each[:, :, 0] / each[:, :, 1])
+  module = LogOddsSum(modalities=2)
+  present = jnp.array([[True, True]] * 3 + [[True, False], [False, False]])
+  logits = np.concatenate([logits, [[0.4, np.nan], [np.nan, np.nan]]])
+  params = {"weight": jnp.ones((2, 1)), "prior": jnp.array([odds(base)])}
+  fused, out = module.apply({"params": params}, logits[:, :, None], present)
+  want = np.log(joint[:, 0] / joint[:, 1])
+  np.testing.assert_allclose(fused[:3, 0], want, rtol=1e-5)
+  np.testing.assert_allclose(fused[3:, 0], [0.4, odds(base)], rtol=1e-5)
+  np.testing.assert_array_equal(out["weights"][:, :, 0], present)
+
+
+def test_the_sum_never_reads_what_is_absent():
+  module = LogOddsSum(modalities=2)
+  logits = jnp.array([[[2.0], [jnp.nan], [0.5]]])
+  present = jnp.array([[True, False, True]])
+  params = module.init(jax.random.key(0), logits, present)
+
+  def loss(params, logits):
+    return module.apply(params, logits, present)[0].sum()
+
+  value, grads = jax.value_and_grad(loss, argnums=(0, 1))(params, logits)
+  np.testing.assert_allclose(value, 2.5)  # The last one holds no base rate.
+  for leaf in jax.tree.leaves(grads):
+    assert np.isfinite(leaf).all()
