@@ -314,9 +314,9 @@ class Config:
     is never taken for this one.
 
     Args:
-      stage: unimodal, confidence, calibrate or pools.
+      stage: unimodal, confidence, calibrate, pools, tokens or summaries.
       m: modality.
-      split: of pools.
+      split: of the last three.
     """
     names, behaviours = OF_KIND[self.kinds[m]]
     names = (*TRAINING, *names)
@@ -335,6 +335,8 @@ class Config:
     if stage == "pools":
       behaviours += POOLING
       own |= {"confidence": self.confidence, "threshold": self.thresholds[m]}
+    if stage in ("tokens", "summaries"):
+      behaviours += ("absent_tokens",)
     own["as_released"] = [n for n in self.as_released if n in behaviours]
     # Of files, what is in them: one may be replaced under its name.
     return own | {

@@ -1,5 +1,7 @@
 """Stage 3: what is trained on top of the encoders, and on which batches.
 
+Of MedPatch; baseline.py has the others.
+
 Dims: B stays, M modalities, C labels.
 """
 
@@ -11,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import flags, models
+from experiments import models
 from medpatch_jax import schema
 from medpatch_jax.input import loader
 from medpatch_jax.train import freeze, losses
@@ -35,9 +37,7 @@ class Fusion:
 
 
 def build(stages) -> Fusion:
-  """Stage 3 of a run: MedPatch from pools or raw input, or a baseline."""
-  if stages.config.model != "medpatch":
-    return baseline(stages)
+  """Stage 3 of MedPatch, from pools or raw input."""
   if stages.config.finetune_encoders:
     return from_input(stages)
   return from_pools(stages) if stages.cached else from_encoders(stages)
@@ -71,7 +71,7 @@ def from_encoders(stages) -> Fusion:
     pools = thinned(pools, stages.config.modality_dropout, key)
     return _loss(stages, model, params, pools)
 
-  return Fusion(forward, _start(stages), _frozen(stages), _raw_loader(stages))
+  return Fusion(forward, _start(stages), _frozen(stages), raw_loader(stages))
 
 
 def _frozen(stages) -> dict:
@@ -119,7 +119,7 @@ def from_input(stages) -> Fusion:
     "medpatch": _start(stages),
     "encoder": {m: _parts(stages, m, frozen["encoder"][m])[0] for m in names},
   }
-  return Fusion(forward, params, frozen, _raw_loader(stages))
+  return Fusion(forward, params, frozen, raw_loader(stages))
 
 
 def whole(stages, m: str, learn, fixed) -> dict:
@@ -133,46 +133,6 @@ def _parts(stages, m: str, params):
   return freeze.split(
     params, lambda path: path[0] == "classifier" or still(path)
   )
-
-
-def baseline(stages) -> Fusion:
-  """A baseline on stage 1's encoders (METHOD.md section 9).
-
-  Encoders stay as they are, but in `joint` and with --finetune_encoders; late
-  and unimodal are stage 1 put together, so nothing of them learns.
-  """
-  run, config = stages.run, stages.config
-  names, name = config.modalities, config.model
-  model = models.baseline(run)
-  raw, whole = name == flags.RAW, name in ("late", "unimodal")
-  stage1 = {} if raw else {m: stages.encoder(m) for m in names}
-  params = models.start_baseline(run, stage1)
-  learns = name == "joint" or config.finetune_encoders
-
-  def still(path):
-    if raw or not path[0].startswith("encoders_"):
-      return whole
-    m = path[0].removeprefix("encoders_")
-    return not learns or models.frozen(run, m)(("encoder", *path[1:]))
-
-  learn, frozen = freeze.split(params, still)
-
-  def forward(params, frozen, batch, key):
-    batch = thinned(batch, stages.config.modality_dropout, key)
-    rngs = None if key is None else {"dropout": key}
-    outputs, out = model.apply(
-      {"params": freeze.join(params, frozen)},
-      batch,
-      train=key is not None,
-      rngs=rngs,
-    )
-    (logits,) = outputs.values()
-    total, count = run.loss(logits, batch.label, batch.weight)
-    for term in out.get("losses", {}).values():
-      total += (batch.weight * term).sum()
-    return total, count, {name: logits}
-
-  return Fusion(forward, learn, frozen, _raw_loader(stages))
 
 
 def thinned(batch, rate: float, key):
@@ -195,11 +155,13 @@ def thinned(batch, rate: float, key):
   return batch.replace(present=kept)
 
 
-def _raw_loader(stages):
+def raw_loader(stages, augment: bool = True):
+  """(split, learn) -> batches of raw input; `augment` it where it learns."""
   run = stages.run
 
   def batches(split, learn):
-    return run.loader(split, run.config.modalities, run.rows(split), learn)
+    rows = run.rows(split)
+    return run.loader(split, run.config.modalities, rows, learn, augment)
 
   return batches
 

@@ -1,6 +1,7 @@
 """Configuration -> modules and their initial parameters."""
 
 import functools
+import itertools
 import math
 
 import jax
@@ -84,8 +85,16 @@ def text_sizes(run: Run) -> dict[str, int]:
   return found
 
 
-def baseline(run: Run):
+# Baselines that are stage 1 put together: nothing of them learns.
+WHOLE = ("late", "unimodal")
+
+
+def baseline(run: Run, encoded: bool = False):
   """The baseline of --model at the preset's size.
+
+  Args:
+    run: open.
+    encoded: its batches hold what the encoders make of the input.
 
   Raises:
     ValueError: it is not defined for these modalities.
@@ -103,6 +112,8 @@ def baseline(run: Run):
   # A single modality is a mean over one.
   name = {"unimodal": "late", flags.RAW: "healnet"}.get(config.model)
   make = raw_encoder if config.model == flags.RAW else _module
+  if encoded:
+    make = _ready
   return baselines.build(
     name or config.model,
     modalities=config.modalities,
@@ -111,6 +122,10 @@ def baseline(run: Run):
     dtype=dtype(run),
     **fields,
   )
+
+
+def _ready(run: Run, m: str):
+  return baselines.Ready(run.config.as_released)
 
 
 def _module(run: Run, m: str):
@@ -136,13 +151,17 @@ def _longest(run: Run, m: str) -> int:
   return padded + (run.config.ehr == "transformer")
 
 
-def start_baseline(run: Run, stage1: dict[str, dict]) -> dict:
-  """Initial parameters of `baseline`, encoders taken from stage 1."""
+def start_baseline(run: Run, model, stage1: dict[str, dict]) -> dict:
+  """Initial parameters of `model`, a baseline; stage 1's where it has them."""
   rows = {m: example(run, m) for m in run.config.modalities}
+  ready = any(isinstance(e, baselines.Ready) for e in model.encoders.values())
   batch = next(iter(rows.values())).replace(
-    inputs={m: one.inputs[m] for m, one in rows.items()}
+    inputs={
+      m: _blank_encoding(run, m) if ready else one.inputs[m]
+      for m, one in rows.items()
+    }
   )
-  params = _init(baseline(run), batch, run, train=False)
+  params = _init(model, batch, run, train=False)
   return baselines.pretrained(params, stage1)
 
 
@@ -387,17 +406,32 @@ def pool_fields(labels: int, width: int, joint: int, kind) -> dict[str, tuple]:
   }
 
 
-def pool_bytes(run: Run) -> int:
-  """What the pools of all splits take on disk."""
-  total = 0
-  for m, fields in blank_pools(run).items():
-    logits = ((len(run.labels),), np.float32)
-    row = sum(
-      math.prod(shape) * np.dtype(kind).itemsize
-      for shape, kind in (*fields.values(), logits)
-    )
-    rows = sum(len(run.pooled_rows(split, m)) for split in dataset.SPLITS)
-    total += rows * row
+def encoding_fields(run: Run, m: str, split: str) -> dict[str, tuple]:
+  """Shape of a row and dtype of what a baseline reads of a frozen encoder."""
+  fields = {"summary": ((run.config.sizes.width,), np.float32)}
+  if run.config.model in baselines.OF_TOKENS:
+    T = positions(run, m, split)
+    fields["tokens"] = ((T, token_width(run, m)), dtype(run))
+    fields["mask"] = ((T,), np.bool_)
+  return fields
+
+
+def _blank_encoding(run: Run, m: str) -> dict[str, np.ndarray]:
+  fields = encoding_fields(run, m, "train")
+  return {k: np.zeros((1, *shape), d) for k, (shape, d) in fields.items()}
+
+
+def cached_bytes(run: Run) -> int:
+  """What is kept of the encoders, pools or encodings, takes on disk."""
+  total, logits = 0, ((len(run.labels),), np.float32)
+  pools = run.config.model == "medpatch"
+  for m, split in itertools.product(run.config.modalities, dataset.SPLITS):
+    if pools:
+      fields = [*blank_pools(run)[m].values(), logits]
+    else:
+      fields = encoding_fields(run, m, split).values()
+    row = sum(math.prod(s) * np.dtype(kind).itemsize for s, kind in fields)
+    total += len(run.pooled_rows(split, m)) * row
   return total
 
 

@@ -145,7 +145,12 @@ class Run:
     return self.rows(split, None if blank else modality)
 
   def loader(
-    self, split: str, modalities: tuple[str, ...], rows, learn: bool
+    self,
+    split: str,
+    modalities: tuple[str, ...],
+    rows,
+    learn: bool,
+    augment: bool = True,
   ) -> loader.Loader:
     """Batches of the raw input of some modalities.
 
@@ -154,6 +159,7 @@ class Run:
       modalities: names; those a stay lacks are blank.
       rows: of the split, i64[N].
       learn: shuffled, and augmented where the preset says so.
+      augment: not at all if False.
     """
     sizes = self.config.sizes
     augmented = {
@@ -162,7 +168,8 @@ class Run:
       "text": False,
     }
     augmented = {
-      m: learn and augmented[self.config.kinds[m]] for m in modalities
+      m: learn and augment and augmented[self.config.kinds[m]]
+      for m in modalities
     }
     lengths = self.data.lengths(split, modalities[0])
     return loader.Loader(

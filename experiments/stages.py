@@ -17,7 +17,7 @@ import weakref
 import numpy as np
 
 from data import resume
-from experiments import flags, fusion, models
+from experiments import baseline, flags, fusion, models
 from experiments.run import Run, once
 from medpatch_jax import calibrate
 from medpatch_jax.evaluate import metrics, report
@@ -294,11 +294,14 @@ class Stages:
 
   @functools.cached_property
   def cached(self) -> bool:
-    """Whether pools lie on disk: no, where they would pass --cache_gb."""
-    needed, bound = models.pool_bytes(self.run), self.config.cache_gb
+    """Whether pools, or what a baseline reads of the encoders, lie on disk.
+
+    No, where they would pass --cache_gb.
+    """
+    needed, bound = models.cached_bytes(self.run), self.config.cache_gb
     fits = bound is None or needed <= bound * 1e9
     logger.info(
-      "pools of all splits take %s on disk%s",
+      "what is kept of the encoders takes %s on disk%s",
       resume.size(needed),
       ""
       if fits
@@ -338,9 +341,56 @@ class Stages:
     writer.finish(key)
 
   @once
+  def encodings(self, m: str, split: str) -> dict[str, np.ndarray]:
+    """What a baseline reads of one frozen encoder, computed once per stay.
+
+    Returns:
+      Fields of `schema.Encoded`, rows in the order of `run.pooled_rows(split,
+      m)`, memory-mapped; summary f32[n E] alone where no tokens are read.
+    """
+    fields = models.encoding_fields(self.run, m, split)
+    stage = "tokens" if "tokens" in fields else "summaries"
+    params, folder = self.encoder(m), self.folder(stage, m, split)
+    key = self.key(stage, m, split) | {"params": store.digest(params)}
+    with self._alone(folder):
+      if (found := store.read(folder, key)) is None:
+        self._compute_encodings(m, split, params, folder, key, fields)
+        found = store.read(folder, key)
+    return found
+
+  def _compute_encodings(self, m, split, params, folder, key, fields) -> None:
+    run, model = self.run, self.architecture.unimodal(m)
+
+    def forward(params, frozen, batch, rng):
+      encoded = vars(model.apply({"params": params}, batch)[1]["encoded"])
+      return 0.0, 1.0, {k: encoded[k].astype(fields[k][1]) for k in fields}
+
+    rows = run.pooled_rows(split, m)
+    logger.info("encodings/%s: %s of %s", m, report.count(len(rows)), split)
+    writer = store.Writer(folder, run.parallel)
+    kept = {
+      name: writer.allocate(name, (len(rows), *shape), kind)
+      for name, (shape, kind) in fields.items()
+    }
+    if len(rows):
+      batches = run.loader(split, (m,), rows, learn=False)
+      mapped = run.parallel.evaluate(steps.eval_step(forward))
+      params = run.parallel.replicate(params)
+      for at, _, _, found in loop.batches(
+        mapped, run.parallel, params, {}, batches
+      ):
+        for name, values in found.items():
+          # Series are as long as their batch's bucket, or shorter than it.
+          T = fields[name][0][0]
+          values = values[:, :T]
+          kept[name][at, : values.shape[1]] = values
+    writer.finish(key)
+
+  @once
   def fusion(self) -> fusion.Fusion:
     """What stage 3 trains."""
-    return fusion.build(self)
+    made = fusion if self.config.model == "medpatch" else baseline
+    return made.build(self)
 
   @once
   def fuse(self) -> dict:

@@ -98,6 +98,23 @@ def test_without_room_for_pools_the_numbers_are_the_same(configure):
   assert_equal(anew.predict("test"), kept.predict("test"), 1e-5)
 
 
+@pytest.mark.parametrize(
+  "words",
+  [
+    ("--model=medfuse", "--modalities=rr,cxr"),  # Summaries alone.
+    ("--model=metra", "--modalities=ehr,cxr"),  # Tokens, of many lengths.
+  ],
+)
+def test_a_baseline_from_kept_encodings_is_the_one_from_input(configure, words):
+  kept = train.train(configure("kept", *words))
+  anew = train.train(configure("anew", *words, "--cache_gb=0"))
+  kind = "summaries" if "rr" in words[1] else "tokens"
+  assert kept.cached and (kept.workdir / kind).exists()
+  assert not (anew.workdir / kind).exists()
+  assert not any("encoders" in name for name in kept.fuse())
+  assert_equal(anew.predict("test"), kept.predict("test"), 1e-5)
+
+
 def test_fine_tuning_starts_at_the_frozen_model_and_moves_a_copy(configure):
   stages = train.train(
     configure("moved", "--modalities=rr,dn", "--finetune_encoders")

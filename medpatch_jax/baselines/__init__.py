@@ -11,6 +11,7 @@ from flax import linen as nn
 from medpatch_jax.baselines.daft import DAFT
 from medpatch_jax.baselines.drfuse import DrFuse
 from medpatch_jax.baselines.early import Early
+from medpatch_jax.baselines.encoding import Ready
 from medpatch_jax.baselines.ensemble import Ensemble
 from medpatch_jax.baselines.healnet import HealNet
 from medpatch_jax.baselines.joint import Joint
@@ -19,7 +20,15 @@ from medpatch_jax.baselines.medfuse import MedFuse
 from medpatch_jax.baselines.metra import MeTra
 from medpatch_jax.baselines.mmtm import MMTM
 
-__all__ = ["BASELINES", "ONLY_OF", "Ensemble", "build", "pretrained"]
+__all__ = [
+  "BASELINES",
+  "OF_TOKENS",
+  "ONLY_OF",
+  "Ensemble",
+  "Ready",
+  "build",
+  "pretrained",
+]
 
 # Name of the model, which is also the name of the head it returns.
 BASELINES: dict[str, type[nn.Module]] = {
@@ -33,6 +42,8 @@ BASELINES: dict[str, type[nn.Module]] = {
   "healnet": HealNet,
   "drfuse": DrFuse,
 }
+# Those that read tokens; the others need the summaries alone.
+OF_TOKENS = ("mmtm", "daft", "metra", "healnet")
 # Those that are defined for these modalities only.
 ONLY_OF = {"mmtm": ("ehr", "cxr"), "daft": ("ehr", "cxr")}
 
@@ -60,17 +71,11 @@ def pretrained(params: dict, unimodal: Mapping[str, dict]) -> dict:
 
   Returns:
     A copy of `params`.
-
-  Raises:
-    ValueError: the baseline has no encoder of a modality.
   """
   params = dict(params)
   for m, given in unimodal.items():
-    if f"encoders_{m}" not in params:
-      raise ValueError(
-        f"no encoder of {m!r} among {sorted(params)}: stage 1 has one too many."
-      )
-    params[f"encoders_{m}"] = given["encoder"]
+    if f"encoders_{m}" in params:
+      params[f"encoders_{m}"] = given["encoder"]
     if f"classifier_{m}" in params:
       params[f"classifier_{m}"] = given["classifier"]
     if f"project_{m}" in params:

@@ -1,8 +1,38 @@
 """What every baseline begins with: each modality through its encoder."""
 
 import jax
+import jax.numpy as jnp
+from flax import linen as nn
 
 from medpatch_jax.schema import Encoded
+
+
+class Ready(nn.Module):
+  """Stands for a frozen encoder whose output the batch holds already.
+
+  Where only summaries were kept, the summary is the one token.
+
+  Dims: B stays, T tokens, D token width, E joint width.
+
+  Attributes:
+    released: names of METHOD.md; with absent_tokens, what an encoder made of
+      an absent modality counts.
+  """
+
+  released: tuple[str, ...] = ()
+
+  @nn.compact
+  def __call__(self, fields, present, *, train: bool = False):
+    """summary f32[B E], tokens [B T D] and mask bool[B T] or neither."""
+    del train
+    if "absent_tokens" in self.released:
+      present = jnp.ones_like(present)
+    summary = jnp.where(present[:, None], fields["summary"], 0.0)
+    tokens = fields.get("tokens", summary[:, None])
+    mask = fields.get("mask", jnp.ones(tokens.shape[:2], bool))
+    mask = mask & present[:, None]
+    tokens = jnp.where(mask[:, :, None], tokens.astype(jnp.float32), 0.0)
+    return Encoded(tokens=tokens, mask=mask, summary=summary), {}
 
 
 def check(modalities, encoders, name: str, wanted=None):
