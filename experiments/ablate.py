@@ -7,7 +7,8 @@ Every flag of experiments.train may be given and holds for all rows. What rows
 have in common (encoders, temperatures, pools) is made once and shared. Started
 again, it goes on where it stopped; several machines with the same workdir each
 take their share of the runs (--shard). The table is made of what is finished:
-SWEEP/results.csv, table.md and table.tex.
+SWEEP/results.csv, table.md and table.tex, and presence.md with a line for each
+presence pattern of at least 200 test stays.
 """
 
 import copy
@@ -99,10 +100,10 @@ def folders(rows, values, workdir, seeds: int) -> dict:
 
 
 def tabulate_runs(rows, values, workdir, seeds: int) -> str:
-  """Writes results.csv, table.md and table.tex of what is finished.
+  """Writes results.csv, table.md, table.tex and presence.md of what is finished.
 
   Returns:
-    the Markdown table.
+    the Markdown tables.
   """
   where = folders(rows, values, workdir, seeds)
   found = tabulate.tidy(where)
@@ -111,7 +112,9 @@ def tabulate_runs(rows, values, workdir, seeds: int) -> str:
   checkpoint.write_text(workdir / "results.csv", tabulate.csv_text(found))
   checkpoint.write_text(workdir / "table.md", text)
   checkpoint.write_text(workdir / "table.tex", tabulate.latex(lines))
-  return text
+  presence = tabulate.by_presence(rows, where)
+  checkpoint.write_text(workdir / "presence.md", presence)
+  return f"{text}\n{presence}"
 
 
 def main(argv) -> None:

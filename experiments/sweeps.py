@@ -52,7 +52,10 @@ def _deviations(modalities):
 
 def _models(modalities):
   """MedPatch, every baseline on the same encoders, each modality alone."""
-  rows = [Row("medpatch")]
+  rows = [
+    Row("medpatch"),
+    Row("medpatch, sum", ("--late_pooling=sum",), "medpatch"),
+  ]
   for name in baselines.BASELINES:
     flags = (f"--model={name}",)
     if name in baselines.ONLY_OF:

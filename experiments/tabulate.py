@@ -225,6 +225,47 @@ def bounds(found) -> dict[tuple, str]:
   return out
 
 
+def by_presence(rows, folders, least: int = 200) -> str:
+  """AUROC for each presence pattern as a Markdown table, mean over seeds.
+
+  A line for each pattern with at least `least` test stays, a column for each
+  row of the sweep that has all the modalities, the Bayes bound last.
+
+  Args:
+    rows: of the sweep.
+    folders: (row's name, seed) -> folder of the run's results.
+    least: stays, at least 11.
+  """
+  results = {
+    key: report.read(folder / "results.json")
+    for key, folder in folders.items()
+    if (folder / "results.json").exists()
+  }
+  every = max((r["modalities"] for r in results.values()), key=len, default=[])
+  results = {k: r for k, r in results.items() if r["modalities"] == every}
+  cells: dict[tuple, dict[str, list]] = {}
+  for (row, _), result in results.items():
+    for one in result["patterns"]:
+      # Patterns too rare to be shown have no name, a hidden count a sign.
+      stays = int(str(one["stays"]).lstrip("<>"))
+      if not one["modalities"] or not one["auroc"] or stays < least:
+        continue
+      found = cells.setdefault((tuple(one["modalities"]), stays), {})
+      found.setdefault(row, []).append(one["auroc"]["value"])
+      if one["bayes"]:
+        found["Bayes"] = [one["bayes"]["auroc"]["value"]]
+  names = [row.name for row in rows if any(r == row.name for r, _ in results)]
+  if any("Bayes" in found for found in cells.values()):
+    names.append("Bayes")
+  table = [["present", "stays", *names], ["---"] * (2 + len(names))]
+  for (modalities, stays), found in sorted(
+    cells.items(), key=lambda item: (-len(item[0][0]), -item[0][1])
+  ):
+    means = [f"{np.mean(found[n]):.4f}" if n in found else "" for n in names]
+    table.append([", ".join(modalities), f"{stays:,}", *means])
+  return "".join(f"| {' | '.join(line)} |\n" for line in table)
+
+
 def latex(lines) -> str:
   """The summary as a LaTeX tabular."""
   body = []

@@ -10,6 +10,7 @@ from absl import flags as absl_flags
 from experiments import ablate, flags, sweeps, tabulate
 from experiments.sweeps import Row
 from experiments.tabulate import Score
+from medpatch_jax.evaluate import report
 from medpatch_jax.input import dataset
 
 ROWS = (Row("a"), Row("b", ("--fuser=lstm",), "a"))
@@ -78,6 +79,38 @@ def test_best_is_bold_only_if_it_beats_all_others():
   found["c", 0] = _score(0.70, stays="others")
   lines = tabulate.summarise(rows, found)
   assert not any(line["auroc"].best for line in lines)
+
+
+def test_a_line_for_each_pattern_of_presence_with_the_bound_last(tmp_path):
+  def write(name, seed, modalities, patterns):
+    keys = ("modalities", "stays", "auroc", "bayes")
+    result = {"version": report.VERSION, "modalities": modalities}
+    result["patterns"] = [dict(zip(keys, p)) for p in patterns]
+    folder = tmp_path / f"{name}-{seed}"
+    folder.mkdir()
+    (folder / "results.json").write_text(json.dumps(result))
+    return (name, seed), folder
+
+  value = lambda x: {"value": x}  # noqa: E731
+  bound = {"auroc": value(0.9)}
+  both, rest = ["ehr", "rr"], (None, 300, value(0.5), bound)
+  one = (["ehr"], 250, value(0.75), None)
+  rare = (["rr"], 199, value(0.6), bound)
+  folders = dict(
+    [
+      write("a", 0, both, [(both, 1200, value(0.8), bound), one, rest]),
+      write("a", 1, both, [(both, 1200, value(0.7), bound), one, rare]),
+      write("b", 0, both, [(both, 1200, value(0.85), bound)]),
+      write("c", 0, ["ehr"], [(["ehr"], 1700, value(0.9), bound)]),
+    ]
+  )
+  rows = [Row(name) for name in "abc"]
+  assert tabulate.by_presence(rows, folders).splitlines() == [
+    "| present | stays | a | b | Bayes |",
+    "| --- | --- | --- | --- | --- |",
+    "| ehr, rr | 1,200 | 0.7500 | 0.8500 | 0.9000 |",
+    "| ehr | 250 | 0.7500 |  |  |",
+  ]
 
 
 def test_runs_about_other_stays_have_a_gain_but_no_interval():
