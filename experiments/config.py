@@ -230,8 +230,8 @@ class Config:
       flag_order=tuple(get("modalities") or modalities),
       kinds=kinds,
       settings=settings,
-      learning_rates=_rates(sizes, described, kinds, get("learning_rate")),
-      epochs=_epochs(sizes, kinds, get("epochs")),
+      learning_rates=_rates(sizes, described, kinds, get),
+      epochs=_epochs(sizes, kinds, get),
       batch_size=get("batch_size") or sizes.batch_size,
       calibration=get("calibration"),
       calibration_steps=get("calibration_steps"),
@@ -462,30 +462,32 @@ def _baseline(f, get, kinds) -> None:
     )
 
 
-def _by_part(values, kinds) -> dict:
-  """A preset's values by kind -> by modality, and "fuse"."""
+def _by_part(values, kinds, get) -> dict:
+  """A preset's values by kind -> by modality, and "fuse" of the model."""
   each = {m: values[kind] for m, kind in kinds.items()}
-  return each | {"fuse": values["fuse"]}
+  last = "fuse" if get("model") == "medpatch" else "baseline"
+  return each | {"fuse": values[last]}
 
 
-def _rates(sizes, described, kinds, values) -> dict[str, float]:
+def _rates(sizes, described, kinds, get) -> dict[str, float]:
   """Learning rates by part: the flag's, else the preset's.
 
-  The preset's of "fuse" depends on the number of labels.
+  MedPatch's of "fuse" depends on the number of labels.
   """
-  rates = _by_part(sizes.learning_rate, kinds)
-  if len(described.labels) == 1:
+  rates = _by_part(sizes.learning_rate, kinds, get)
+  if len(described.labels) == 1 and get("model") == "medpatch":
     rates["fuse"] = sizes.learning_rate["fuse_one_label"]
+  given = get("learning_rate")
   return rates | _named(
-    values, rates, "learning_rate", float, lambda x: x > 0, "a number above 0"
+    given, rates, "learning_rate", float, lambda x: x > 0, "a number above 0"
   )
 
 
-def _epochs(sizes, kinds, values) -> dict[str, int]:
+def _epochs(sizes, kinds, get) -> dict[str, int]:
   """Most epochs by part: the flag's, else the preset's."""
-  most = _by_part(sizes.epochs, kinds)
+  most = _by_part(sizes.epochs, kinds, get)
   return most | _named(
-    values, most, "epochs", int, lambda x: x >= 0, "a whole number"
+    get("epochs"), most, "epochs", int, lambda x: x >= 0, "a whole number"
   )
 
 

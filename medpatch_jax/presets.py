@@ -26,12 +26,14 @@ class Preset:
     augment: films are rotated, shifted and scaled in training.
     hide: share of a series' columns hidden in training.
     batch_size: rows of an update.
-    epochs: of stage 1 by the modality's kind, and of "fuse".
+    epochs: of stage 1 by the modality's kind, and of stage 3: "fuse" of
+      MedPatch, "baseline" of the others.
     confidence_epochs: of stage 2.
     patience: epochs without a better validation score before stopping.
     schedule: of the learning rate, plateau (as published) or linear.
     learning_rate: Adam's, of stages 1 and 2 by the modality's kind, of
-      "fuse", and of "fuse_one_label", stage 3 of a task with a single label.
+      "fuse", of "fuse_one_label", MedPatch's stage 3 of a task with a single
+      label, and of "baseline".
   """
 
   width: int
@@ -85,12 +87,17 @@ PRESETS = {
     augment=True,
     hide=0.0,
     batch_size=16,
-    epochs=dict(series=100, image=100, text=100, fuse=100),
+    epochs=dict(series=100, image=100, text=100, fuse=100, baseline=100),
     confidence_epochs=100,
     patience=15,
     schedule="plateau",
     learning_rate=dict(
-      series=1e-3, image=1e-3, text=1e-3, fuse=1e-3, fuse_one_label=1e-3
+      series=1e-3,
+      image=1e-3,
+      text=1e-3,
+      fuse=1e-3,
+      fuse_one_label=1e-3,
+      baseline=1e-3,
     ),
   ),
   # Trains in minutes on two cores from random weights: a rate that falls to 0
@@ -120,12 +127,17 @@ PRESETS = {
     augment=False,
     hide=0.2,
     batch_size=16,
-    epochs=dict(series=10, image=24, text=14, fuse=4),
+    epochs=dict(series=10, image=24, text=14, fuse=4, baseline=8),
     confidence_epochs=3,
     patience=24,
     schedule="linear",
     learning_rate=dict(
-      series=2e-3, image=1e-3, text=1e-3, fuse=1e-5, fuse_one_label=1e-3
+      series=2e-3,
+      image=1e-3,
+      text=1e-3,
+      fuse=1e-5,
+      fuse_one_label=1e-3,
+      baseline=1e-3,
     ),
   ),
 }

@@ -5,20 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 import numpy as np
 import pytest
 
-# The commands compile the same programs again and again.
-CACHE = tempfile.TemporaryDirectory(prefix="medpatch-compiled-")
-ENV = os.environ | {
-  "JAX_PLATFORMS": "cpu",
-  "JAX_COMPILATION_CACHE_DIR": CACHE.name,
-  "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-  "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
-}
+ENV = os.environ | {"JAX_PLATFORMS": "cpu"}
 SMALL = ("--epochs=2", "--calibration_steps=5", "--batch_size=32")
 
 
