@@ -15,8 +15,7 @@ from jax import export as jax_export
 from safetensors.numpy import load_file
 
 import medpatch_jax
-from experiments import models
-from medpatch_jax.export import artefact, programs, warm
+from medpatch_jax.export import artefact, programs
 from tests import exported
 
 PATTERNS = [p for p in itertools.product([0, 1], repeat=4) if any(p)]
@@ -230,70 +229,3 @@ def test_a_write_that_fails_leaves_nothing(tmp_path):
   artefact.write(tmp_path / "m", {"a": b"1"})
   with pytest.raises(ValueError, match="is there already"):
     artefact.write(tmp_path / "m", {"a": b"1"})
-
-
-def test_a_warm_start_takes_what_fits_by_name_and_shape():
-  """Columns by name, whatever their order; a new one keeps its drawn row."""
-  old = {
-    "layer_0": {"kernel_input": np.array([[1.0], [2]]), "bias": np.ones(3)},
-    "classifier": {"kernel": np.ones((2, 4))},
-  }
-  new = {
-    "layer_0": {
-      "kernel_input": np.array([[7.0], [8], [9]]),
-      "bias": np.zeros(3),
-    },
-    "classifier": {"kernel": np.zeros((2, 5))},
-    "more": np.zeros(2),
-  }
-  got, taken, left = warm.take(new, old, ["Pulse", "pH"], ["pH", "Na", "Pulse"])
-  np.testing.assert_array_equal(
-    got["layer_0"]["kernel_input"], [[2.0], [8], [1]]
-  )
-  np.testing.assert_array_equal(got["layer_0"]["bias"], np.ones(3))
-  np.testing.assert_array_equal(got["classifier"]["kernel"], np.zeros((2, 5)))
-  assert taken == ["layer_0/bias"]
-  assert sorted(left) == ["classifier/kernel", "layer_0/kernel_input", "more"]
-  _, taken, _ = warm.take(new["layer_0"], old["layer_0"])
-  assert taken == ["bias"]  # Shapes that differ do not fit.
-
-
-def test_a_run_starts_from_the_folder_and_keeps_its_encoders(
-  mine, tmp_path, caplog
-):
-  words = (f"--init_from={mine.model}", "--freeze=encoders", "--epochs=0")
-  words += ("--modalities=ehr,triage",)
-  again = exported.stages(mine.root / "records", tmp_path / "warm", *words)
-  assert (
-    again.architecture.encoders["triage"]["vocab_size"]
-    == (mine.stages.architecture.encoders["triage"]["vocab_size"])
-  )
-  for m in ("ehr", "triage"):
-    start = models.start(again.run, m)
-    assert jax.tree.all(
-      jax.tree.map(np.array_equal, start, mine.params["encoder"][m])
-    )
-    frozen = models.frozen(again.run, m)
-    assert frozen(("encoder", "x")) and not frozen(("classifier", "x"))
-  head = models.start_confidence(again.run, "ehr")
-  assert jax.tree.all(
-    jax.tree.map(np.array_equal, head, mine.params["confidence"]["ehr"])
-  )
-  # What it starts from is part of what a shared encoder is known by.
-  keys = [s.key("unimodal", "ehr") for s in (again, mine.stages)]
-  assert keys[0]["init_from"] and not keys[1]["init_from"]
-  assert keys[0]["init_from"] != str(mine.model)
-
-
-@pytest.mark.parametrize(
-  ("words", "said"),
-  [
-    (("--freeze=encoders",), "--freeze=encoders keeps what --init_from brings"),
-    (("--init_from=a", "--vit=b"), "both bring an encoder"),
-  ],
-)
-def test_flags_of_a_warm_start_that_contradict_are_refused(
-  words, said, mine, tmp_path
-):
-  with pytest.raises(ValueError, match=said):
-    exported.stages(mine.root / "records", tmp_path / "w", *words)
