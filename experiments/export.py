@@ -68,7 +68,8 @@ def to_folder(stages: Stages, out, onnx=()) -> None:
     name = f"{kind}/model{f'-{hours}h' if hours else ''}.{kind}"
     logger.info("export: %s", name)
     files[name] = make(architecture, params, config["head"], run.shapes, hours)
-    entry = {"file": name, "hours": hours or None}
+    dtype = "float32" if kind == "onnx" else architecture.dtype
+    entry = {"file": name, "hours": hours or None, "dtype": dtype}
     config["programs"].append(
       entry | programs.signature(architecture, run.shapes, hours)
     )

@@ -85,7 +85,7 @@ def stablehlo(model, folder, hours):
   content = (folder / f"stablehlo/model-{hours}h.stablehlo").read_bytes()
   program = jax_export.deserialize(bytearray(content))
   assert program.platforms == ("cpu", "cuda", "tpu")
-  return program
+  return jax.jit(program.call)
 
 
 def assert_equal(got, want, tolerance=1e-5):
@@ -103,40 +103,76 @@ def test_the_program_needs_none_of_our_code(mine, model):
   inputs = drawn_batch(model, 15)
   assert [a["name"] for a in entry["arguments"]] == sorted(inputs)
   params = load_file(mine.model / "params.safetensors")
-  got = stablehlo(model, mine.model, 3).call(params, inputs)
+  got = stablehlo(model, mine.model, 3)(params, inputs)
   assert sorted(got) == entry["results"]
   assert_equal(got, model._compiled(model.params, inputs))
 
 
+def every_batch(model):
+  """Batches of 1, 7 and 64 stays, of 1 with each pattern of presence."""
+  for size in (1, 7, 64):
+    for windows in (1, 3):
+      for seed in range(len(PATTERNS) if size == 1 else 1):
+        inputs = drawn_batch(model, size, 3, windows, seed)
+        if size == 1:
+          inputs["present"] = np.array([PATTERNS[seed]], bool)
+        yield inputs
+
+
+@pytest.fixture(scope="module")
+def half(mine):
+  """The same parameters in a run of --dtype=bfloat16."""
+  words = (mine.root / "records", mine.root / "half", "--dtype=bfloat16")
+  stages = exported.stages(*words)
+  folder = exported.write(mine.root / "model-half", stages, mine.params)
+  return stages, medpatch_jax.load(folder), folder
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [1, 7, 64])
-@pytest.mark.parametrize("windows", [1, 3])
-def test_every_size_and_length_agrees(mine, model, size, windows):
+def test_the_program_agrees_for_every_presence_and_size(mine, model):
   params = load_file(mine.model / "params.safetensors")
   program = stablehlo(model, mine.model, 3)
-  for seed in range(len(PATTERNS) if size == 1 else 1):
-    inputs = drawn_batch(model, size, 3, windows, seed)
-    if size == 1:
-      inputs["present"] = np.array([PATTERNS[seed]], bool)
-    want = model._compiled(model.params, inputs)
-    assert_equal(program.call(params, inputs), want)
+  for inputs in every_batch(model):
+    assert_equal(program(params, inputs), model._compiled(model.params, inputs))
 
 
 @pytest.mark.slow
-def test_onnx_agrees(mine, model, tmp_path):
+def test_the_program_agrees_in_bfloat16(mine, model, half):
+  _, rounded, folder = half
+  params = load_file(folder / "params.safetensors")
+  assert all(x.dtype == np.float32 for x in params.values())
+  program, apart = stablehlo(rounded, folder, 3), 0
+  for inputs in every_batch(rounded):
+    want = rounded._compiled(rounded.params, inputs)
+    assert_equal(program(params, inputs), want, 1e-3)
+    exact = model._compiled(model.params, inputs)
+    apart += not np.allclose(want["logits.low"], exact["logits.low"], atol=1e-3)
+  assert apart  # It is another computation than in float32.
+
+
+@pytest.mark.slow
+def test_onnx_agrees(mine, model, half, tmp_path):
+  """In float32, also of a run in bfloat16."""
   pytest.importorskip("jax2onnx")
   runtime = pytest.importorskip("onnxruntime")
   out = exported.write(tmp_path / "m", mine.stages, mine.params, onnx=[3])
   again = exported.write(tmp_path / "n", mine.stages, mine.params, onnx=[3])
   assert files(out) == files(again)
-  session = runtime.InferenceSession(
-    out / "onnx/model-3h.onnx", providers=["CPUExecutionProvider"]
-  )
-  names = [x.name for x in session.get_outputs()]
-  for size in (1, 7, 64):
-    inputs = drawn_batch(model, size)
-    found = dict(zip(names, session.run(None, inputs)))
-    assert_equal(found, dict(model._compiled(model.params, inputs)))
+  rounded = exported.write(tmp_path / "h", half[0], mine.params, onnx=[3])
+  name = "onnx/model-3h.onnx"
+  config = json.loads((rounded / "config.json").read_text())
+  assert {p["file"]: p["dtype"] for p in config["programs"]} == {
+    "stablehlo/model-3h.stablehlo": "bfloat16",
+    name: "float32",
+  }
+  for folder in (out, rounded):
+    session = runtime.InferenceSession(
+      folder / name, providers=["CPUExecutionProvider"]
+    )
+    names = [x.name for x in session.get_outputs()]
+    for inputs in every_batch(model):
+      found = dict(zip(names, session.run(None, inputs)))
+      assert_equal(found, dict(model._compiled(model.params, inputs)))
 
 
 def copied(mine, tmp_path):
