@@ -52,11 +52,17 @@ def drawn_batch(model, size, hours=3, windows=2, seed=0):
   return out | {"present": present}
 
 
-def test_the_same_run_gives_the_same_bytes_without_a_path(mine, tmp_path):
-  again = exported.write(tmp_path / "again", mine.stages, mine.params)
+def test_the_same_run_gives_the_same_bytes_without_a_path(
+  mine, tmp_path, monkeypatch
+):
+  """The whole folder, also from elsewhere and of a run that lies elsewhere."""
+  monkeypatch.chdir(tmp_path)
+  moved = exported.stages(mine.root / "records", tmp_path / "run")
+  again = exported.write("again", moved, mine.params)
   first, second = files(mine.model), files(again)
   assert first == second
-  words = [mine.root, os.getcwd(), os.path.expanduser("~"), "/site-packages"]
+  code = [os.path.dirname(m.__file__) for m in (exported, artefact, jax)]
+  words = [mine.root, tmp_path, os.path.expanduser("~"), *code]
   for name, content in first.items():
     for word in words:
       assert str(word).encode() not in content, (name, word)
