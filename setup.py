@@ -28,7 +28,7 @@ setuptools.setup(
     "jax>=0.10",
     "numpy",
     "optax>=0.2.8",
-    "orbax-checkpoint>=0.12",
+    "orbax-checkpoint>=0.11.36",
     "pillow",
     "pyarrow",  # Writes the synthetic twin's large tables.
     "safetensors",

@@ -398,11 +398,10 @@ def _together(get, without, kinds) -> None:
     raise ValueError(
       f"--freeze={get('freeze')} keeps what --init_from brings: pass it, too."
     )
-  for name in ("bert", "vit", "authors"):
-    if get("init_from") and get(name):
-      raise ValueError(
-        f"--init_from and --{name} both bring an encoder: leave one out."
-      )
+  if get("init_from") and get("authors"):
+    raise ValueError(
+      "--init_from and --authors both bring encoders: leave one out."
+    )
   if not get("authors"):
     return
   if "text" in kinds.values() and not get("bert"):

@@ -68,7 +68,8 @@ def to_folder(stages: Stages, out, onnx=()) -> None:
     name = f"{kind}/model{f'-{hours}h' if hours else ''}.{kind}"
     logger.info("export: %s", name)
     files[name] = make(architecture, params, config["head"], run.shapes, hours)
-    entry = {"file": name, "hours": hours or None}
+    dtype = "float32" if kind == "onnx" else architecture.dtype
+    entry = {"file": name, "hours": hours or None, "dtype": dtype}
     config["programs"].append(
       entry | programs.signature(architecture, run.shapes, hours)
     )
@@ -118,6 +119,7 @@ def describe(stages: Stages) -> tuple[dict, dict | None]:
   return {
     "format": artefact.FORMAT,
     "task": config.task,
+    "hourly": run.data.description.hourly,
     "architecture": dataclasses.replace(
       stages.architecture, remat=False
     ).to_json(),
@@ -138,10 +140,21 @@ def describe(stages: Stages) -> tuple[dict, dict | None]:
       "source": source,
       "kind": kind,
       "digest": run.data.fingerprint,
-      "stays": {s: disclosure.count(len(run.rows(s))) for s in dataset.SPLITS},
+      "splits": {split: _size(run, split) for split in dataset.SPLITS},
     },
     "versions": {n: importlib.metadata.version(n) for n in PACKAGES},
   }, result
+
+
+def _size(run: Run, split: str) -> dict:
+  """Stays of a split, few as "<11", and of an hourly task its rows."""
+  rows, at = run.rows(split), run.data.hour(split)
+  stays = len(rows) if at is None else len(np.unique(at[0][rows]))
+  size = {"stays": disclosure.count(stays)}
+  # The hours of few stays would tell how many these are.
+  if at is not None and not disclosure.small(stays):
+    size["hours"] = len(rows)
+  return size
 
 
 def _reliability(result) -> list:

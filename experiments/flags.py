@@ -267,15 +267,16 @@ def define() -> None:
   flags.DEFINE_string(
     "init_from",
     None,
-    "Exported folder (docs/export.md) to start from: what fits by name and"
-    " shape is taken, and the vocabulary.",
+    "Exported folder, timm checkpoint, Hugging Face folder or the authors'"
+    " .pth.tar to start from (docs/export.md): what fits by name and shape is"
+    " taken, and the vocabulary.",
   )
   flags.DEFINE_enum(
     "freeze",
     None,
     ("encoders",),
-    "Encoders that --init_from brings whole stay as they are: only heads,"
-    " confidence, temperatures and fusion are fitted.",
+    "What --init_from brings of the encoders stays as it is: only what is new"
+    " of them, heads, confidence, temperatures and fusion are fitted.",
   )
   flags.DEFINE_float(
     "cache_gb",

@@ -16,6 +16,7 @@ from medpatch_jax.export import authors, names, pretrained, released, warm
 from medpatch_jax.input import dataset, examples
 from medpatch_jax.medpatch import init_from_stage1
 from medpatch_jax.pipeline import Architecture
+from medpatch_jax.train import checkpoint
 from medpatch_jax.train.log import logger
 
 
@@ -62,25 +63,27 @@ def _encoder(run: Run, m: str) -> dict:
 
 @once
 def text_sizes(run: Run) -> dict[str, int]:
-  """Sizes of the text encoder: those of --bert, else the preset's.
+  """Sizes of the text encoder: --bert's or --init_from's, else the preset's.
 
   Raises:
     ValueError: the pretrained encoder's windows are shorter than the preset's.
   """
-  sizes = run.config.sizes
-  if run.warm and (found := run.warm.text_sizes()):
-    return found
-  if not run.config.bert:
+  config, sizes = run.config, run.config.sizes
+  found, where = None, f"--bert={config.bert}"
+  if config.bert:
+    found = pretrained.bert_sizes(config.bert)
+  elif run.warm:
+    found, where = run.warm.text_sizes(), f"--init_from={config.init_from}"
+  if not found:
     return sizes.text | {
       "vocab_size": run.tokeniser.vocab_size,
       "positions": sizes.window,
     }
-  found = pretrained.bert_sizes(run.config.bert)
   if found["positions"] < sizes.window:
     raise ValueError(
-      f"--bert={run.config.bert}: config.json has max_position_embeddings"
-      f" {found['positions']}, --preset={run.config.preset} reads windows of"
-      f" {sizes.window} pieces; give another model or preset."
+      f"{where}: config.json has {found['positions']} positions,"
+      f" --preset={config.preset} reads windows of {sizes.window} pieces; give"
+      " another model or preset."
     )
   return found
 
@@ -176,40 +179,49 @@ def start(run: Run, m: str) -> dict:
   if kind == "image" and config.vit:
     like = encoder_params["backbone"]
     encoder_params["backbone"] = pretrained.vit(config.vit, like)
-  return warmed(run, params, "encoder", m)[0]
+  return warmed(run, params, "encoder", m)
 
 
-def warmed(run: Run, params, *part) -> tuple[dict, bool]:
-  """Parameters with what --init_from has of them, said in the log.
+def warmed(run: Run, params, *part) -> dict:
+  """Parameters with what --init_from has of them.
+
+  It is told in the log, and tensor by tensor in a file of the workdir.
 
   Args:
     run: open.
     params: of a part of the model.
     *part: "encoder" or "confidence" and a modality, or "medpatch".
-
-  Returns:
-    (new tree, whether the encoder in it was taken whole).
   """
-  source = run.warm
-  if source is None:
-    return params, False
-  found = source.part(*part)
+  if run.warm is None:
+    return params
+  out, taken = _take(run, params, part)
+  file = run.config.workdir / "init_from" / f"{'-'.join(part)}.txt"
+  if run.parallel.first:
+    checkpoint.write_text(file, taken.text())
+  own = [*taken.rows, *taken.new]
+  logger.info(
+    "%s: %d of %d tensors from --init_from%s; all in %s",
+    "/".join(part),
+    len(taken.whole),
+    len(taken.whole) + len(own),
+    f", not {names.listed(map('/'.join, own))}" if own else "",
+    file,
+  )
+  return out
+
+
+def _take(run: Run, params, part) -> tuple[dict, warm.Taken]:
+  """Parameters of a part with what --init_from has, and what that was."""
+  source, kind = run.warm, run.config.kinds.get(part[-1])
+  found = source.part(*part, like=params, kind=kind)
   if source.labels != tuple(run.labels):
     # A classifier of as many other labels would fit by shape.
     found = {k: v for k, v in found.items() if k == "encoder"}
   columns = ()
-  if part[0] == "encoder" and run.config.kinds[part[1]] == "series":
+  if part[0] == "encoder" and kind == "series":
     stale = run.config.staleness
     columns = warm.columns(run.data.metadata["columns"], stale)
-  out, taken, left = warm.take(params, found, source.columns, columns)
-  logger.info(
-    "%s: %d of %d tensors from --init_from%s",
-    "/".join(part),
-    len(taken),
-    len(taken) + len(left),
-    f"; not {names.listed(left)}" if left else "",
-  )
-  return out, not any(name.startswith("encoder/") for name in left)
+  return warm.take(params, found, source.columns, columns)
 
 
 @once
@@ -279,7 +291,7 @@ def start_confidence(run: Run, m: str) -> dict:
   """Initial parameters of stage 2's model on the tokens of one encoder."""
   tokens = np.zeros((1, 1, token_width(run, m)), np.float32)
   params = _init(architecture(run).head(), tokens, run)
-  return warmed(run, params, "confidence", m)[0]
+  return warmed(run, params, "confidence", m)
 
 
 def start_medpatch(run: Run, stage1: dict[str, dict]) -> dict:
@@ -303,7 +315,7 @@ def start_medpatch(run: Run, stage1: dict[str, dict]) -> dict:
     params[name]["classifier"]["dense"] = jax.tree.map(np.zeros_like, dense)
   if run.config.late_pooling == "sum":
     params["late"]["prior"] = base_rate(run)
-  return warmed(run, params, "medpatch")[0]
+  return warmed(run, params, "medpatch")
 
 
 def base_rate(run: Run) -> np.ndarray:
@@ -321,17 +333,19 @@ def frozen(run: Run, m: str):
   """Which parameters of stage 1's model do not learn: a path -> bool."""
   config = run.config
   learn = config.sizes.learn_text and not config.bert
-  still = run.config.kinds[m] == "text" and not learn
-  if config.freeze and kept(run, m):
-    return lambda path: path[0] == "encoder"
-  return lambda path: still and path[:2] == ("encoder", "bert")
+  still = config.kinds[m] == "text" and not learn
+  kept = _kept(run, m) if config.freeze else frozenset()
+  return lambda path: (
+    path in kept or (still and path[:2] == ("encoder", "bert"))
+  )
 
 
 @once
-def kept(run: Run, m: str) -> bool:
-  """Whether --freeze keeps this encoder: --init_from must bring it whole."""
+def _kept(run: Run, m: str) -> frozenset:
+  """Paths of an encoder that --freeze keeps: those --init_from brings whole."""
   blank = _init(architecture(run).unimodal(m), example(run, m), run)
-  return warmed(run, blank, "encoder", m)[1]
+  taken = _take(run, blank, ("encoder", m))[1]
+  return frozenset(path for path in taken.whole if path[0] == "encoder")
 
 
 def token_width(run: Run, m: str) -> int:

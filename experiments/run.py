@@ -69,15 +69,49 @@ class Run:
     self.shapes = config.sizes.shapes(
       len(self.data.mean) + len(self.masks), self.data.description.hours
     )
+    self._check_start()
     self.parallel = Parallel(config.parallel)
     self.parallel.check(config.batch_size, config.settings.accumulate)
     self._cut: set[tuple] = set()
 
   @functools.cached_property
-  def warm(self) -> warm.Source | None:
-    """What --init_from holds."""
+  def warm(self):
+    """What --init_from holds, a `warm.Source` or alike; None without it."""
     path = self.config.init_from
-    return warm.Source(path) if path else None
+    return warm.find(path) if path else None
+
+  def _check_start(self) -> None:
+    """Refuses what --init_from brings twice, or lacks.
+
+    Raises:
+      ValueError: --bert or --vit brings the same encoder, or the text encoder
+        would stay at random.
+    """
+    config, source = self.config, self.warm
+    if source is None:
+      return
+    brings = {"vit": "image" in source.brings}
+    brings["bert"] = "text" in source.brings and source.text_sizes()
+    for name, there in brings.items():
+      if there and getattr(config, name):
+        raise ValueError(
+          f"--init_from and --{name} both bring an encoder: leave one out."
+        )
+    for m, kind in config.kinds.items():
+      if kind != "text" or config.bert:
+        continue
+      if source.has(m, kind) and not source.text_sizes():
+        raise ValueError(
+          f"--init_from={config.init_from}: holds no vocabulary: pass"
+          " --bert=DIR, too, the folder of the text encoder it was made with."
+        )
+      if not source.has(m, kind) and not config.sizes.learn_text:
+        raise ValueError(
+          f"--init_from={config.init_from}: has no encoder named {m}, and"
+          f" --preset={config.preset} does not train one: pass --bert=DIR, give"
+          f" the kind of notes the name it had, or leave {m} out of"
+          " --modalities."
+        )
 
   @functools.cached_property
   def tokeniser(self) -> tokenise.Tokeniser:

@@ -1,6 +1,7 @@
 """An exported model with drawn parameters: nothing has to be trained."""
 
 import copy
+import pathlib
 from unittest import mock
 
 import jax
@@ -56,4 +57,4 @@ def write(out, stages, params, onnx=()):
     mock.patch.object(export.evaluate, "validated", lambda _: head),
   ):
     export.to_folder(stages, out, onnx)
-  return out
+  return pathlib.Path(out)

@@ -15,8 +15,7 @@ from jax import export as jax_export
 from safetensors.numpy import load_file
 
 import medpatch_jax
-from experiments import models
-from medpatch_jax.export import artefact, programs, warm
+from medpatch_jax.export import artefact, programs
 from tests import exported
 
 PATTERNS = [p for p in itertools.product([0, 1], repeat=4) if any(p)]
@@ -53,11 +52,17 @@ def drawn_batch(model, size, hours=3, windows=2, seed=0):
   return out | {"present": present}
 
 
-def test_the_same_run_gives_the_same_bytes_without_a_path(mine, tmp_path):
-  again = exported.write(tmp_path / "again", mine.stages, mine.params)
+def test_the_same_run_gives_the_same_bytes_without_a_path(
+  mine, tmp_path, monkeypatch
+):
+  """The whole folder, also from elsewhere and of a run that lies elsewhere."""
+  monkeypatch.chdir(tmp_path)
+  moved = exported.stages(mine.root / "records", tmp_path / "run")
+  again = exported.write("again", moved, mine.params)
   first, second = files(mine.model), files(again)
   assert first == second
-  words = [mine.root, os.getcwd(), os.path.expanduser("~"), "/site-packages"]
+  code = [os.path.dirname(m.__file__) for m in (exported, artefact, jax)]
+  words = [mine.root, tmp_path, os.path.expanduser("~"), *code]
   for name, content in first.items():
     for word in words:
       assert str(word).encode() not in content, (name, word)
@@ -86,7 +91,7 @@ def stablehlo(model, folder, hours):
   content = (folder / f"stablehlo/model-{hours}h.stablehlo").read_bytes()
   program = jax_export.deserialize(bytearray(content))
   assert program.platforms == ("cpu", "cuda", "tpu")
-  return program
+  return jax.jit(program.call)
 
 
 def assert_equal(got, want, tolerance=1e-5):
@@ -104,40 +109,76 @@ def test_the_program_needs_none_of_our_code(mine, model):
   inputs = drawn_batch(model, 15)
   assert [a["name"] for a in entry["arguments"]] == sorted(inputs)
   params = load_file(mine.model / "params.safetensors")
-  got = stablehlo(model, mine.model, 3).call(params, inputs)
+  got = stablehlo(model, mine.model, 3)(params, inputs)
   assert sorted(got) == entry["results"]
   assert_equal(got, model._compiled(model.params, inputs))
 
 
+def every_batch(model):
+  """Batches of 1, 7 and 64 stays, of 1 with each pattern of presence."""
+  for size in (1, 7, 64):
+    for windows in (1, 3):
+      for seed in range(len(PATTERNS) if size == 1 else 1):
+        inputs = drawn_batch(model, size, 3, windows, seed)
+        if size == 1:
+          inputs["present"] = np.array([PATTERNS[seed]], bool)
+        yield inputs
+
+
+@pytest.fixture(scope="module")
+def half(mine):
+  """The same parameters in a run of --dtype=bfloat16."""
+  words = (mine.root / "records", mine.root / "half", "--dtype=bfloat16")
+  stages = exported.stages(*words)
+  folder = exported.write(mine.root / "model-half", stages, mine.params)
+  return stages, medpatch_jax.load(folder), folder
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [1, 7, 64])
-@pytest.mark.parametrize("windows", [1, 3])
-def test_every_size_and_length_agrees(mine, model, size, windows):
+def test_the_program_agrees_for_every_presence_and_size(mine, model):
   params = load_file(mine.model / "params.safetensors")
   program = stablehlo(model, mine.model, 3)
-  for seed in range(len(PATTERNS) if size == 1 else 1):
-    inputs = drawn_batch(model, size, 3, windows, seed)
-    if size == 1:
-      inputs["present"] = np.array([PATTERNS[seed]], bool)
-    want = model._compiled(model.params, inputs)
-    assert_equal(program.call(params, inputs), want)
+  for inputs in every_batch(model):
+    assert_equal(program(params, inputs), model._compiled(model.params, inputs))
 
 
 @pytest.mark.slow
-def test_onnx_agrees(mine, model, tmp_path):
+def test_the_program_agrees_in_bfloat16(mine, model, half):
+  _, rounded, folder = half
+  params = load_file(folder / "params.safetensors")
+  assert all(x.dtype == np.float32 for x in params.values())
+  program, apart = stablehlo(rounded, folder, 3), 0
+  for inputs in every_batch(rounded):
+    want = rounded._compiled(rounded.params, inputs)
+    assert_equal(program(params, inputs), want, 1e-3)
+    exact = model._compiled(model.params, inputs)
+    apart += not np.allclose(want["logits.low"], exact["logits.low"], atol=1e-3)
+  assert apart  # It is another computation than in float32.
+
+
+@pytest.mark.slow
+def test_onnx_agrees(mine, model, half, tmp_path):
+  """In float32, also of a run in bfloat16."""
   pytest.importorskip("jax2onnx")
   runtime = pytest.importorskip("onnxruntime")
   out = exported.write(tmp_path / "m", mine.stages, mine.params, onnx=[3])
   again = exported.write(tmp_path / "n", mine.stages, mine.params, onnx=[3])
   assert files(out) == files(again)
-  session = runtime.InferenceSession(
-    out / "onnx/model-3h.onnx", providers=["CPUExecutionProvider"]
-  )
-  names = [x.name for x in session.get_outputs()]
-  for size in (1, 7, 64):
-    inputs = drawn_batch(model, size)
-    found = dict(zip(names, session.run(None, inputs)))
-    assert_equal(found, dict(model._compiled(model.params, inputs)))
+  rounded = exported.write(tmp_path / "h", half[0], mine.params, onnx=[3])
+  name = "onnx/model-3h.onnx"
+  config = json.loads((rounded / "config.json").read_text())
+  assert {p["file"]: p["dtype"] for p in config["programs"]} == {
+    "stablehlo/model-3h.stablehlo": "bfloat16",
+    name: "float32",
+  }
+  for folder in (out, rounded):
+    session = runtime.InferenceSession(
+      folder / name, providers=["CPUExecutionProvider"]
+    )
+    names = [x.name for x in session.get_outputs()]
+    for inputs in every_batch(model):
+      found = dict(zip(names, session.run(None, inputs)))
+      assert_equal(found, dict(model._compiled(model.params, inputs)))
 
 
 def copied(mine, tmp_path):
@@ -230,70 +271,3 @@ def test_a_write_that_fails_leaves_nothing(tmp_path):
   artefact.write(tmp_path / "m", {"a": b"1"})
   with pytest.raises(ValueError, match="is there already"):
     artefact.write(tmp_path / "m", {"a": b"1"})
-
-
-def test_a_warm_start_takes_what_fits_by_name_and_shape():
-  """Columns by name, whatever their order; a new one keeps its drawn row."""
-  old = {
-    "layer_0": {"kernel_input": np.array([[1.0], [2]]), "bias": np.ones(3)},
-    "classifier": {"kernel": np.ones((2, 4))},
-  }
-  new = {
-    "layer_0": {
-      "kernel_input": np.array([[7.0], [8], [9]]),
-      "bias": np.zeros(3),
-    },
-    "classifier": {"kernel": np.zeros((2, 5))},
-    "more": np.zeros(2),
-  }
-  got, taken, left = warm.take(new, old, ["Pulse", "pH"], ["pH", "Na", "Pulse"])
-  np.testing.assert_array_equal(
-    got["layer_0"]["kernel_input"], [[2.0], [8], [1]]
-  )
-  np.testing.assert_array_equal(got["layer_0"]["bias"], np.ones(3))
-  np.testing.assert_array_equal(got["classifier"]["kernel"], np.zeros((2, 5)))
-  assert taken == ["layer_0/bias"]
-  assert sorted(left) == ["classifier/kernel", "layer_0/kernel_input", "more"]
-  _, taken, _ = warm.take(new["layer_0"], old["layer_0"])
-  assert taken == ["bias"]  # Shapes that differ do not fit.
-
-
-def test_a_run_starts_from_the_folder_and_keeps_its_encoders(
-  mine, tmp_path, caplog
-):
-  words = (f"--init_from={mine.model}", "--freeze=encoders", "--epochs=0")
-  words += ("--modalities=ehr,triage",)
-  again = exported.stages(mine.root / "records", tmp_path / "warm", *words)
-  assert (
-    again.architecture.encoders["triage"]["vocab_size"]
-    == (mine.stages.architecture.encoders["triage"]["vocab_size"])
-  )
-  for m in ("ehr", "triage"):
-    start = models.start(again.run, m)
-    assert jax.tree.all(
-      jax.tree.map(np.array_equal, start, mine.params["encoder"][m])
-    )
-    frozen = models.frozen(again.run, m)
-    assert frozen(("encoder", "x")) and not frozen(("classifier", "x"))
-  head = models.start_confidence(again.run, "ehr")
-  assert jax.tree.all(
-    jax.tree.map(np.array_equal, head, mine.params["confidence"]["ehr"])
-  )
-  # What it starts from is part of what a shared encoder is known by.
-  keys = [s.key("unimodal", "ehr") for s in (again, mine.stages)]
-  assert keys[0]["init_from"] and not keys[1]["init_from"]
-  assert keys[0]["init_from"] != str(mine.model)
-
-
-@pytest.mark.parametrize(
-  ("words", "said"),
-  [
-    (("--freeze=encoders",), "--freeze=encoders keeps what --init_from brings"),
-    (("--init_from=a", "--vit=b"), "both bring an encoder"),
-  ],
-)
-def test_flags_of_a_warm_start_that_contradict_are_refused(
-  words, said, mine, tmp_path
-):
-  with pytest.raises(ValueError, match=said):
-    exported.stages(mine.root / "records", tmp_path / "w", *words)

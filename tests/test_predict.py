@@ -102,6 +102,13 @@ def image(mode="L", size=(40, 60), kind="PNG", turn=None):
   return out.getvalue()
 
 
+def blank(side):
+  """A small file of a large image."""
+  out = io.BytesIO()
+  Image.new("1", (side, side)).save(out, "PNG")
+  return out.getvalue()
+
+
 @pytest.mark.parametrize(
   ("given", "said"),
   [
@@ -120,7 +127,15 @@ def image(mode="L", size=(40, 60), kind="PNG", turn=None):
     ({"cxr": b"GIF89a"}, "no JPEG or PNG"),
     ({"cxr": "nowhere.jpg"}, "no such file"),
     ({"cxr": np.zeros((9, 9, 3), np.uint8)}, "wanted grey values"),
+    ({"cxr": np.zeros((9, 9), np.uint16)}, r"an array uint16\[9, 9\]; wanted"),
     ({"cxr": image(size=(10, 90))}, "at most 4 times the shorter"),
+    *(
+      ({"cxr": blank(side)}, "more than 50,000,000 pixels")
+      for side in (8_000, 10_000, 20_000)  # The last two worry Pillow, too.
+    ),
+    ({"cxr": bytes(100_000_001)}, "100,000,001 bytes; at most 100,000,000"),
+    (dict.fromkeys(("ehr", "cxr", "nursing", "triage")), "none of ehr, cxr"),
+    ({"ehr": [(1, "Pulse", None)], "nursing": []}, "no event left"),
     ({"triage": [(1, None)]}, r"note 1: wanted \(hour, text\)"),
     ({"triage": "a" * 10_000_001}, "10,000,001 characters; at most"),
   ],
@@ -140,7 +155,7 @@ def test_what_cannot_be_predicted_from_is_refused(given, said, model):
     ({"cxr": image("RGB")}, "a colour image: made grey"),
     ({"cxr": image(kind="JPEG", turn=6)}, "turned upright"),
     ({"cxr": np.full((90, 90), 7, np.uint8)}, "one grey throughout"),
-    ({"triage": "pale. " * 20_000}, "windows .* only the first 4 are read"),
+    ({"triage": "pale. " * 170_000}, "windows .* only the first 4 are read"),
   ],
 )
 def test_what_was_done_to_an_input_is_said(given, said, model):
@@ -149,6 +164,13 @@ def test_what_was_done_to_an_input_is_said(given, said, model):
   import re
 
   assert re.search(said, remark), remark
+
+
+def test_a_film_s_file_that_is_too_large_is_not_read(model, tmp_path):
+  with open(tmp_path / "film.png", "wb") as file:
+    file.truncate(100_000_001)
+  with pytest.raises(ValueError, match="over 100,000,000 bytes"):
+    model.predict({"cxr": tmp_path / "film.png"})
 
 
 def test_a_sideways_film_is_turned():
@@ -290,6 +312,21 @@ def test_wrong_tables_are_refused_and_nothing_is_written(
   with pytest.raises(ValueError, match=said):
     command.run(mine.model, folder, tmp_path / "out.csv")
   assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize("how", ["link", "absolute"])
+def test_a_film_outside_the_tables_folder_is_not_read(how, mine, tmp_path):
+  outside = tmp_path / "outside.png"
+  outside.write_bytes(tables_folder.film(10))
+  tables = tables_folder.rows()
+  tables["images"][0] |= {
+    "hour": 2.5,
+    "path": "link.png" if how == "link" else outside,
+  }
+  folder = tables_folder.write(tmp_path / "tables", tables)
+  (folder / "link.png").symlink_to(outside)
+  with pytest.raises(ValueError, match="leads outside the folder"):
+    command.run(mine.model, folder, tmp_path / "out.csv")
 
 
 def test_the_command_ends_in_one_line(repository, tmp_path):

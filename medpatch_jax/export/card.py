@@ -1,6 +1,6 @@
 """The model card: what an exported model is, in words and measured numbers."""
 
-from medpatch_jax.evaluate import table
+from medpatch_jax.evaluate import disclosure, table
 
 NOTICE = {
   "mimic": """\
@@ -23,12 +23,12 @@ LIMITS = """\
 - For research. It is no medical device and was not tried in care.
 - It holds for stays like those it was trained on: same kinds of unit, charting
   habits, devices, language. Measure it on your own stays before anything else,
-  and calibrate it anew (docs/export.md).
+  and calibrate it anew (docs/export.md of medpatch-jax).
 - A probability is of the label as it was recorded, not of what was so.
 - Its confidence in a token says how sure the encoder is, not why. Late weights
   are shares of a sum of logits, not causes.
 - A stay without any of its inputs is refused; with few of them it is predicted,
-  and less well: see the groups by presence below."""
+  and less well: see the groups by what a stay has, above."""
 
 
 def text(config: dict, result: dict | None, training: dict) -> str:
@@ -60,8 +60,12 @@ def text(config: dict, result: dict | None, training: dict) -> str:
 def _what(config, made):
   inputs = "\n".join(f"- `{m}`: {k}" for m, k in made["kinds"])
   labels = ", ".join(made["labels"])
+  of = "for a hospital stay"
+  if config["hourly"]:
+    of = "at any hour of a hospital stay, from what is known by then"
+  one = ", of which one is true" if made["classes"] else ""
   return (
-    f"Predicts for a hospital stay: {labels}.\n\nFrom any of these, each of"
+    f"Predicts {of}{one}: {labels}.\n\nFrom any of these, each of"
     f" which may be absent:\n\n{inputs}\n\nReported is the head"
     f" `{config['head']}`, chosen on validation. Method: Al Jorf and Shamout,"
     " MLHC 2025, arXiv 2508.09182, by medpatch-jax (Apache-2.0)."
@@ -70,7 +74,11 @@ def _what(config, made):
 
 def _data(dataset):
   lines = [f"- Source: {dataset['source']}"]
-  lines += [f"- {s}: {n} stays" for s, n in dataset["stays"].items()]
+  for split, size in dataset["splits"].items():
+    hours = f"{size['hours']:,} hours of " if "hours" in size else ""
+    stays = size["stays"]
+    shown = stays if stays == disclosure.HIDDEN else f"{stays:,}"
+    lines.append(f"- {split}: {hours}{shown} stays")
   lines.append("- Splits are by subject; test was used for nothing but scores.")
   lines += [
     f"- SHA-256 of the records of {s}: {d}"

@@ -1,5 +1,11 @@
-"""The forward pass as an ONNX file, parameters inside: no JAX to run it."""
+"""The forward pass as an ONNX file, parameters inside: no JAX to run it.
 
+Always in float32, as the parameters are: ONNX Runtime multiplies no matrices
+of bfloat16 on a CPU (1.32: "Could not find an implementation for MatMul"), and
+ONNX's Einsum does not take them.
+"""
+
+import dataclasses
 import logging
 
 from medpatch_jax.export import programs
@@ -23,7 +29,9 @@ def write(architecture, params, head, shapes, hours: int) -> bytes:
   logging.getLogger("onnx_ir").setLevel(logging.ERROR)
   arguments = programs.like(architecture.kinds, shapes, hours, "b", "w")
   names = sorted(arguments)
-  made = programs.function(architecture, head)
+  made = programs.function(
+    dataclasses.replace(architecture, dtype="float32"), head
+  )
 
   def predict(*values):
     return made(params, dict(zip(names, values)))

@@ -43,7 +43,9 @@ SIZES = {
   "vocab_size": "vocab_size",
   "positions": "max_position_embeddings",
 }
-OTHER_VIT = "give a matching checkpoint in --vit, or another --preset"
+OTHER_VIT = (
+  "give a matching checkpoint in --vit or --init_from, or another --preset"
+)
 OTHER_BERT = (
   "pass the --bert folder that the model was made with, or start a new"
   " --workdir with this one"

@@ -1,18 +1,34 @@
-"""An exported model's parameters as a start for another: what fits is taken.
+"""Parameters from elsewhere as a start for a run: what fits is taken.
 
-By name and shape. Labels' parameters are taken only where the labels are the
+By name and shape, from an exported model or an encoder of others (foreign.py). Labels' parameters are taken only where the labels are the
 same ones, and of a series' input kernel the rows of columns that both have.
 """
 
+import dataclasses
 import pathlib
 
 import numpy as np
 from flax import traverse_util
 
-from medpatch_jax.export import artefact
+from medpatch_jax.export import artefact, foreign
 
 # Input kernels of the encoders of a series, by the end of their path.
 INPUT = (("layer_0", "kernel_input"), ("embed", "kernel"))
+
+
+def find(path) -> "Source | foreign.Encoders":
+  """What --init_from names: an exported folder, else as `foreign.find`.
+
+  Raises:
+    ValueError: unreadable, changed or damaged.
+  """
+  folder = pathlib.Path(path)
+  ours = (folder / name for name in (artefact.SUMS, artefact.PARAMS))
+  return (
+    Source(folder)
+    if any(map(pathlib.Path.exists, ours))
+    else (foreign.find(path))
+  )
 
 
 class Source:
@@ -23,6 +39,7 @@ class Source:
     config: its config.json.
     params: its parameters.
     labels: names of its labels.
+    brings: kinds of input that it has an encoder for.
   """
 
   def __init__(self, folder):
@@ -34,7 +51,13 @@ class Source:
     self.folder = artefact.verify(pathlib.Path(folder))
     self.config = artefact.read_config(folder)
     self.params = artefact.read_params(folder)
-    self.labels = tuple(self.config["architecture"]["labels"])
+    made = self.config["architecture"]
+    self.labels, self._kinds = tuple(made["labels"]), dict(made["kinds"])
+    self.brings = tuple(dict.fromkeys(self._kinds.values()))
+
+  def has(self, m: str, kind: str) -> bool:
+    """Whether there is an encoder for this modality."""
+    return self._kinds.get(m) == kind
 
   @property
   def tokenizer(self) -> pathlib.Path | None:
@@ -56,8 +79,9 @@ class Source:
         return {k: v for k, v in own.items() if k not in special}
     return None
 
-  def part(self, *path) -> dict:
+  def part(self, *path, like=None, kind=None) -> dict:
     """A subtree of its parameters, empty where it has none."""
+    del like, kind
     tree = self.params
     for name in path:
       tree = tree.get(name, {})
@@ -70,7 +94,34 @@ def columns(names, staleness: bool) -> list[str]:
   return [*names, *(f"stale{n}" for n in masks if staleness)]
 
 
-def take(like, found, old=(), new=()) -> tuple[dict, list[str], list[str]]:
+@dataclasses.dataclass(frozen=True)
+class Taken:
+  """What became of the tensors of both sides, by path.
+
+  Attributes:
+    whole: taken as they were.
+    rows: path -> names of the columns whose rows were taken; the rest is new.
+    new: of the run, nothing fits.
+    unused: of the source, they fit nowhere.
+  """
+
+  whole: tuple[tuple[str, ...], ...]
+  rows: dict[tuple[str, ...], tuple[str, ...]]
+  new: tuple[tuple[str, ...], ...]
+  unused: tuple[tuple[str, ...], ...]
+
+  def text(self) -> str:
+    """A line for each tensor."""
+    named = {path: "taken" for path in self.whole}
+    named |= {p: f"rows of {', '.join(r)}" for p, r in self.rows.items()}
+    named |= {path: "new" for path in self.new}
+    named |= {path: "not used" for path in self.unused}
+    return "".join(
+      f"{'/'.join(path)}: {what}\n" for path, what in sorted(named.items())
+    )
+
+
+def take(like, found, old=(), new=()) -> tuple[dict, Taken]:
   """Puts what fits into a tree of parameters.
 
   Args:
@@ -80,32 +131,38 @@ def take(like, found, old=(), new=()) -> tuple[dict, list[str], list[str]]:
       read, where they read a series.
 
   Returns:
-    (new tree, names of what was taken whole, names of what was not).
+    (new tree, what was taken).
   """
   flat = traverse_util.flatten_dict(like)
   source = traverse_util.flatten_dict(found)
-  out, taken, left = {}, [], []
+  out, whole, rows, left = {}, [], {}, []
   for path, value in flat.items():
     other = source.get(path)
-    name = "/".join(path)
     out[path] = value
     if new and path[-2:] in INPUT and other is not None:
-      out[path], whole = _rows(value, other, list(old), list(new))
-      (taken if whole else left).append(name)
+      out[path], both = _rows(value, other, list(old), list(new))
+      if len(both) == len(new):
+        whole.append(path)
+      elif both:
+        rows[path] = tuple(both)
+      else:
+        left.append(path)
     elif np.shape(other) == np.shape(value):
       out[path] = np.asarray(other)
-      taken.append(name)
+      whole.append(path)
     else:
-      left.append(name)
-  return traverse_util.unflatten_dict(out), taken, left
+      left.append(path)
+  unused = source.keys() - {*whole, *rows}
+  taken = Taken(tuple(whole), rows, tuple(left), tuple(unused))
+  return traverse_util.unflatten_dict(out), taken
 
 
 def _rows(value, other, old, new):
-  """Rows of the columns that both have. -> (kernel, whether all were)."""
+  """Rows of the columns that both have. -> (kernel, their names)."""
   value = np.array(value)
   if value.shape[1:] != other.shape[1:]:
-    return value, False
+    return value, []
   both = [name for name in new if name in old]
   into, out_of = ([names.index(n) for n in both] for names in (new, old))
   value[into] = other[out_of]
-  return value, len(both) == len(new)
+  return value, both

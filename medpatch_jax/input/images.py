@@ -8,6 +8,7 @@ SHORT_SIDE = 512
 QUALITY = 90
 FORMATS = ("JPEG", "PNG")
 MOST_PIXELS = 50_000_000  # Of a film: some 4,000 x 5,000.
+_TOO_LARGE = f"has more than {MOST_PIXELS:,} pixels"
 ORIENTATION = 0x0112  # EXIF's number of it.
 
 
@@ -35,7 +36,7 @@ def shrink(source, short_side=SHORT_SIDE):
     raw = source if isinstance(source, bytes) else _read(source)
     with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
       if image.width * image.height > MOST_PIXELS:
-        raise Unreadable(f"has more than {MOST_PIXELS:,} pixels")
+        raise Unreadable(_TOO_LARGE)
       if image.mode.startswith("I"):
         raise Unreadable("has 16 bits a pixel; save it with 8")
       small = min(image.size) <= short_side
@@ -43,7 +44,9 @@ def shrink(source, short_side=SHORT_SIDE):
         image.load()
         return raw
       return _encode(_resize(image, short_side))
-  except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+  except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+    raise Unreadable(_TOO_LARGE) from None
+  except (OSError, SyntaxError, ValueError):
     raise Unreadable("is missing, ends early, or is no JPEG or PNG") from None
 
 
