@@ -90,17 +90,32 @@ class Attention(nn.Module):
     q, k, v = einops.rearrange(
       qkv, "B T (three A K) -> three B A T K", three=3, A=self.heads
     )
-    score = jnp.einsum("BAQK,BATK->BAQT", q * self.head_width**-0.5, k)
-    score = score.astype(jnp.float32)
-    if mask is not None:
-      # Finite, so that a row without any key stays finite too.
-      score = jnp.where(mask[:, None, None, :], score, -1e30)
-    weight = drop(jax.nn.softmax(score, axis=-1).astype(self.dtype))
-    y = jnp.einsum("BAQT,BATK->BAQK", weight, v)
+    y = _attend(q * self.head_width**-0.5, k, v, mask, drop)
     y = einops.rearrange(y, "B A T K -> B T (A K)")
     if not self.project:
       return y
     return drop(nn.Dense(x.shape[-1], dtype=self.dtype, name="out")(y))
+
+
+def _attend(q, k, v, mask, drop):
+  """Queries, keys, values [B A T K], mask bool[B T] of the keys -> [B A T K].
+
+  `drop` is applied to the weights.
+  """
+
+  def attend(q, k, v, mask):
+    score = jnp.einsum("...QK,...TK->...QT", q, k).astype(jnp.float32)
+    if mask is not None:
+      # Finite, so that a row without any key stays finite too.
+      score = jnp.where(mask[..., None, None, :], score, -1e30)
+    weight = drop(jax.nn.softmax(score, axis=-1).astype(q.dtype))
+    return jnp.einsum("...QT,...TK->...QK", weight, v)
+
+  B, A, T, _ = q.shape
+  if jax.default_backend() == "cpu":
+    one = jax.checkpoint(lambda row: attend(*row))
+    return jax.lax.map(one, (q, k, v, mask))
+  return attend(q, k, v, mask)
 
 
 class Block(nn.Module):
