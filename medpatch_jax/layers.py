@@ -3,6 +3,7 @@
 Dims: B rows, T tokens, D width, A heads, K head width, C labels.
 """
 
+import math
 from typing import Any
 
 import einops
@@ -90,7 +91,8 @@ class Attention(nn.Module):
     q, k, v = einops.rearrange(
       qkv, "B T (three A K) -> three B A T K", three=3, A=self.heads
     )
-    y = _attend(q * self.head_width**-0.5, k, v, mask, drop)
+    dropped = drop if train and self.dropout else None
+    y = _attend(q * self.head_width**-0.5, k, v, mask, dropped)
     y = einops.rearrange(y, "B A T K -> B T (A K)")
     if not self.project:
       return y
@@ -98,9 +100,10 @@ class Attention(nn.Module):
 
 
 def _attend(q, k, v, mask, drop):
-  """Queries, keys, values [B A T K], mask bool[B T] of the keys -> [B A T K].
+  """Softmax of q k' over the keys of mask bool[B T], times v, all [B A T K].
 
-  `drop` is applied to the weights.
+  `drop`, if any, is applied to the weights. Otherwise large batches are taken
+  row by row on a CPU, and each row's scores made anew in the backward pass.
   """
 
   def attend(q, k, v, mask):
@@ -108,14 +111,54 @@ def _attend(q, k, v, mask, drop):
     if mask is not None:
       # Finite, so that a row without any key stays finite too.
       score = jnp.where(mask[..., None, None, :], score, -1e30)
-    weight = drop(jax.nn.softmax(score, axis=-1).astype(q.dtype))
+    weight = jax.nn.softmax(score, axis=-1).astype(v.dtype)
+    weight = drop(weight) if drop else weight
     return jnp.einsum("...QT,...TK->...QK", weight, v)
 
   B, A, T, _ = q.shape
-  if jax.default_backend() == "cpu":
-    one = jax.checkpoint(lambda row: attend(*row))
-    return jax.lax.map(one, (q, k, v, mask))
-  return attend(q, k, v, mask)
+  if drop or not _passes_cache(B, A * T * T):
+    return attend(q, k, v, mask)
+  return jax.lax.map(jax.checkpoint(lambda row: attend(*row)), (q, k, v, mask))
+
+
+# Numbers that a CPU's cache holds, about.
+CACHE = 2**22
+
+
+def _passes_cache(rows, each: int) -> bool:
+  """Whether so many rows of `each` numbers are better made a few at a time.
+
+  On a CPU they are, where they would go to memory and back between one
+  operation and the next. Never while the number of rows is symbolic: that
+  program is exported for other devices too.
+  """
+  on_cpu = jax.default_backend() == "cpu"
+  return on_cpu and isinstance(rows, int) and rows * each > CACHE
+
+
+def in_parts(run, module, x, mask, train: bool):
+  """run(module, x, mask) -> [B T D], on a CPU for up to four rows at a time.
+
+  Args:
+    run: a method of `module`, transformer blocks whose rows do not depend on
+      each other.
+    module: a bound nn.Module.
+    x: [B T D].
+    mask: bool[B T] or None.
+    train: all rows at once, since what the backward pass needs is kept anyway.
+  """
+  B, T, D = x.shape
+  large = _passes_cache(B, 4 * T * D)  # An mlp is four times as wide.
+  if train or module.is_initializing() or not large:
+    return run(module, x, mask)
+  few = math.gcd(B, 4)
+  split = jax.tree.map(lambda a: a.reshape(-1, few, *a.shape[1:]), (x, mask))
+  mapped = nn.scan(
+    lambda module, _, part: (None, run(module, *part)),
+    variable_broadcast="params",
+    split_rngs={"params": False},
+  )
+  return mapped(module, None, split)[1].reshape(B, T, D)
 
 
 class Block(nn.Module):

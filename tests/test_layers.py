@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from medpatch_jax import layers, lstm
+from medpatch_jax.encode.notes import Bert
 from tests.golden_file import jit
 
 
@@ -141,3 +142,29 @@ def test_dropout_only_in_training():
   np.testing.assert_array_equal(still, model.apply(params, x, rngs=key))
   moved = model.apply(params, x, train=True, rngs=key)
   assert np.abs(still - moved).max() > 0
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_rows_one_by_one_equal_all_at_once(monkeypatch, train):
+  rng = np.random.default_rng(0)
+  piece = jnp.asarray(rng.integers(0, 30, (6, 8)), jnp.int32)
+  mask = jnp.asarray(rng.random((6, 8)) < 0.7)
+  model = Bert(vocab_size=30, positions=8, width=8, depth=2, heads=2, mlp=16)
+  params = jit(model.init)(jax.random.key(0), piece, mask)
+
+  def loss(params):
+    x = model.apply(params, piece, mask, train)
+    return (x[:, 1] * jnp.arange(8.0)[None]).sum(), x
+
+  def found(cache):
+    monkeypatch.setattr(layers, "CACHE", cache)
+    made = jax.jit(
+      lambda params: jax.value_and_grad(loss, has_aux=True)(params)
+    )
+    return made(params), made.lower(params).as_text().count("while")
+
+  whole, none = found(10**9)
+  parts, some = found(0)
+  assert some > none == 0
+  for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(parts)):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
