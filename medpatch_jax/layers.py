@@ -3,6 +3,7 @@
 Dims: B rows, T tokens, D width, A heads, K head width, C labels.
 """
 
+import math
 from typing import Any
 
 import einops
@@ -90,17 +91,74 @@ class Attention(nn.Module):
     q, k, v = einops.rearrange(
       qkv, "B T (three A K) -> three B A T K", three=3, A=self.heads
     )
-    score = jnp.einsum("BAQK,BATK->BAQT", q * self.head_width**-0.5, k)
-    score = score.astype(jnp.float32)
-    if mask is not None:
-      # Finite, so that a row without any key stays finite too.
-      score = jnp.where(mask[:, None, None, :], score, -1e30)
-    weight = drop(jax.nn.softmax(score, axis=-1).astype(self.dtype))
-    y = jnp.einsum("BAQT,BATK->BAQK", weight, v)
+    dropped = drop if train and self.dropout else None
+    y = _attend(q * self.head_width**-0.5, k, v, mask, dropped)
     y = einops.rearrange(y, "B A T K -> B T (A K)")
     if not self.project:
       return y
     return drop(nn.Dense(x.shape[-1], dtype=self.dtype, name="out")(y))
+
+
+def _attend(q, k, v, mask, drop):
+  """Softmax of q k' over the keys of mask bool[B T], times v, all [B A T K].
+
+  `drop`, if any, is applied to the weights. Otherwise large batches are taken
+  row by row on a CPU, and each row's scores made anew in the backward pass.
+  """
+
+  def attend(q, k, v, mask):
+    score = jnp.einsum("...QK,...TK->...QT", q, k).astype(jnp.float32)
+    if mask is not None:
+      # Finite, so that a row without any key stays finite too.
+      score = jnp.where(mask[..., None, None, :], score, -1e30)
+    weight = jax.nn.softmax(score, axis=-1).astype(v.dtype)
+    weight = drop(weight) if drop else weight
+    return jnp.einsum("...QT,...TK->...QK", weight, v)
+
+  B, A, T, _ = q.shape
+  if drop or not _passes_cache(B, A * T * T):
+    return attend(q, k, v, mask)
+  return jax.lax.map(jax.checkpoint(lambda row: attend(*row)), (q, k, v, mask))
+
+
+# Numbers that a CPU's cache holds, about.
+CACHE = 2**22
+
+
+def _passes_cache(rows, each: int) -> bool:
+  """Whether so many rows of `each` numbers are better made a few at a time.
+
+  On a CPU they are, where they would go to memory and back between one
+  operation and the next. Never while the number of rows is symbolic: that
+  program is exported for other devices too.
+  """
+  on_cpu = jax.default_backend() == "cpu"
+  return on_cpu and isinstance(rows, int) and rows * each > CACHE
+
+
+def in_parts(run, module, x, mask, train: bool):
+  """run(module, x, mask) -> [B T D], on a CPU for up to four rows at a time.
+
+  Args:
+    run: a method of `module`, transformer blocks whose rows do not depend on
+      each other.
+    module: a bound nn.Module.
+    x: [B T D].
+    mask: bool[B T] or None.
+    train: all rows at once, since what the backward pass needs is kept anyway.
+  """
+  B, T, D = x.shape
+  large = _passes_cache(B, 4 * T * D)  # An mlp is four times as wide.
+  if train or module.is_initializing() or not large:
+    return run(module, x, mask)
+  few = math.gcd(B, 4)
+  split = jax.tree.map(lambda a: a.reshape(-1, few, *a.shape[1:]), (x, mask))
+  mapped = nn.scan(
+    lambda module, _, part: (None, run(module, *part)),
+    variable_broadcast="params",
+    split_rngs={"params": False},
+  )
+  return mapped(module, None, split)[1].reshape(B, T, D)
 
 
 class Block(nn.Module):

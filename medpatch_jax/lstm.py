@@ -3,6 +3,7 @@
 Dims: B rows, T steps, D input width, H hidden width.
 """
 
+import math
 from typing import Any
 
 import einops
@@ -47,87 +48,130 @@ class Lstm(nn.Module):
       a.astype(self.dtype)
       for a in (jnp.where(mask[:, :, None], x, 0.0), kernel, recurrent)
     )
-    # One product for all steps; only the recurrence is left to the scan.
-    gates = einops.rearrange(x @ kernel, "B T G -> T B G").astype(jnp.float32)
-    states = _recur(gates + bias[None, None], recurrent, mask.T)
-    real = mask.T[:, :, None]
-    tokens = einops.rearrange(jnp.where(real, states, 0.0), "T B H -> B T H")
-    return tokens, states[-1]
-
-
-def _cell(h, c, gate, recurrent):
-  """One step: state f32[B H] twice -> (h, c, the activations f32[B H])."""
-  z = gate + (h.astype(recurrent.dtype) @ recurrent).astype(jnp.float32)
-  i, f, g, o = jnp.split(z, 4, axis=-1)
-  i, f, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jax.nn.sigmoid(o)
-  g = jnp.tanh(g)
-  c = f * c + i * g
-  t = jnp.tanh(c)
-  return o * t, c, (i, f, g, o, t)
+    # One product for all steps; only the recurrence is left to the loop. Steps
+    # are put first while they are narrow.
+    x = einops.rearrange(x, "B T D -> T B D")
+    gates = (x @ kernel).astype(jnp.float32) + bias[None, None]
+    states, last = _recur(gates, recurrent, mask.T)
+    tokens = jnp.where(mask.T[:, :, None], states, 0.0)
+    return einops.rearrange(tokens, "T B H -> B T H"), last
 
 
 @jax.custom_vjp
 def _recur(gates, recurrent, real):
-  """Runs gates f32[T B 4H] under real bool[T B] -> states h f32[T B H].
+  """Runs gates f32[T B 4H] under real bool[T B].
 
-  Its gradient is written out for the recurrent kernel's sake: one product
-  after the scan, where autodiff adds a [H 4H] matrix up at every step.
+  Steps after the last one that is real in any row are not taken. The gradient
+  is written out: the recurrent kernel's is one product after the loop, where
+  autodiff adds a [H 4H] matrix up at every step, and what a step's depends on
+  is put together on the way forward, so that the way back is short.
+
+  Returns:
+    (states h f32[T B H], to be read where real; the last f32[B H]).
   """
-
-  def step(state, inputs):
-    gate, real = inputs
-    h, c, _ = _cell(*state, gate, recurrent)
-    state = tuple(jnp.where(real[:, None], a, b) for a, b in zip((h, c), state))
-    return state, state[0]
-
-  return jax.lax.scan(step, _start(gates), (gates, real))[1]
+  return _forward(gates, recurrent, real)[0]
 
 
-def _start(gates):
-  zeros = jnp.zeros((gates.shape[1], gates.shape[2] // 4), jnp.float32)
-  return zeros, zeros
+def _forward(gates, recurrent, real):
+  """`_recur` and what `_backward` needs.
 
+  With d the gradient, z the gates and h' the state after a step,
+  d_c' += turn d_h', d_z = slope (d_c', d_c', d_c', d_h'), d_c = keep d_c'.
+  """
+  T, B, G = gates.shape
 
-def _recur_forward(gates, recurrent, real):
-  def step(state, inputs):
-    gate, real = inputs
-    h, c, activations = _cell(*state, gate, recurrent)
-    new = tuple(jnp.where(real[:, None], a, b) for a, b in zip((h, c), state))
-    return new, (new[0], state, activations)
-
-  _, (states, before, activations) = jax.lax.scan(
-    step, _start(gates), (gates, real)
-  )
-  return states, (recurrent, real, before, activations)
-
-
-def _recur_backward(saved, d_states):
-  recurrent, real, before, activations = saved
-
-  def step(carry, inputs):
-    d_h, d_c = carry
-    d_state, real, (_, c), (i, f, g, o, t) = inputs
-    d_h = d_h + d_state
-    d_cell = d_c + d_h * o * (1 - t * t)
-    d_z = [
-      d_cell * g * i * (1 - i),
-      d_cell * c * f * (1 - f),
-      d_cell * i * (1 - g * g),
-      d_h * t * o * (1 - o),
+  def step(t, carry):
+    slopes, turns, keeps, states, h, c = carry
+    on, z = _at(real, t)[:, None], _at(slopes, t)
+    z = z + (h.astype(recurrent.dtype) @ recurrent).astype(jnp.float32)
+    i, f, g, o = jnp.split(z, 4, axis=-1)
+    i, f, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jax.nn.sigmoid(o)
+    g = jnp.tanh(g)
+    new = f * c + i * g
+    tanh = jnp.tanh(new)
+    slope = [
+      g * i * (1 - i),
+      c * f * (1 - f),
+      i * (1 - g * g),
+      tanh * o * (1 - o),
     ]
-    real = real[:, None]
-    d_z = jnp.where(real, jnp.concatenate(d_z, axis=-1), 0.0)
-    back = (d_z.astype(recurrent.dtype) @ recurrent.T).astype(jnp.float32)
-    d_h = jnp.where(real, back, d_h)
-    d_c = jnp.where(real, d_cell * f, d_c)
-    return (d_h, d_c), d_z
+    slope = jnp.where(on, jnp.concatenate(slope, axis=-1), 0.0)
+    turn = jnp.where(on, o * (1 - tanh * tanh), 0.0)
+    h, c = jnp.where(on, o * tanh, h), jnp.where(on, new, c)
+    return (
+      _put(slopes, t, slope),
+      _put(turns, t, turn),
+      _put(keeps, t, jnp.where(on, f, 1.0)),
+      _put(states, t + 1, h),
+      h,
+      c,
+    )
 
-  zeros = jnp.zeros_like(before[0][0])
-  _, d_gates = jax.lax.scan(
-    step, (zeros, zeros), (d_states, real, before, activations), reverse=True
-  )
-  d_recurrent = jnp.einsum("TBH,TBG->HG", before[0], d_gates)
+  # A step's slopes take the place of its gates; its state is at t + 1.
+  zeros = jnp.zeros((T + 1, B, G // 4), jnp.float32)
+  start = gates, zeros[1:], zeros[1:], zeros, zeros[0], zeros[0]
+  slopes, turns, keeps, states, last, _ = _loop(_taken(real), T, step, start)
+  return (states[1:], last), (recurrent, real, slopes, turns, keeps, states)
+
+
+def _backward(saved, cotangents):
+  recurrent, real, slopes, turns, keeps, states = saved
+  d_states, d_last = cotangents
+  taken = _taken(real)
+  # Turned once, not in every step's product.
+  turned = jax.lax.optimization_barrier(recurrent.T)
+
+  def step(s, carry):
+    d_gates, d_h, d_c = carry
+    t = taken - 1 - s
+    d_h = d_h + _at(d_states, t)
+    d_cell = d_c + d_h * _at(turns, t)
+    d_cells = jnp.concatenate([d_cell, d_cell, d_cell, d_h], axis=-1)
+    d_z = d_cells * _at(slopes, t)
+    back = (d_z.astype(turned.dtype) @ turned).astype(jnp.float32)
+    d_h = jnp.where(_at(real, t)[:, None], back, d_h)
+    return _put(d_gates, t, d_z), d_h, d_cell * _at(keeps, t)
+
+  start = jnp.zeros_like(slopes), d_last, jnp.zeros_like(d_last)
+  d_gates, _, _ = _loop(taken, len(real), step, start)
+  d_recurrent = jnp.einsum("TBH,TBG->HG", states[:-1], d_gates)
   return d_gates, d_recurrent.astype(recurrent.dtype), None
 
 
-_recur.defvjp(_recur_forward, _recur_backward)
+_recur.defvjp(_forward, _backward)
+
+
+def _every(total: int) -> int:
+  """Steps after which `_loop` asks whether to go on; divides `total`.
+
+  Not after each: a GPU has to ask the host.
+  """
+  return math.gcd(total, 16)
+
+
+def _taken(real):
+  """How many steps of real bool[T B] are taken, i32[]."""
+  T, every = len(real), _every(len(real))
+  step = jnp.arange(1, T + 1, dtype=jnp.int32)
+  longest = jnp.where(real.any(axis=1), step, 0).max()
+  return -(-longest // every) * every
+
+
+def _loop(taken, total: int, step, carry):
+  """carry = step(t, carry) for t = 0, 1, ... `taken` - 1 of `total`."""
+  every = _every(total)
+
+  def some(k, carry):
+    return jax.lax.fori_loop(
+      0, every, lambda j, carry: step(k * every + j, carry), carry
+    )
+
+  return jax.lax.fori_loop(0, taken // every, some, carry)
+
+
+def _at(array, t):
+  return jax.lax.dynamic_index_in_dim(array, t, keepdims=False)
+
+
+def _put(array, t, value):
+  return jax.lax.dynamic_update_index_in_dim(array, value, t, 0)

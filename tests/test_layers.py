@@ -3,8 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from medpatch_jax import layers, lstm
+from medpatch_jax.encode.notes import Bert
 from tests.golden_file import jit
 
 
@@ -47,22 +49,43 @@ def test_lstm_equals_a_loop_and_skips_masked_steps():
   np.testing.assert_allclose(last[1], want[-1], atol=1e-6)
 
 
-def test_lstm_gradient_equals_autodiff():
+def plain_lstm(gates, kernel, real):
+  """The same recurrence as a scan over all steps, for autodiff."""
+
+  def step(state, inputs):
+    gate, on = inputs
+    i, f, g, o = jnp.split(gate + state[0] @ kernel, 4, axis=-1)
+    i, f, o = map(jax.nn.sigmoid, (i, f, o))
+    c = f * state[1] + i * jnp.tanh(g)
+    new = o * jnp.tanh(c), c
+    state = tuple(jnp.where(on[:, None], a, b) for a, b in zip(new, state))
+    return state, state[0]
+
+  zeros = jnp.zeros((gates.shape[1], len(kernel)))
+  (last, _), states = jax.lax.scan(step, (zeros, zeros), (gates, real))
+  return states, last
+
+
+@pytest.mark.parametrize("longest", [0, 3, 16, 32])
+def test_lstm_gradient_equals_autodiff(longest):
+  """Rows with holes, and an end before the last of 32 steps."""
   rng = np.random.default_rng(0)
-  gates = jnp.asarray(rng.normal(size=(4, 2, 12)), jnp.float32)
+  gates = jnp.asarray(rng.normal(size=(32, 2, 12)), jnp.float32)
   kernel = jnp.asarray(rng.normal(size=(3, 12)), jnp.float32)
-  real = jnp.array([[1, 1], [1, 0], [0, 1], [1, 0]], bool)
-  weight = jnp.asarray(rng.normal(size=(4, 2, 3)), jnp.float32)
+  real = rng.random((32, 2)) < 0.7
+  real[longest:] = False
+  weight = jnp.asarray(rng.normal(size=(32, 2, 3)), jnp.float32)
+  weight = jnp.where(real[:, :, None], weight, 0.0)
 
   def loss(recur, gates, kernel):
-    return (recur(gates, kernel, real) * weight).sum()
+    states, last = recur(gates, kernel, jnp.asarray(real))
+    return (states * weight).sum() + (last * weight.sum(0)).sum()
 
-  # The primal function, which jax differentiates by itself.
-  plain = lstm._recur.fun
-  got = jax.grad(loss, (1, 2))(lstm._recur, gates, kernel)
-  want = jax.grad(loss, (1, 2))(plain, gates, kernel)
-  for a, b in zip(got, want):
-    np.testing.assert_allclose(a, b, atol=1e-5)
+  found = jax.jit(jax.value_and_grad(loss, (1, 2)), static_argnums=0)
+  got = found(lstm._recur, gates, kernel)
+  want = found(plain_lstm, gates, kernel)
+  for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want)):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_lstm_starts_as_published():
@@ -119,3 +142,29 @@ def test_dropout_only_in_training():
   np.testing.assert_array_equal(still, model.apply(params, x, rngs=key))
   moved = model.apply(params, x, train=True, rngs=key)
   assert np.abs(still - moved).max() > 0
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_rows_one_by_one_equal_all_at_once(monkeypatch, train):
+  rng = np.random.default_rng(0)
+  piece = jnp.asarray(rng.integers(0, 30, (6, 8)), jnp.int32)
+  mask = jnp.asarray(rng.random((6, 8)) < 0.7)
+  model = Bert(vocab_size=30, positions=8, width=8, depth=2, heads=2, mlp=16)
+  params = jit(model.init)(jax.random.key(0), piece, mask)
+
+  def loss(params):
+    x = model.apply(params, piece, mask, train)
+    return (x[:, 1] * jnp.arange(8.0)[None]).sum(), x
+
+  def found(cache):
+    monkeypatch.setattr(layers, "CACHE", cache)
+    made = jax.jit(
+      lambda params: jax.value_and_grad(loss, has_aux=True)(params)
+    )
+    return made(params), made.lower(params).as_text().count("while")
+
+  whole, none = found(10**9)
+  parts, some = found(0)
+  assert some > none == 0
+  for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(parts)):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)

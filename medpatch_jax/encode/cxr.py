@@ -39,7 +39,7 @@ class Backbone(nn.Module):
   remat: bool = False
 
   @nn.compact
-  def __call__(self, pixels):
+  def __call__(self, pixels, train: bool = False):
     """Normalised pixels f32[B S S 3] -> tokens f32[B T D], class token first.
 
     Raises:
@@ -61,6 +61,10 @@ class Backbone(nn.Module):
     x = jnp.concatenate([cls, x], axis=1)
     positions = self.param("positions", normal, x.shape[1:])
     x = x + positions[None].astype(x.dtype)
+    x = layers.in_parts(Backbone._blocks, self, x, None, train)
+    return layers.layer_norm(1e-6, self.dtype, "norm")(x)
+
+  def _blocks(self, x, mask):
     for i in range(self.depth):
       x = layers.block(self.remat)(
         heads=self.heads,
@@ -69,8 +73,8 @@ class Backbone(nn.Module):
         eps=1e-6,
         dtype=self.dtype,
         name=f"block_{i}",
-      )(x, None, False)
-    return layers.layer_norm(1e-6, self.dtype, "norm")(x)
+      )(x, mask, False)
+    return x
 
 
 class ViT(nn.Module):
@@ -110,7 +114,6 @@ class ViT(nn.Module):
     Raises:
       ValueError: the film is not image_size pixels a side.
     """
-    del train
     image = fields["image"]
     if image.shape[1:] != (self.image_size, self.image_size):
       raise ValueError(
@@ -128,7 +131,7 @@ class ViT(nn.Module):
       dtype=self.dtype,
       remat=self.remat,
       name="backbone",
-    )(pixels).astype(jnp.float32)
+    )(pixels, train).astype(jnp.float32)
     mask = jnp.broadcast_to(present[:, None], tokens.shape[:2])
     if "absent_tokens" in self.released:
       mask = jnp.ones_like(mask)

@@ -37,7 +37,7 @@ class Bert(nn.Module):
   remat: bool = False
 
   @nn.compact
-  def __call__(self, piece, mask):
+  def __call__(self, piece, mask, train: bool = False):
     """piece i32[B L], mask bool[B L] of the real ones -> f32[B L D].
 
     Raises:
@@ -56,6 +56,9 @@ class Bert(nn.Module):
     x = jnp.take(words, piece, axis=0, mode="clip") + kinds[None, None, 0]
     x = x + positions[None, :L]
     x = layers.layer_norm(1e-12, self.dtype, "norm")(x)
+    return layers.in_parts(Bert._blocks, self, x, mask, train)
+
+  def _blocks(self, x, mask):
     for i in range(self.depth):
       x = layers.block(self.remat)(
         heads=self.heads,
@@ -103,7 +106,6 @@ class Notes(nn.Module):
     Returns:
       (Encoded with tokens f32[B L D], {}).
     """
-    del train  # Frozen means no dropout either.
     piece, mask = self._input(fields["piece"], fields["mask"], present)
     B, W, L = piece.shape
     hidden = Bert(
@@ -116,7 +118,7 @@ class Notes(nn.Module):
       dtype=self.dtype,
       remat=self.remat,
       name="bert",
-    )(piece.reshape(B * W, L), mask.reshape(B * W, L))
+    )(piece.reshape(B * W, L), mask.reshape(B * W, L), train)
     hidden = einops.rearrange(
       hidden.astype(jnp.float32), "(B W) L D -> B W L D", B=B
     )
