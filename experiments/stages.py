@@ -394,7 +394,11 @@ class Stages:
 
   @once
   def fuse(self) -> dict:
-    """Stage 3: everything after the pools; best of the heads on validation."""
+    """Stage 3: everything after the pools; best of the heads on validation.
+
+    MedPatch starts as the late module over stage 1's predictions, and stays
+    that if no epoch is better (as temperature 1 counts as epoch 0).
+    """
     last = self.fusion()
     stage = loop.Stage(
       name="fuse",
@@ -405,6 +409,7 @@ class Stages:
       validation=last.loader("validation", learn=False),
       score=self._auroc(self.run.rows("validation"), self.heads),
       config=self.config.given,
+      start_counts=self.config.model == "medpatch",
     )
     # Nothing of it learns where a baseline is stage 1 put together.
     epochs = None if last.params else 0

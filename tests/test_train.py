@@ -172,3 +172,24 @@ def test_split_and_join_of_parameters():
   assert learn == {"c": 3} and still == {"a": {"w": 1, "b": 2}}
   assert freeze.join(learn, still) == tree
   assert jax.tree.leaves(freeze.split(tree, lambda path: False)[1]) == []
+
+
+@pytest.mark.parametrize(
+  ("values", "epoch"), [((0.9, 0.5, 0.6), -1), ((0.1, 0.5, 0.6), 1)]
+)
+def test_a_start_that_counts_is_kept_if_no_epoch_is_better(
+  tmp_path, values, epoch
+):
+  scored = iter(values)
+  stage = dataclasses.replace(
+    problem(), start_counts=True, score=lambda loss, out: (next(scored), {})
+  )
+  settings = dataclasses.replace(SETTINGS, epochs=2)
+  best, progress = loop.fit(stage, settings, tmp_path, Parallel())
+  assert progress["best_epoch"] == epoch
+  assert progress["best"] == max(values)
+  same = np.array_equal(best["w"], stage.params["w"])
+  assert same == (epoch < 0)
+  # Read back, nothing is scored again.
+  again, _ = loop.fit(stage, settings, tmp_path, Parallel())
+  np.testing.assert_array_equal(again["w"], best["w"])

@@ -144,6 +144,8 @@ class _Run:
       self.workdir, progress["epoch"], self.parallel.first, self.settings.wandb
     )
     current = self.parallel.replicate(host)
+    if self.stage.start_counts and progress["best"] is None:
+      progress = self.score_start(current, progress)
     for epoch in range(progress["epoch"], self.settings.epochs):
       if progress["stopped"]:
         break
@@ -177,6 +179,17 @@ class _Run:
         logger.info("%s: goes on from step %d", self.stage.name, host.step)
       self.saves.drop_after("best", int(host.step))
     return host, progress
+
+  def score_start(self, current, progress):
+    """Progress in which the start is the best so far."""
+    if not len(self.stage.validation.rows):
+      return progress
+    loss, value, numbers = self.validate(current, 0.0)
+    shown = " ".join(
+      f"{k} {v:.4f}" for k, v in ({"loss": loss} | numbers).items()
+    )
+    logger.info("%s: before training, %s", self.stage.name, shown)
+    return progress | {"best": value}
 
   def epoch(self, epoch, current, progress, log):
     """One pass over the training rows, then validation and bookkeeping."""
@@ -265,9 +278,9 @@ class _Run:
     return loss, value, numbers
 
   def best(self, host, progress):
-    """The state of the best epoch; that of now if there was none."""
+    """The state of the best epoch; the start if none was better."""
     if progress["best_epoch"] < 0:
-      return host
+      return self.start
     self.saves.wait()
     found = self.saves.restore("best", host)
     if not found or found[1]["best_epoch"] != progress["best_epoch"]:
