@@ -464,8 +464,9 @@ def _baseline(f, get, kinds) -> None:
 def _by_part(values, kinds, get) -> dict:
   """A preset's values by kind -> by modality, and "fuse" of the model."""
   each = {m: values[kind] for m, kind in kinds.items()}
-  last = "fuse" if get("model") == "medpatch" else "baseline"
-  return each | {"fuse": values[last]}
+  if get("model") == "medpatch":
+    return each | {"fuse": values["fuse"]}
+  return each | {"fuse": values.get(get("model"), values["baseline"])}
 
 
 def _rates(sizes, described, kinds, get) -> dict[str, float]:

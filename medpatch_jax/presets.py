@@ -27,13 +27,13 @@ class Preset:
     hide: share of a series' columns hidden in training.
     batch_size: rows of an update.
     epochs: of stage 1 by the modality's kind, and of stage 3: "fuse" of
-      MedPatch, "baseline" of the others.
+      MedPatch, the model's name or else "baseline" of the others.
     confidence_epochs: of stage 2.
     patience: epochs without a better validation score before stopping.
     schedule: of the learning rate, plateau (as published) or linear.
     learning_rate: Adam's, of stages 1 and 2 by the modality's kind, of
       "fuse", of "fuse_one_label", MedPatch's stage 3 of a task with a single
-      label, and of "baseline".
+      label, and of a model's name or "baseline".
   """
 
   width: int
@@ -127,7 +127,7 @@ PRESETS = {
     augment=False,
     hide=0.2,
     batch_size=16,
-    epochs=dict(series=10, image=24, text=14, fuse=4, baseline=8),
+    epochs=dict(series=10, image=24, text=14, fuse=4, baseline=16),
     confidence_epochs=3,
     patience=24,
     schedule="linear",
@@ -137,7 +137,7 @@ PRESETS = {
       text=1e-3,
       fuse=1e-5,
       fuse_one_label=1e-3,
-      baseline=1e-3,
+      baseline=3e-3,
     ),
   ),
 }
