@@ -134,7 +134,17 @@ def _backward(saved, cotangents):
 
   start = jnp.zeros_like(slopes), d_last, jnp.zeros_like(d_last)
   d_gates, _, _ = _loop(taken, len(real), step, start)
-  d_recurrent = jnp.einsum("TBH,TBG->HG", states[:-1], d_gates)
+  every = _every(len(real))
+
+  def add(k, total):
+    before, d_z = (
+      jax.lax.dynamic_slice_in_dim(a, k * every, every)
+      for a in (states, d_gates)
+    )
+    return total + jnp.einsum("TBH,TBG->HG", before, d_z)
+
+  start = jnp.zeros(recurrent.shape, jnp.float32)
+  d_recurrent = jax.lax.fori_loop(0, taken // every, add, start)
   return d_gates, d_recurrent.astype(recurrent.dtype), None
 
 
