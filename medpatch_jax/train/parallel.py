@@ -349,8 +349,8 @@ def _all():
     # An assertion, and an empty one, where JAX is built for other devices.
     reason = str(error).partition("\n")[0] or "JAX is built for others."
     raise ValueError(
-      f"no device of JAX_PLATFORMS={jax.config.jax_platforms}: {reason} Install JAX for it (extra cuda"
-      " or tpu), or set JAX_PLATFORMS=cpu."
+      f"no device of JAX_PLATFORMS={jax.config.jax_platforms}: {reason} Install"
+      " JAX for it (extra cuda or tpu), or set JAX_PLATFORMS=cpu."
     ) from error
 
 
