@@ -171,12 +171,17 @@ def _loop(taken, total: int, step, carry):
   """carry = step(t, carry) for t = 0, 1, ... `taken` - 1 of `total`."""
   every = _every(total)
 
-  def some(k, carry):
-    return jax.lax.fori_loop(
-      0, every, lambda j, carry: step(k * every + j, carry), carry
-    )
+  def some(state):
+    t, end, carry = state
+    carry = jax.lax.fori_loop(0, every, lambda j, c: step(t + j, c), carry)
+    return t + every, end, carry
 
-  return jax.lax.fori_loop(0, taken // every, some, carry)
+  if not all(isinstance(n, int) for n in carry[0].shape):
+    # A symbolic batch is exported, and jax2onnx takes no loop of unknown end.
+    steps = jnp.arange(total, dtype=jnp.int32)
+    return jax.lax.scan(lambda c, t: (step(t, c), None), carry, steps)[0]
+  start = jnp.zeros_like(taken), taken, carry
+  return jax.lax.while_loop(lambda s: s[0] < s[1], some, start)[2]
 
 
 def _at(array, t):
