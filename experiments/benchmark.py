@@ -5,7 +5,9 @@
   python -m experiments.benchmark --what=read [--data_dir=OUT --task=TASK]
   python -m experiments.benchmark --what=kill [--kills=20]
   python -m experiments.benchmark --what=predict [--preset=tiny,base]
-  python -m experiments.benchmark --what=train|encode [--sizes=16]
+  python -m experiments.benchmark --what=input|train|encode [--sizes=16]
+  python -m experiments.benchmark --what=hours
+  python -m experiments.benchmark --what=whole
   python -m experiments.benchmark --what=fuse [--task=mortality|phenotyping]
 
 joint: one step of stage 3 (forward, backward, Adam) at the published size from
@@ -20,7 +22,10 @@ read: records to arrays (experiments/reading.py).
 kill: a run killed again and again beside one that is not (experiments/kills.py).
 predict: raw batch to every prediction, beside PyTorch's encoders
 (experiments/prediction.py).
-train, encode: the encoders beside PyTorch's (experiments/speeds.py).
+input, train, encode: the encoders' input, their step beside PyTorch's, and both
+(experiments/speeds.py).
+hours: what padding costs the LSTM (experiments/padding.py).
+whole: how long all of phenotyping takes (experiments/whole.py).
 fuse: an epoch of stage 3 from cached pools (experiments/fusing.py).
 """
 
@@ -36,7 +41,16 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from experiments import extraction, fusing, kills, prediction, reading, speeds
+from experiments import (
+  extraction,
+  fusing,
+  kills,
+  padding,
+  prediction,
+  reading,
+  speeds,
+  whole,
+)
 from medpatch_jax import calibrate, medpatch, schema
 from medpatch_jax.confidence import Confidence
 from medpatch_jax.evaluate import bootstrap as resampling
@@ -63,8 +77,11 @@ def define() -> None:
       "read",
       "kill",
       "predict",
+      "input",
       "train",
       "encode",
+      "hours",
+      "whole",
       "fuse",
     ),
     "Part to measure.",
@@ -82,19 +99,19 @@ def define() -> None:
   flags.DEFINE_string(
     "folder",
     None,
-    "extract, read, kill, fuse: where files are written and kept.",
+    "extract, read, kill, fuse, input, train, encode: where files are written and kept.",
   )
   flags.DEFINE_integer("films", 1024, "read: records to write.", 1)
   flags.DEFINE_string("data_dir", None, "read: a built dataset instead.")
   flags.DEFINE_string(
     "task", "phenotyping", "read: its name; fuse: mortality or phenotyping."
   )
-  flags.DEFINE_list("sizes", ["16"], "train, encode: stays of a batch.")
+  flags.DEFINE_list("sizes", ["16"], "input, train, encode: stays of a batch.")
   flags.DEFINE_enum(
     "dtype",
     "float32",
     ("float32", "bfloat16"),
-    "train, encode, fuse: of matrix products; of cached pools.",
+    "train, encode, whole, fuse: of matrix products; of cached pools.",
   )
   flags.DEFINE_float(
     "share", 0.1, "fuse: of the stays that are timed.", 0.001, 1.0
@@ -349,9 +366,13 @@ def main(argv) -> None:
     reading.run(
       values.films, values.data_dir, values.task, values.folder, values.threads
     )
-  elif values.what in ("train", "encode"):
+  elif values.what in speeds.PARTS:
     batches = [int(size) for size in values.sizes]
-    speeds.run(values.what, batches, values.dtype, values.steps)
+    speeds.run(values.what, batches, values.dtype, values.steps, values.folder)
+  elif values.what == "hours":
+    padding.run(values.batch_size, values.steps)
+  elif values.what == "whole":
+    whole.run(values.batch_size, values.dtype, values.steps)
   elif values.what == "fuse":
     fusing.run(
       values.task, values.share, values.dtype, values.batch_size, values.folder

@@ -44,13 +44,19 @@ def run(stays, data_dir, task, folder, threads):
         tempfile.TemporaryDirectory(dir=".")
       )
       task = TASK
-      data_dir = _write(pathlib.Path(folder), stays)
+      data_dir = write(pathlib.Path(folder), stays)
     data = dataset.Dataset(data_dir, task)
     _measure(data, threads)
 
 
-def _write(folder, stays):
-  """Records of `stays` stays of 48 hours, each with a film and two notes."""
+def write(folder, stays):
+  """Records of `stays` stays of 48 hours, each with a film and two notes.
+
+  A note is one window of BERT's, nearly full.
+
+  Returns:
+    The folder, a data_dir with `TASK`.
+  """
   shown = np.zeros(films.NUM_LABELS, bool)
   rng = np.random.default_rng(0)
   drawn = [
@@ -61,7 +67,7 @@ def _write(folder, stays):
   features = records.features(25, columns)
   path = folder / TASK / records.VERSION
   path.mkdir(parents=True)
-  note = "No acute change of the lungs is seen. " * 60
+  note = "No acute change of the lungs is seen. " * 56
   example = {
     "ehr": rng.standard_normal((48, columns), np.float32),
     "rr": note,

@@ -134,7 +134,17 @@ def _backward(saved, cotangents):
 
   start = jnp.zeros_like(slopes), d_last, jnp.zeros_like(d_last)
   d_gates, _, _ = _loop(taken, len(real), step, start)
-  d_recurrent = jnp.einsum("TBH,TBG->HG", states[:-1], d_gates)
+  every = _every(len(real))
+
+  def add(k, total):
+    before, d_z = (
+      jax.lax.dynamic_slice_in_dim(a, k * every, every)
+      for a in (states, d_gates)
+    )
+    return total + jnp.einsum("TBH,TBG->HG", before, d_z)
+
+  start = jnp.zeros(recurrent.shape, jnp.float32)
+  d_recurrent = jax.lax.fori_loop(0, taken // every, add, start)
   return d_gates, d_recurrent.astype(recurrent.dtype), None
 
 
@@ -161,12 +171,17 @@ def _loop(taken, total: int, step, carry):
   """carry = step(t, carry) for t = 0, 1, ... `taken` - 1 of `total`."""
   every = _every(total)
 
-  def some(k, carry):
-    return jax.lax.fori_loop(
-      0, every, lambda j, carry: step(k * every + j, carry), carry
-    )
+  def some(state):
+    t, end, carry = state
+    carry = jax.lax.fori_loop(0, every, lambda j, c: step(t + j, c), carry)
+    return t + every, end, carry
 
-  return jax.lax.fori_loop(0, taken // every, some, carry)
+  if not all(isinstance(n, int) for n in carry[0].shape):
+    # A symbolic batch is exported, and jax2onnx takes no loop of unknown end.
+    steps = jnp.arange(total, dtype=jnp.int32)
+    return jax.lax.scan(lambda c, t: (step(t, c), None), carry, steps)[0]
+  start = jnp.zeros_like(taken), taken, carry
+  return jax.lax.while_loop(lambda s: s[0] < s[1], some, start)[2]
 
 
 def _at(array, t):

@@ -1,16 +1,22 @@
 """A process of tests/test_parallel.py: trains the toy problem, prints numbers.
 
-python -m tests.devices FOLDER N[,N...] [COORDINATOR COUNT INDEX]
+python -m tests.devices FOLDER N[,N...] [COORDINATOR COUNT INDEX [BATCHES]]
+
+After so many batches the process waits for the SIGTERM that it gets; it ends as
+a command does then, and prints how many updates were saved.
 """
 
+import dataclasses
 import json
 import pathlib
+import signal
 import sys
 
 import jax
 import numpy as np
 
-from medpatch_jax.train import loop
+from medpatch_jax.input.loader import Loader
+from medpatch_jax.train import loop, stop
 from medpatch_jax.train.parallel import Parallel, connect
 from tests.test_train import problem
 
@@ -18,13 +24,48 @@ from tests.test_train import problem
 SETTINGS = loop.Settings(learning_rate=0.05, epochs=7)
 
 
-def main(folder, numbers, coordinator=None, count=None, index=None) -> None:
+@dataclasses.dataclass(frozen=True)
+class Ended(Loader):
+  """Sends its own process SIGTERM after so many batches, once."""
+
+  left: list = dataclasses.field(default_factory=list)
+
+  def epoch(self, epoch=0, start=0):
+    for item in super().epoch(epoch, start):
+      self.left[0] -= 1
+      if not self.left[0]:
+        signal.raise_signal(signal.SIGTERM)
+      yield item
+
+
+def stopped(workdir, stage, parallel, batches) -> None:
+  """Trains until SIGTERM; prints at which step it was saved."""
+  train = Ended(**vars(stage.train), left=[batches])
+  settings = dataclasses.replace(SETTINGS, save_minutes=1e9)
+  try:
+    loop.fit(
+      dataclasses.replace(stage, train=train), settings, workdir, parallel
+    )
+  except stop.Stopped:
+    parallel.meet()  # The first has saved.
+    saves = sorted(int(p.name) for p in workdir.glob("latest/*"))
+    print("found", json.dumps({"saves": saves}), flush=True)
+    sys.exit(stop.EXIT_CODE)
+
+
+def main(
+  folder, numbers, coordinator=None, count=None, index=None, batches="0"
+) -> None:
   connect(coordinator, count and int(count), index and int(index))
   for kind in ("pmap", "shard_map"):
     for n in map(int, numbers.split(",")):
       parallel = Parallel(kind, jax.devices()[:n])
       stage, read = problem(ragged=True, share=parallel.share)
       workdir = pathlib.Path(folder, f"{kind}{n}")
+      if batches != "0":
+        # One process gets it; the other never does.
+        mine = int(batches) if parallel.first else 10**9
+        stopped(workdir, stage, parallel, mine)
       best, progress = loop.fit(stage, SETTINGS, workdir, parallel)
       found = {
         "kind": kind,

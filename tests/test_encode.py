@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from medpatch_jax import presets
 from medpatch_jax.encode import cxr, ehr, notes, summary, tokens
+from medpatch_jax.input import examples
 from tests.golden_file import jit
 
 KEY = jax.random.key(0)
@@ -237,3 +239,49 @@ def test_tokens_pass_through():
   np.testing.assert_array_equal(encoded.mask[0], True)
   assert not encoded.mask[1].any() and not encoded.tokens[1].any()
   assert encoded.summary.shape == (2, 5)
+
+
+def test_a_stay_of_3000_hours_runs_and_its_padding_changes_nothing():
+  shapes = presets.PRESETS["base"].shapes(3)
+  rng = np.random.default_rng(0)
+  stays = [
+    {
+      "inputs": {"ehr": {"x": rng.normal(size=(hours, 3)).astype(np.float32)}},
+      "present": np.ones(1, bool),
+      "label": np.zeros(1, np.float32),
+    }
+    for hours in (20, 3000)
+  ]
+
+  def batch(*stays):
+    kinds = {"ehr": "series"}
+    made = examples.collate(stays, len(stays), kinds, 1, shapes, ("ehr",))
+    return made.inputs["ehr"], made.present[:, 0]
+
+  model = ehr.LSTM(width=4)
+  params = jit(model.init)(jax.random.key(0), *batch(stays[0]))
+
+  @jax.jit
+  def found(params, fields, present):
+    def total(params):
+      encoded, _ = model.apply(params, fields, present)
+      return (encoded.summary.sum(axis=1)).sum(), encoded
+
+    (_, encoded), grads = jax.value_and_grad(total, has_aux=True)(params)
+    return encoded, grads
+
+  both, grads = found(params, *batch(*stays))
+  assert both.mask.shape == (2, 4096)
+  np.testing.assert_array_equal(both.mask.sum(axis=1), [20, 3000])
+  sums = []
+  for i, stay in enumerate(stays):
+    alone, own = found(params, *batch(stay))
+    sums.append(own)
+    hours = len(stay["inputs"]["ehr"]["x"])
+    np.testing.assert_allclose(
+      both.tokens[i, :hours], alone.tokens[0, :hours], atol=1e-6
+    )
+    np.testing.assert_allclose(both.summary[i], alone.summary[0], atol=1e-6)
+    np.testing.assert_array_equal(both.tokens[i, hours:], 0)
+  for a, b, c in zip(*map(jax.tree.leaves, (grads, *sums))):
+    np.testing.assert_allclose(a, b + c, atol=1e-5)

@@ -264,6 +264,31 @@ def test_too_little_memory_is_said_with_what_to_lower():
       jnp.zeros((1 << 44,), jnp.float32).block_until_ready()
 
 
+@pytest.mark.parametrize("kind", ["pmap", "shard_map"])
+def test_too_little_memory_in_an_update_names_its_activations(tmp_path, kind):
+  """Of an update whose activations are 8 GB, on a device that is full."""
+  stage, width = problem(), 10**8
+
+  def forward(params, frozen, batch, key):
+    wide = jnp.sin(batch.inputs["x"][:, 0] @ params["w"] * jnp.ones((1, width)))
+    total = (jnp.sort(wide, axis=1)[:, 0] * batch.weight).sum()
+    return total, batch.weight.sum(), {}
+
+  class Full(Parallel):
+    def train(self, step):
+      mapped = super().train(step)
+
+      def full(*arguments):
+        jnp.zeros((1 << 44,), jnp.float32).block_until_ready()
+
+      full.lower = mapped.lower
+      return full
+
+  stage = dataclasses.replace(stage, forward=forward)
+  with pytest.raises(memory.TooLittle, match=r"activations [1-9]\d*\.\d\d GiB"):
+    loop.fit(stage, SETTINGS, tmp_path, Full(kind))
+
+
 def test_numbers_go_to_weights_and_biases_where_asked(tmp_path, monkeypatch):
   import sys
   import types

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+from medpatch_jax.train import stop
 from medpatch_jax.train.parallel import Parallel
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -31,27 +32,31 @@ def start(devices, *words):
   )
 
 
+def pair(*words, after=()):
+  """Two processes with two devices each, which meet on this machine."""
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    address = f"localhost:{free.getsockname()[1]}"
+  return [start(2, *words, address, 2, i, *after) for i in range(2)]
+
+
+def ended(process, code=0):
+  """What a process printed, once it has ended."""
+  out, err = process.communicate(timeout=300)
+  assert process.returncode == code, err[-3000:]
+  return [
+    json.loads(line.removeprefix("found "))
+    for line in out.splitlines()
+    if line.startswith("found ")
+  ]
+
+
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
   """What each process printed, and the folder of the run of two."""
   root = tmp_path_factory.mktemp("parallel")
-  with socket.socket() as free:
-    free.bind(("localhost", 0))
-    address = f"localhost:{free.getsockname()[1]}"
-  started = [start(4, root / "one", "1,2,4")]
-  started += [start(2, root / "two", "4", address, 2, i) for i in range(2)]
-  lines = []
-  for process in started:
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err[-3000:]
-    lines.append(
-      [
-        json.loads(line.removeprefix("found "))
-        for line in out.splitlines()
-        if line.startswith("found ")
-      ]
-    )
-  return lines, root
+  started = [start(4, root / "one", "1,2,4"), *pair(root / "two", "4")]
+  return [ended(process) for process in started], root
 
 
 def test_both_ways_and_any_number_of_devices_and_processes_agree(found):
@@ -92,6 +97,41 @@ def test_every_process_reads_its_own_rows_of_a_pass_and_no_others(found):
     # Validation is in order: the first half of each batch, and the tail.
     assert first == {0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19}
     assert second == {4, 5, 6, 7, 12, 13, 14, 15}
+
+
+@pytest.mark.slow
+def test_sigterm_to_one_of_two_processes_saves_once_and_both_go_on(
+  found, tmp_path
+):
+  lines, root = found
+  # 21 updates in all; one process gets the signal at its fifth batch.
+  first, second = (
+    ended(process, stop.EXIT_CODE) for process in pair(tmp_path, "4", after=[5])
+  )
+  assert first == second and len(first[0]["saves"]) == 1
+  assert 5 <= first[0]["saves"][0] < 21
+  again = [ended(process) for process in pair(tmp_path, "4")]
+  for before, after in zip(lines[1:], again, strict=True):
+    for a, b in zip(before, after, strict=True):
+      assert a["w"] == b["w"] and a["best"] == b["best"]
+  for kind in ("pmap4", "shard_map4"):
+    whole, cut = (p / kind / "metrics.jsonl" for p in (root / "two", tmp_path))
+    assert whole.read_text() == cut.read_text()
+
+
+def test_a_device_that_is_not_there_is_said_so():
+  command = "from medpatch_jax.train.parallel import Parallel; Parallel()"
+  process = subprocess.run(
+    [sys.executable, "-c", command],
+    cwd=ROOT,
+    env=os.environ | {"JAX_PLATFORMS": "cuda", "CUDA_VISIBLE_DEVICES": ""},
+    capture_output=True,
+    text=True,
+  )
+  assert process.returncode
+  said = process.stderr.splitlines()[-1]
+  assert said.startswith("ValueError: no device of JAX_PLATFORMS=cuda: ")
+  assert said.endswith("or set JAX_PLATFORMS=cpu.")
 
 
 def test_a_batch_that_does_not_divide_names_the_nearest():

@@ -137,6 +137,7 @@ class _Run:
     )
     self.workdir = workdir
     self.saved_at = time.monotonic()
+    self.tried = None  # State and batch of the last update.
 
   def run(self):
     host, progress = self.restored()
@@ -149,7 +150,7 @@ class _Run:
     for epoch in range(progress["epoch"], self.settings.epochs):
       if progress["stopped"]:
         break
-      with memory.enough(*self.limits):
+      with memory.enough(*self.limits, self.planned):
         current, progress = self.epoch(epoch, current, progress, log)
     self.profile.close(current)
     host = self.parallel.one(current)
@@ -199,6 +200,7 @@ class _Run:
     )
     try:
       for _, batch in meter.data(train.epoch(epoch, start=done)):
+        self.tried = current, batch
         number = epoch * train.steps + done
         self.profile.at(number, current)
         current = self.train_step(
@@ -237,6 +239,13 @@ class _Run:
       self.saves.save("latest", host, progress)
     meter.end(int(host.step), numbers, speeds, progress["stopped"])
     return self.parallel.replicate(host), progress
+
+  def planned(self) -> int | None:
+    """Bytes of a device for the activations of the last update tried."""
+    if self.tried is None:
+      return None
+    current, batch = self.tried
+    return self.parallel.planned(self.train_step, current, self.frozen, batch)
 
   def check(self, current, epoch, progress):
     """The state on the host, if all updates so far were finite."""

@@ -41,18 +41,27 @@ def check(name: str, state, frozen, limit: int | None) -> None:
 
 
 @contextlib.contextmanager
-def enough(name: str, state, frozen, limit: int | None):
-  """Inside the `with`, a device out of memory is a `TooLittle`."""
+def enough(name: str, state, frozen, limit: int | None, planned=lambda: None):
+  """Inside the `with`, a device out of memory is a `TooLittle`.
+
+  Args:
+    planned: () -> bytes that a device needs for the activations of the step
+      that was tried, None if unknown; asked only then, since it compiles.
+  """
   try:
     yield
   except jax.errors.JaxRuntimeError as error:
     if "RESOURCE_EXHAUSTED" not in str(error):
       raise
     has = "" if limit is None else f" of {_gib(limit)}"
+    most = planned()
+    rest = "the rest is activations"
+    if most is not None:
+      rest = f"activations {_gib(most)}"
     raise TooLittle(
       f"{name}: too little memory ({str(error).splitlines()[0]}). Parameters,"
       f" gradients and Adam's moments take {_gib(_least(state, frozen))}{has} on"
-      f" each device, the rest is activations: {ADVICE}."
+      f" each device, {rest}: {ADVICE}."
     ) from error
 
 

@@ -259,6 +259,38 @@ class Parallel:
     found = [(d.memory_stats() or {}).get("bytes_limit") for d in self._here]
     return None if None in found else min(found)
 
+  def planned(self, mapped, state, frozen, batch) -> int | None:
+    """Bytes that a mapped training step needs beside its arguments.
+
+    Args:
+      mapped: of `train`.
+      state, frozen: replicated; may have been donated.
+      batch: this process's rows.
+
+    Returns:
+      Of one device, as XLA plans it; None where it does not tell, or finds no
+      plan that fits.
+    """
+    if self.processes > 1:
+      return None  # The others do not know that this one asks.
+
+    def like(x):
+      return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
+
+    def row(x):
+      if self.kind == "shard_map":
+        sharding = NamedSharding(self.mesh, PartitionSpec(AXIS))
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+      n = len(self._here)
+      return jax.ShapeDtypeStruct((n, x.shape[0] // n, *x.shape[1:]), x.dtype)
+
+    arguments = *jax.tree.map(like, (state, frozen)), jax.tree.map(row, batch)
+    try:
+      plan = mapped.lower(*arguments).compile().memory_analysis()
+    except jax.errors.JaxRuntimeError:
+      return None
+    return plan and plan.temp_size_in_bytes
+
   def one(self, tree):
     """A replicated tree -> its host copy."""
     if self.kind == "shard_map":
@@ -313,10 +345,12 @@ def _all():
   """
   try:
     return jax.devices()
-  except RuntimeError as error:
+  except (RuntimeError, AssertionError) as error:
+    # An assertion, and an empty one, where JAX is built for other devices.
+    reason = str(error).partition("\n")[0] or "JAX is built for others."
     raise ValueError(
-      f"no device: {str(error).splitlines()[0]} Install JAX for it (extra cuda"
-      " or tpu), or set JAX_PLATFORMS=cpu."
+      f"no device of JAX_PLATFORMS={jax.config.jax_platforms}: {reason} Install"
+      " JAX for it (extra cuda or tpu), or set JAX_PLATFORMS=cpu."
     ) from error
 
 
