@@ -57,6 +57,7 @@ NAMES = (
   "vit",
   "ehr",
   "staleness",
+  "history",
   "ehr_dropout",
   "clip_z",
   "augment",
@@ -101,7 +102,7 @@ TRAINING = (
 # and for each kind of encoder beside, flags and released behaviours,
 OF_KIND = {
   "series": (
-    ("ehr", "staleness", "ehr_dropout", "clip_z"),
+    ("ehr", "staleness", "history", "ehr_dropout", "clip_z"),
     ("padding_tokens",),
   ),
   "image": (("vit", "augment"), ("image_norm", "mirror")),
@@ -151,6 +152,7 @@ class Config:
   vit: str | None
   ehr: str
   staleness: bool
+  history: bool
   ehr_dropout: float
   clip_z: float | None
   augment: bool
@@ -258,6 +260,7 @@ class Config:
       vit=get("vit"),
       ehr=get("ehr"),
       staleness=get("staleness"),
+      history=get("history"),
       ehr_dropout=get("ehr_dropout"),
       clip_z=get("clip_z"),
       augment=sizes.augment if get("augment") is None else get("augment"),
@@ -412,6 +415,7 @@ def _together(get, without, kinds) -> None:
   for name, wanted in (
     ("ehr", "lstm"),
     ("staleness", False),
+    ("history", False),
     ("calibration", "position"),
     ("late_pooling", "mean"),
   ):

@@ -133,6 +133,7 @@ def describe(stages: Stages) -> tuple[dict, dict | None]:
       "mean": run.data.mean.tolist(),
       "std": run.data.std.tolist(),
       "staleness": config.staleness,
+      "history": config.history,
       "clip_z": config.clip_z,
     },
     "reliability": _reliability(result),

@@ -232,6 +232,12 @@ def define() -> None:
     "The series gets, for each variable, a channel of the time since it was"
     " measured.",
   )
+  flags.DEFINE_bool(
+    "history",
+    False,
+    "The series gets, for each variable that is a number, channels of the"
+    " mean, min, max and number of its measurements so far.",
+  )
   flags.DEFINE_float(
     "ehr_dropout",
     0.0,

@@ -219,8 +219,7 @@ def _take(run: Run, params, part) -> tuple[dict, warm.Taken]:
     found = {k: v for k, v in found.items() if k == "encoder"}
   columns = ()
   if part[0] == "encoder" and kind == "series":
-    stale = run.config.staleness
-    columns = warm.columns(run.data.metadata["columns"], stale)
+    columns = run.columns
   return warm.take(params, found, source.columns, columns)
 
 

@@ -8,7 +8,14 @@ import numpy as np
 from experiments.config import Config
 from medpatch_jax.evaluate import ordinal
 from medpatch_jax.export import warm
-from medpatch_jax.input import dataset, examples, loader, missing, tokenise
+from medpatch_jax.input import (
+  dataset,
+  examples,
+  loader,
+  missing,
+  tokenise,
+  variables,
+)
 from medpatch_jax.train import losses, store
 from medpatch_jax.train.log import logger
 from medpatch_jax.train.parallel import Parallel
@@ -65,9 +72,12 @@ class Run:
     classes = self.data.description.classes
     self.loss = losses.softmax if classes else losses.bce
     self.labels = self.data.labels
-    self.masks = self.data.masks if config.staleness else ()
+    names = self.data.metadata["columns"]
+    self.masks = variables.masks(names) if config.staleness else ()
+    self.numbers = variables.numbers(names) if config.history else ()
+    self.columns = warm.columns(names, config.staleness, config.history)
     self.shapes = config.sizes.shapes(
-      len(self.data.mean) + len(self.masks), self.data.description.hours
+      len(self.columns), self.data.description.hours
     )
     self._check_start()
     self.parallel = Parallel(config.parallel)
@@ -265,6 +275,7 @@ class Run:
       config.bert,
       config.init_from,
       config.staleness,
+      config.history,
       config.clip_z,
       config.hours_per_stay,
     )
@@ -275,7 +286,7 @@ class Run:
     if kind == "series":
       mean, std = self.data.mean, self.data.std
       most = self.config.clip_z
-      return examples.series(stored, mean, std, self.masks, most)
+      return examples.series(stored, mean, std, self.masks, most, self.numbers)
     if kind == "image":
       return examples.image(stored, self.shapes.image_size)
     return examples.text(stored, self.tokeniser, self.shapes)

@@ -11,6 +11,7 @@ import numpy as np
 from flax import traverse_util
 
 from medpatch_jax.export import artefact, foreign
+from medpatch_jax.input import variables
 
 # Input kernels of the encoders of a series, by the end of their path.
 INPUT = (("layer_0", "kernel_input"), ("embed", "kernel"))
@@ -69,7 +70,9 @@ class Source:
   def columns(self) -> list[str]:
     """Names of the columns of its series."""
     own = self.config["series"]
-    return columns(own["columns"], own["staleness"])
+    # Folders made before the flag was are without.
+    history = own.get("history", False)
+    return columns(own["columns"], own["staleness"], history)
 
   def text_sizes(self) -> dict[str, int] | None:
     """Sizes of its text encoder, arguments of `Notes`."""
@@ -88,10 +91,15 @@ class Source:
     return tree
 
 
-def columns(names, staleness: bool) -> list[str]:
-  """Names of a series' columns as its encoder reads them."""
-  masks = [n for n in names if n.startswith("mask->")]
-  return [*names, *(f"stale{n}" for n in masks if staleness)]
+def columns(names, staleness: bool, history: bool) -> list[str]:
+  """Names of a series' columns as its encoder reads them.
+
+  In the order of `input.examples.series`.
+  """
+  masks = [f"stale{names[i]}" for i in variables.masks(names) if staleness]
+  numbers = [names[i] for i, _ in variables.numbers(names) if history]
+  what = ("mean", "min", "max", "count")
+  return [*names, *masks, *(f"{w}->{n}" for w in what for n in numbers)]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -124,8 +124,6 @@ class Dataset:
     self.labels = self.description.labels
     self.mean = np.asarray(self.metadata["mean"], np.float32)
     self.std = np.asarray(self.metadata["std"], np.float32)
-    columns = self.metadata["columns"]
-    self.masks = [i for i, n in enumerate(columns) if n.startswith("mask->")]
     self.id_name = self.metadata.get("id_name", "stay_id")
     self.most = most
     self._hour: dict[str, tuple] = {}

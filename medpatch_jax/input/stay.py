@@ -12,7 +12,7 @@ import os
 import numpy as np
 from PIL import Image
 
-from medpatch_jax.input import examples, images, series, tokenise
+from medpatch_jax.input import examples, images, series, tokenise, variables
 
 MOST_BYTES = 100_000_000  # Of a film's file.
 MOST_CHARACTERS = 10_000_000  # Of a note.
@@ -33,7 +33,7 @@ class Preparation:
     shapes: static sizes.
     recipe: of the series, None without one.
     mean, std: f32[F] of the columns.
-    staleness, clip_z: as the flags of these names.
+    staleness, history, clip_z: as the flags of these names.
     tokeniser: of the texts, None without any.
   """
 
@@ -43,6 +43,7 @@ class Preparation:
   mean: np.ndarray
   std: np.ndarray
   staleness: bool
+  history: bool
   clip_z: float | None
   tokeniser: tokenise.Tokeniser | None
 
@@ -98,13 +99,14 @@ class Preparation:
     grid, said = self.recipe.grid(rows, hours)
     if grid is None:
       return None, [*said, "no event left: taken as absent"]
-    masks = range(grid.shape[1] - len(self.recipe.variables), grid.shape[1])
+    names = variables.columns(self.recipe.variables)
     fields = examples.series(
       grid,
       self.mean,
       self.std,
-      masks if self.staleness else (),
+      variables.masks(names) if self.staleness else (),
       self.clip_z,
+      variables.numbers(names) if self.history else (),
     )
     return fields, said
 

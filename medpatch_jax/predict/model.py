@@ -173,6 +173,7 @@ def _preparation(config, architecture, folder) -> stay.Preparation:
     mean=np.asarray(own["mean"], np.float32),
     std=np.asarray(own["std"], np.float32),
     staleness=own["staleness"],
+    history=own.get("history", False),
     clip_z=own["clip_z"],
     tokeniser=tokeniser,
   )
