@@ -8,7 +8,7 @@ import re
 
 from experiments import flags
 from medpatch_jax import presets, schema
-from medpatch_jax.input import dataset, missing
+from medpatch_jax.input import channels, dataset, missing
 from medpatch_jax.train import loop, store
 
 # Flags that only MedPatch has.
@@ -58,6 +58,7 @@ NAMES = (
   "ehr",
   "staleness",
   "history",
+  "deviation",
   "ehr_dropout",
   "clip_z",
   "augment",
@@ -102,7 +103,7 @@ TRAINING = (
 # and for each kind of encoder beside, flags and released behaviours,
 OF_KIND = {
   "series": (
-    ("ehr", "staleness", "history", "ehr_dropout", "clip_z"),
+    ("ehr", *channels.ADDED, "ehr_dropout", "clip_z"),
     ("padding_tokens",),
   ),
   "image": (("vit", "augment"), ("image_norm", "mirror")),
@@ -153,6 +154,7 @@ class Config:
   ehr: str
   staleness: bool
   history: bool
+  deviation: bool
   ehr_dropout: float
   clip_z: float | None
   augment: bool
@@ -261,6 +263,7 @@ class Config:
       ehr=get("ehr"),
       staleness=get("staleness"),
       history=get("history"),
+      deviation=get("deviation"),
       ehr_dropout=get("ehr_dropout"),
       clip_z=get("clip_z"),
       augment=sizes.augment if get("augment") is None else get("augment"),
@@ -416,6 +419,7 @@ def _together(get, without, kinds) -> None:
     ("ehr", "lstm"),
     ("staleness", False),
     ("history", False),
+    ("deviation", False),
     ("calibration", "position"),
     ("late_pooling", "mean"),
   ):

@@ -129,12 +129,7 @@ def describe(stages: Stages) -> tuple[dict, dict | None]:
       "variables": [v.to_json() for v in recipe.variables],
       "rules": recipe.rules,
       "hours": recipe.hours,
-      "columns": metadata["columns"],
-      "mean": run.data.mean.tolist(),
-      "std": run.data.std.tolist(),
-      "staleness": config.staleness,
-      "history": config.history,
-      "clip_z": config.clip_z,
+      **run.channels.to_json(),
     },
     "reliability": _reliability(result),
     "dataset": {

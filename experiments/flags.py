@@ -238,6 +238,12 @@ def define() -> None:
     "The series gets, for each variable that is a number, channels of the"
     " mean, min, max and number of its measurements so far.",
   )
+  flags.DEFINE_bool(
+    "deviation",
+    False,
+    "The series gets, for each variable that is a number, a channel of how far"
+    " it is from its mean, above or below.",
+  )
   flags.DEFINE_float(
     "ehr_dropout",
     0.0,

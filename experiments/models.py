@@ -219,7 +219,7 @@ def _take(run: Run, params, part) -> tuple[dict, warm.Taken]:
     found = {k: v for k, v in found.items() if k == "encoder"}
   columns = ()
   if part[0] == "encoder" and kind == "series":
-    columns = run.columns
+    columns = run.channels.columns()
   return warm.take(params, found, source.columns, columns)
 
 

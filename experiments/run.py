@@ -9,12 +9,12 @@ from experiments.config import Config
 from medpatch_jax.evaluate import ordinal
 from medpatch_jax.export import warm
 from medpatch_jax.input import (
+  channels,
   dataset,
   examples,
   loader,
   missing,
   tokenise,
-  variables,
 )
 from medpatch_jax.train import losses, store
 from medpatch_jax.train.log import logger
@@ -72,12 +72,15 @@ class Run:
     classes = self.data.description.classes
     self.loss = losses.softmax if classes else losses.bce
     self.labels = self.data.labels
-    names = self.data.metadata["columns"]
-    self.masks = variables.masks(names) if config.staleness else ()
-    self.numbers = variables.numbers(names) if config.history else ()
-    self.columns = warm.columns(names, config.staleness, config.history)
+    self.channels = channels.Channels(
+      tuple(self.data.metadata["columns"]),
+      self.data.mean,
+      self.data.std,
+      config.clip_z,
+      **{name: getattr(config, name) for name in channels.ADDED},
+    )
     self.shapes = config.sizes.shapes(
-      len(self.columns), self.data.description.hours
+      len(self.channels.columns()), self.data.description.hours
     )
     self._check_start()
     self.parallel = Parallel(config.parallel)
@@ -274,8 +277,7 @@ class Run:
       config.preset,
       config.bert,
       config.init_from,
-      config.staleness,
-      config.history,
+      *(getattr(config, name) for name in channels.ADDED),
       config.clip_z,
       config.hours_per_stay,
     )
@@ -284,9 +286,7 @@ class Run:
   def _fields(self, modality, stored):
     kind = self.config.kinds[modality]
     if kind == "series":
-      mean, std = self.data.mean, self.data.std
-      most = self.config.clip_z
-      return examples.series(stored, mean, std, self.masks, most, self.numbers)
+      return self.channels(stored)
     if kind == "image":
       return examples.image(stored, self.shapes.image_size)
     return examples.text(stored, self.tokeniser, self.shapes)

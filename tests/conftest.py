@@ -47,7 +47,11 @@ def mine(tmp_path_factory):
   folder = tables_folder.write(root / "tables")
   tables_folder.build(folder, root / "records")
   stages = exported.stages(
-    root / "records", root / "run", "--staleness", "--history"
+    root / "records",
+    root / "run",
+    "--staleness",
+    "--history",
+    "--deviation",
   )
   params = exported.drawn(stages)
   out = exported.write(root / "model", stages, params)

@@ -11,7 +11,7 @@ import numpy as np
 from flax import traverse_util
 
 from medpatch_jax.export import artefact, foreign
-from medpatch_jax.input import variables
+from medpatch_jax.input import channels
 
 # Input kernels of the encoders of a series, by the end of their path.
 INPUT = (("layer_0", "kernel_input"), ("embed", "kernel"))
@@ -67,12 +67,9 @@ class Source:
     return file.parent if file.exists() else None
 
   @property
-  def columns(self) -> list[str]:
+  def columns(self) -> tuple[str, ...]:
     """Names of the columns of its series."""
-    own = self.config["series"]
-    # Folders made before the flag was are without.
-    history = own.get("history", False)
-    return columns(own["columns"], own["staleness"], history)
+    return channels.Channels.from_json(self.config["series"]).columns()
 
   def text_sizes(self) -> dict[str, int] | None:
     """Sizes of its text encoder, arguments of `Notes`."""
@@ -89,17 +86,6 @@ class Source:
     for name in path:
       tree = tree.get(name, {})
     return tree
-
-
-def columns(names, staleness: bool, history: bool) -> list[str]:
-  """Names of a series' columns as its encoder reads them.
-
-  In the order of `input.examples.series`.
-  """
-  masks = [f"stale{names[i]}" for i in variables.masks(names) if staleness]
-  numbers = [names[i] for i, _ in variables.numbers(names) if history]
-  what = ("mean", "min", "max", "count")
-  return [*names, *masks, *(f"{w}->{n}" for w in what for n in numbers)]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -48,68 +48,10 @@ def bucket(n: int, sizes) -> int:
   return size
 
 
-def series(
-  stored, mean, std, masks=(), most=None, numbers=()
-) -> dict[str, np.ndarray]:
-  """f32[T F] as stored -> z-scored x f32[T F].
-
-  Args:
-    stored: as in the record.
-    mean, std: f32[F], 0 and 1 where a column is not z-scored.
-    masks: columns that tell what was measured in an hour; for each of them
-      its `staleness` is appended as a column of its own.
-    most: z-scores beyond it are cut, None for none.
-    numbers: (column of values, its column in `masks`) of the variables whose
-      `history` is appended, as `variables.numbers` finds them.
-  """
-  x = (stored - mean[None]) / std[None]
-  if most is not None:
-    x = np.clip(x, -most, most)
-  if len(masks):
-    x = np.concatenate([x, staleness(stored[:, list(masks)])], axis=1)
-  if len(numbers):
-    value, mask = np.asarray(numbers).T
-    x = np.concatenate([x, history(x[:, value], stored[:, mask])], axis=1)
-  return {"x": x}
-
-
 def hide(fields, rng, share: float) -> dict[str, np.ndarray]:
   """Sets each column of a series to 0 for the whole stay, at random."""
   x = fields["x"]
   return {"x": np.where(rng.random(x.shape[1]) < share, np.float32(0.0), x)}
-
-
-def staleness(measured, hours: float = 8.0) -> np.ndarray:
-  """Time since the last measurement, f32[T V] in [0, 1].
-
-  0 in an hour with a measurement, 1 - exp(-h / `hours`) h hours later, 1
-  before the first. Che et al. 2018 (GRU-D) let a model learn the decay; here
-  it is an input.
-  """
-  T = len(measured)
-  hour = np.arange(T)[:, None]
-  last = np.maximum.accumulate(np.where(measured > 0, hour, -1), axis=0)
-  past = np.where(last < 0, np.inf, hour - last)
-  return (1.0 - np.exp(-past / hours)).astype(np.float32)
-
-
-def history(value, measured) -> np.ndarray:
-  """What was measured up to each hour, f32[T 4V].
-
-  Of value f32[T V] in the hours where `measured` [T V] is above 0: mean, min,
-  max, and the logarithm of 1 + their number; the first three are 0 before
-  there is one. A summary of a whole stay is the last row.
-  """
-  seen = measured > 0
-  count = np.cumsum(seen, axis=0)
-  total = np.cumsum(np.where(seen, value, 0.0), axis=0, dtype=np.float64)
-  low = np.minimum.accumulate(np.where(seen, value, np.inf), axis=0)
-  high = np.maximum.accumulate(np.where(seen, value, -np.inf), axis=0)
-  known = [
-    np.where(count > 0, found, 0.0)
-    for found in (total / np.maximum(count, 1), low, high)
-  ]
-  return np.concatenate([*known, np.log1p(count)], axis=1, dtype=np.float32)
 
 
 def image(stored: bytes, size: int) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ import os
 import numpy as np
 from PIL import Image
 
-from medpatch_jax.input import examples, images, series, tokenise, variables
+from medpatch_jax.input import channels, examples, images, series, tokenise
 
 MOST_BYTES = 100_000_000  # Of a film's file.
 MOST_CHARACTERS = 10_000_000  # Of a note.
@@ -32,19 +32,14 @@ class Preparation:
     kinds: modality -> series, image or text, in the order of `present`.
     shapes: static sizes.
     recipe: of the series, None without one.
-    mean, std: f32[F] of the columns.
-    staleness, history, clip_z: as the flags of these names.
+    channels: how the series is read.
     tokeniser: of the texts, None without any.
   """
 
   kinds: dict[str, str]
   shapes: examples.Shapes
   recipe: series.Recipe | None
-  mean: np.ndarray
-  std: np.ndarray
-  staleness: bool
-  history: bool
-  clip_z: float | None
+  channels: channels.Channels
   tokeniser: tokenise.Tokeniser | None
 
   def example(self, stay: dict):
@@ -99,16 +94,7 @@ class Preparation:
     grid, said = self.recipe.grid(rows, hours)
     if grid is None:
       return None, [*said, "no event left: taken as absent"]
-    names = variables.columns(self.recipe.variables)
-    fields = examples.series(
-      grid,
-      self.mean,
-      self.std,
-      variables.masks(names) if self.staleness else (),
-      self.clip_z,
-      variables.numbers(names) if self.history else (),
-    )
-    return fields, said
+    return self.channels(grid), said
 
   def _image(self, source):
     stored, said = film(source, self.shapes.image_size)

@@ -259,18 +259,6 @@ def columns(variables=VARIABLES):
   return names + [f"mask->{v.name}" for v in variables]
 
 
-def masks(names):
-  """Of the columns' names, the indices of the masks."""
-  return [i for i, name in enumerate(names) if name.startswith("mask->")]
-
-
-def numbers(names):
-  """(column of values, column of its mask) of each variable of numbers."""
-  value = {name: i for i, name in enumerate(names)}
-  pairs = [(value.get(names[i][len("mask->") :]), i) for i in masks(names)]
-  return [pair for pair in pairs if pair[0] is not None]
-
-
 def continuous(variables=VARIABLES):
   """Indices of the columns that hold numbers, to be z-scored; i64[N]."""
   first = starts(variables)

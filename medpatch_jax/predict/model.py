@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from medpatch_jax.export import artefact, programs
-from medpatch_jax.input import examples, series, stay, tokenise
+from medpatch_jax.input import channels, examples, series, stay, tokenise
 from medpatch_jax.input.variables import Variable
 from medpatch_jax.pipeline import Architecture
 from medpatch_jax.predict import reliability
@@ -170,10 +170,6 @@ def _preparation(config, architecture, folder) -> stay.Preparation:
       own["rules"],
       own["hours"],
     ),
-    mean=np.asarray(own["mean"], np.float32),
-    std=np.asarray(own["std"], np.float32),
-    staleness=own["staleness"],
-    history=own.get("history", False),
-    clip_z=own["clip_z"],
+    channels=channels.Channels.from_json(own),
     tokeniser=tokeniser,
   )
