@@ -57,7 +57,6 @@ NAMES = (
   "vit",
   "ehr",
   "staleness",
-  "history",
   "deviation",
   "ehr_dropout",
   "clip_z",
@@ -153,7 +152,6 @@ class Config:
   vit: str | None
   ehr: str
   staleness: bool
-  history: bool
   deviation: bool
   ehr_dropout: float
   clip_z: float | None
@@ -262,7 +260,6 @@ class Config:
       vit=get("vit"),
       ehr=get("ehr"),
       staleness=get("staleness"),
-      history=get("history"),
       deviation=get("deviation"),
       ehr_dropout=get("ehr_dropout"),
       clip_z=get("clip_z"),
@@ -418,7 +415,6 @@ def _together(get, without, kinds) -> None:
   for name, wanted in (
     ("ehr", "lstm"),
     ("staleness", False),
-    ("history", False),
     ("deviation", False),
     ("calibration", "position"),
     ("late_pooling", "mean"),

@@ -233,12 +233,6 @@ def define() -> None:
     " measured.",
   )
   flags.DEFINE_bool(
-    "history",
-    False,
-    "The series gets, for each variable that is a number, channels of the"
-    " mean, min, max and number of its measurements so far.",
-  )
-  flags.DEFINE_bool(
     "deviation",
     False,
     "The series gets, for each variable that is a number, a channel of how far"

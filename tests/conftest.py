@@ -50,7 +50,6 @@ def mine(tmp_path_factory):
     root / "records",
     root / "run",
     "--staleness",
-    "--history",
     "--deviation",
   )
   params = exported.drawn(stages)

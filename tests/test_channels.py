@@ -28,18 +28,6 @@ def test_staleness_by_hand():
   np.testing.assert_allclose(found[:, 1], decay, rtol=1e-6)
 
 
-def test_history_by_hand():
-  value = np.array([[4, 1], [2, 7], [9, 7], [6, 3]], np.float32)
-  measured = np.array([[0, 1], [1, 0], [0, 0], [1, 1]])
-  mean, low, high, count = np.split(channels.history(value, measured), 4, 1)
-  np.testing.assert_allclose(mean, [[0, 1], [2, 1], [2, 1], [4, 2]])
-  np.testing.assert_allclose(low, [[0, 1], [2, 1], [2, 1], [2, 1]])
-  np.testing.assert_allclose(high, [[0, 1], [2, 1], [2, 1], [6, 3]])
-  np.testing.assert_allclose(
-    count, np.log([[1, 2], [2, 2], [2, 2], [3, 3]]), rtol=1e-6
-  )
-
-
 def test_plain_channels_are_z_scores_of_numbers():
   x = read()(STORED)["x"]
   np.testing.assert_array_equal(x[:, 2], [0, 1, 1, -7])
@@ -50,15 +38,11 @@ def test_plain_channels_are_z_scores_of_numbers():
 
 def test_each_flag_adds_its_channels_in_the_order_of_their_names():
   """By hand; a variable of classes has a mask and no number."""
-  whole = read(clip_z=5.0, staleness=True, history=True, deviation=True)
+  whole = read(clip_z=5.0, staleness=True, deviation=True)
   one = 1 - np.exp(-1 / 8)
   want = {
     "stalemask->Rhythm": [1, 0, 0, one],
     "stalemask->Pulse": [1, 0, one, 0],
-    "mean->Pulse": [0, 1, 1, -2],
-    "min->Pulse": [0, 1, 1, -5],
-    "max->Pulse": [0, 1, 1, 1],
-    "count->Pulse": np.log([1, 2, 2, 3]),
     "deviation->Pulse": [0, 1, 1, 5],
   }
   assert whole.columns() == (*NAMES, *want)
@@ -81,9 +65,11 @@ def test_an_hour_knows_nothing_later(name):
     np.testing.assert_array_equal(made(stored[:end])["x"], whole[:end])
 
 
-def test_padding_of_a_batch_is_no_measurement():
-  fields = read(history=True)(STORED)
-  shapes = examples.Shapes(9, (8,), 0, 0, 0)
+def test_padding_of_a_batch_changes_no_hour():
+  """Hours that a stay has not are 0 and the others stay as they were."""
+  made = read(staleness=True, deviation=True)
+  fields = made(STORED)
+  shapes = examples.Shapes(len(made.columns()), (8,), 0, 0, 0)
   one = {"inputs": {"ehr": fields}, "present": [True], "label": [0.0]}
   batch = examples.collate([one], 2, {"ehr": "series"}, 1, shapes, ["ehr"])
   x = batch.inputs["ehr"]["x"]
@@ -92,7 +78,7 @@ def test_padding_of_a_batch_is_no_measurement():
 
 
 def test_an_exported_model_reads_a_series_as_it_was_trained():
-  made = read(clip_z=5.0, history=True)
+  made = read(clip_z=5.0, deviation=True)
   plain = json.loads(json.dumps(made.to_json()))
   back = channels.Channels.from_json(plain)
   assert back.columns() == made.columns()
