@@ -35,6 +35,7 @@ PENALTIES = (1.0, 10.0, 100.0, 1000.0)
 # Chosen on the validation stays of docs/own_data.md; each can be given.
 CHOSEN = {
   "staleness": True,
+  "deviation": True,
   "ehr_dropout": 0.3,
   "clip_z": 5.0,
   "batch_size": 64,
