@@ -46,12 +46,7 @@ def mine(tmp_path_factory):
   root = tmp_path_factory.mktemp("mine")
   folder = tables_folder.write(root / "tables")
   tables_folder.build(folder, root / "records")
-  stages = exported.stages(
-    root / "records",
-    root / "run",
-    "--staleness",
-    "--deviation",
-  )
+  stages = exported.stages(root / "records", root / "run")
   params = exported.drawn(stages)
   out = exported.write(root / "model", stages, params)
   return types.SimpleNamespace(

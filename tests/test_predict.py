@@ -1,6 +1,7 @@
 """Raw stays: prepared as the builder does, refused where they must be."""
 
 import csv
+import dataclasses
 import io
 import json
 import subprocess
@@ -11,10 +12,10 @@ import pytest
 from PIL import Image
 
 import medpatch_jax
-from medpatch_jax.input import series, stay
+from medpatch_jax.input import channels, series, stay
 from medpatch_jax.predict import __main__ as command
 from medpatch_jax.predict import reliability
-from tests import tables_folder
+from tests import exported, tables_folder
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,25 @@ def test_raw_input_becomes_what_the_records_hold(mine, model):
           np.testing.assert_array_equal(got["inputs"][m][name], value)
       seen += 1
   assert seen == 4
+
+
+def test_added_channels_of_raw_input_are_those_of_the_records(
+  mine, model, tmp_path
+):
+  words = ("--modalities=ehr", "--staleness", "--deviation", "--clip_z=1")
+  run = exported.stages(mine.root / "records", tmp_path, *words).run
+  exact = dataclasses.replace(
+    model.preparation,
+    channels=channels.Channels.from_json(run.channels.to_json()),
+  )
+  ids, seen = run.data.source("train", ("stay_id",)), 0
+  for row in run.rows("train"):
+    want = run._input("train", "ehr", row, None)["x"]
+    got, _ = exact.example(raw(mine, int(ids[int(row)]["stay_id"])))
+    np.testing.assert_array_equal(got["inputs"]["ehr"]["x"], want)
+    assert want.shape[1] == run.shapes.columns
+    seen += len(want)
+  assert seen and run.shapes.columns > mine.stages.run.shapes.columns
 
 
 def test_a_prediction_says_what_it_is_made_of(mine, model):

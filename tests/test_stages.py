@@ -349,7 +349,7 @@ def test_hours_left_of_a_stay_are_learned_and_scored(words, defaults, tmp_path):
   [
     "--calibration=label",
     "--modalities=rr,dn --finetune_encoders --confidence=entropy",
-    "--modalities=ehr,cxr --ehr=transformer --fuser=lstm --staleness",
+    "--modalities=ehr,cxr --ehr=transformer --fuser=lstm --deviation",
     "--modalities=ehr,rr --without=unimodal --as_released=all",
     "--modalities=ehr,cxr,rr --dtype=bfloat16",
   ],
