@@ -71,10 +71,18 @@ def pretrained(params: dict, unimodal: Mapping[str, dict]) -> dict:
 
   Returns:
     A copy of `params`.
+
+  Raises:
+    ValueError: the baseline has encoders, but not of one of these modalities.
   """
   params = dict(params)
+  encodes = any(name.startswith("encoders_") for name in params)
   for m, given in unimodal.items():
-    if f"encoders_{m}" in params:
+    if encodes and f"encoders_{m}" not in params:
+      raise ValueError(
+        f"no encoder of {m!r} among {sorted(params)}: stage 1 has one too many."
+      )
+    if encodes:
       params[f"encoders_{m}"] = given["encoder"]
     if f"classifier_{m}" in params:
       params[f"classifier_{m}"] = given["classifier"]
