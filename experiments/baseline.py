@@ -127,11 +127,7 @@ def _collate(run, split, cached, place, rows, size) -> schema.Batch:
     here = np.flatnonzero(at >= 0)
     found = {name: array[at[here]] for name, array in fields.items()}
     if run.config.kinds[m] == "series" and "mask" in found:
-      most = int(found["mask"].sum(axis=1).max(initial=1))
-      cut = min(
-        examples.bucket(most, run.shapes.hour_buckets), found["mask"].shape[1]
-      )
-      found |= {k: found[k][:, :cut] for k in ("tokens", "mask")}
+      found |= _cut(run, found)
     inputs[m] = {}
     for name, values in found.items():
       inputs[m][name] = np.zeros((size, *values.shape[1:]), values.dtype)
@@ -143,3 +139,20 @@ def _collate(run, split, cached, place, rows, size) -> schema.Batch:
     np.pad(run.label(split)[rows], pad),
     (np.arange(size) < len(rows)).astype(np.float32),
   )
+
+
+def _cut(run, found) -> dict:
+  """Tokens and mask of a series as long as they would be from raw input.
+
+  So that dropout draws the same.
+  """
+  own = int(run.config.ehr == "transformer")  # Its class token.
+  hours = int(found["mask"].sum(axis=1).max(initial=1 + own)) - own
+  length = examples.bucket(hours, run.shapes.hour_buckets) + own
+  more = max(length - found["mask"].shape[1], 0)
+  return {
+    k: np.pad(
+      found[k][:, :length], [(0, 0), (0, more)] + [(0, 0)] * (found[k].ndim - 2)
+    )
+    for k in ("tokens", "mask")
+  }
