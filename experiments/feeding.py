@@ -7,7 +7,7 @@ import numpy as np
 
 from experiments import reading
 from medpatch_jax import presets, schema
-from medpatch_jax.input import dataset, examples, tokenise
+from medpatch_jax.input import channels, dataset, examples, tokenise
 from medpatch_jax.input.loader import Loader
 
 BASE = presets.PRESETS["base"]
@@ -36,6 +36,9 @@ def loader(data, m: str, batch_size: int, batches: int, learn: bool) -> Loader:
   kind = schema.KINDS[m]
   source = data.source("train", (m,))
   shapes = BASE.shapes(len(data.mean))
+  series = channels.Channels(
+    tuple(data.metadata["columns"]), data.mean, data.std
+  )
   tokeniser = None
   if kind == "text":
     text = examples.string(source[0][m])
@@ -44,7 +47,7 @@ def loader(data, m: str, batch_size: int, batches: int, learn: bool) -> Loader:
   def fetch(row, rng):
     stored = source[row % STAYS][m]
     if kind == "series":
-      fields = examples.series(stored, data.mean, data.std)
+      fields = series(stored)
     elif kind == "text":
       fields = examples.text(stored, tokeniser, shapes)
     else:

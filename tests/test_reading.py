@@ -3,8 +3,9 @@
 import re
 
 import numpy as np
+import pytest
 
-from experiments import reading
+from experiments import feeding, reading
 from medpatch_jax.input.dataset import Dataset
 
 
@@ -25,3 +26,25 @@ def test_reads_what_it_wrote(tmp_path, capsys, monkeypatch):
   assert before == sorted(p.stat().st_mtime_ns for p in data.path.iterdir())
   reading.forget(data.path.glob("*array_record*"))
   assert np.array_equal(data.hours("train"), np.full(20, 48))
+
+
+@pytest.fixture(scope="module")
+def fed(tmp_path_factory):
+  return feeding.records(tmp_path_factory.mktemp("fed"))
+
+
+@pytest.mark.parametrize(
+  ("m", "shapes"),
+  [
+    ("ehr", {"x": (2, 48, 76), "mask": (2, 48)}),
+    ("cxr", {"image": (2, 384, 384)}),
+    ("rr", {"piece": (2, 1, 512), "mask": (2, 1, 512)}),
+  ],
+)
+def test_encoders_are_fed_batches_of_the_published_size(fed, m, shapes):
+  loader = feeding.loader(fed, m, batch_size=2, batches=3, learn=True)
+  batches = [batch for _, batch in loader.epoch()]
+  assert len(batches) == 3
+  for batch in batches:
+    assert {k: x.shape for k, x in batch.inputs[m].items()} == shapes
+    np.testing.assert_array_equal(batch.weight, 1)
