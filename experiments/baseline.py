@@ -3,14 +3,12 @@
 Dims: B stays, M modalities, T tokens, D token width, E joint width, C labels.
 """
 
-import functools
-
 import numpy as np
 
 from experiments import flags, models
-from experiments.fusion import Fusion, raw_loader, thinned
+from experiments.fusion import Fusion, kept_loader, raw_loader, thinned
 from medpatch_jax import schema
-from medpatch_jax.input import examples, loader
+from medpatch_jax.input import examples
 from medpatch_jax.train import freeze
 
 
@@ -94,23 +92,25 @@ def _loss(stages, model, params, batch, key):
 
 
 def _encoding_loader(stages):
-  """(split, learn) -> batches `schema.Batch` of the cached encodings."""
+  """(split, learn) -> batches `schema.Batch` of the kept encodings."""
   run, names = stages.run, stages.config.modalities
 
-  def batches(split: str, learn: bool) -> loader.Loader:
-    rows = run.rows(split)
-    cached = {m: stages.encodings(m, split) for m in names}
-    place = {}
-    for m in names:
-      place[m] = np.full(run.data.size(split), -1)
-      encoded = run.pooled_rows(split, m)
-      place[m][encoded] = np.arange(len(encoded))
-    lengths = run.data.lengths(split, names[0])
-    return loader.Loader(
-      rows=rows,
-      batch_size=run.config.batch_size,
-      fetch=lambda row, rng: row,
-      collate=functools.partial(_collate, run, split, cached, place),
+  def batches(split: str, learn: bool):
+    rows, lengths = run.rows(split), run.data.lengths(split, names[0])
+    kept = {m: stages.encodings(m, split) for m in names}
+
+    def read(m, at, here, size):
+      series = run.config.kinds[m] == "series"
+      return _padded(kept[m], at, here, size, _length(run) if series else None)
+
+    return kept_loader(
+      read,
+      schema.Batch,
+      {m: run.pooled_rows(split, m) for m in names},
+      run.present(split),
+      run.label(split),
+      rows,
+      run.config.batch_size,
       seed=run.config.settings.seed if learn else None,
       lengths=None if lengths is None else lengths[rows],
       share=run.parallel.share,
@@ -119,40 +119,39 @@ def _encoding_loader(stages):
   return batches
 
 
-def _collate(run, split, cached, place, rows, size) -> schema.Batch:
-  """Rows of a split, padded to `size` of them and to a bucket of tokens."""
-  inputs = {}
-  for m, fields in cached.items():
-    at = place[m][rows]
-    here = np.flatnonzero(at >= 0)
-    found = {name: array[at[here]] for name, array in fields.items()}
-    if run.config.kinds[m] == "series" and "mask" in found:
-      found |= _cut(run, found)
-    inputs[m] = {}
-    for name, values in found.items():
-      inputs[m][name] = np.zeros((size, *values.shape[1:]), values.dtype)
-      inputs[m][name][here] = values
-  pad = ((0, size - len(rows)), (0, 0))
-  return schema.Batch(
-    inputs,
-    np.pad(run.present(split)[rows], pad),
-    np.pad(run.label(split)[rows], pad),
-    (np.arange(size) < len(rows)).astype(np.float32),
-  )
+def _padded(kept, at, here, size, length) -> dict[str, np.ndarray]:
+  """Rows `at` of what is kept, at places `here` of `size`, zeros elsewhere.
+
+  Args:
+    kept: field of `schema.Encoded` -> array[n ...].
+    at, here: i64[b].
+    size: rows.
+    length: most real tokens -> tokens that are given; None gives all.
+  """
+  rows = {"summary": kept["summary"][at]}
+  if "tokens" in kept:
+    mask = kept["mask"][at]
+    T = mask.shape[1]
+    if length:
+      T = length(int(mask.sum(axis=1).max(initial=1)))
+    # Of a long array only what is needed is read.
+    rows |= {"tokens": kept["tokens"][at, :T], "mask": mask[:, :T]}
+  values = {}
+  for name, found in rows.items():
+    shape = found.shape[1:]
+    if name != "summary":
+      shape = (T, *shape[1:])
+    values[name] = np.zeros((size, *shape), found.dtype)
+    values[name][here, : found.shape[1]] = found
+  return values
 
 
-def _cut(run, found) -> dict:
-  """Tokens and mask of a series as long as they would be from raw input.
+def _length(run):
+  """Most real tokens of a batch of series -> as many as raw input has.
 
   So that dropout draws the same.
   """
   own = int(run.config.ehr == "transformer")  # Its class token.
-  hours = int(found["mask"].sum(axis=1).max(initial=1 + own)) - own
-  length = examples.bucket(hours, run.shapes.hour_buckets) + own
-  more = max(length - found["mask"].shape[1], 0)
-  return {
-    k: np.pad(
-      found[k][:, :length], [(0, 0), (0, more)] + [(0, 0)] * (found[k].ndim - 2)
-    )
-    for k in ("tokens", "mask")
-  }
+  return lambda most: (
+    examples.bucket(max(most - own, 1), run.shapes.hour_buckets) + own
+  )

@@ -222,26 +222,50 @@ def pool_loader(
     batch_size: stays of a batch.
     **options: of `loader.Loader`.
   """
-  place = {}
-  for m in cached:
-    place[m] = np.full(len(present), -1)
-    place[m][pooled[m]] = np.arange(len(pooled[m]))
 
-  def pool(m, fetched, size):
-    at = place[m][fetched]
-    here = np.flatnonzero(at >= 0)
+  def pool(m, at, here, size):
     values = {}
     for name, (shape, dtype) in fields[m].items():
       values[name] = np.zeros((size, *shape), dtype)
       if len(here):
-        values[name][here] = cached[m][name][at[here]]
+        values[name][here] = cached[m][name][at]
     return schema.Pool(**values)
 
+  return kept_loader(
+    pool, schema.Pools, pooled, present, label, rows, batch_size, **options
+  )
+
+
+def kept_loader(
+  read, make, kept, present, label, rows, batch_size, **options
+) -> loader.Loader:
+  """Batches of what is kept of each modality of a stay.
+
+  Args:
+    read: (modality, places i64[b] in what is kept, positions i64[b] in the
+      batch, its size) -> the input of `make`, zeros elsewhere.
+    make: `schema.Pools` or `schema.Batch`.
+    kept: modality -> i64[n], the stays that something is kept of, ascending.
+    present: bool[N M].
+    label: f32[N C].
+    rows: i64[R], the stays that are wanted.
+    batch_size: stays of a batch.
+    **options: of `loader.Loader`.
+  """
+  place = {}
+  for m in kept:
+    place[m] = np.full(len(present), -1)
+    place[m][kept[m]] = np.arange(len(kept[m]))
+
   def collate(fetched, size):
-    inputs = {m: pool(m, fetched, size) for m in cached}
+    inputs = {}
+    for m in kept:
+      at = place[m][fetched]
+      here = np.flatnonzero(at >= 0)
+      inputs[m] = read(m, at[here], here, size)
     pad = ((0, size - len(fetched)), (0, 0))
     weight = (np.arange(size) < len(fetched)).astype(np.float32)
-    return schema.Pools(
+    return make(
       inputs,
       np.pad(present[fetched], pad),
       np.pad(label[fetched], pad),
