@@ -9,6 +9,7 @@ import re
 from experiments import flags
 from medpatch_jax import presets, schema
 from medpatch_jax.input import channels, dataset, missing
+from medpatch_jax.medpatch import WITHOUT
 from medpatch_jax.train import loop, store
 
 # Flags that only MedPatch has.
@@ -197,7 +198,7 @@ class Config:
       get("modalities") or described.inputs, described.inputs, "modalities"
     )
     kinds = {m: described.kinds[m] for m in modalities}
-    without = _among(get("without"), flags.WITHOUT, "without")
+    without = _among(get("without"), WITHOUT, "without")
     text = [m for m in modalities if kinds[m] == "text"]
     pretrained = get("bert") or get("init_from")
     if text and not sizes.learn_text and not pretrained:
@@ -376,7 +377,7 @@ def _together(get, without, kinds) -> None:
       f"--wandb={get('wandb')}: the package wandb is not installed; install it,"
       " or leave the flag out."
     )
-  if set(without) == set(flags.WITHOUT):
+  if set(without) == set(WITHOUT):
     raise ValueError("--without leaves no prediction: leave one module in.")
   if "joint" in without and get("head") not in ("validation", "late"):
     raise ValueError(

@@ -8,17 +8,16 @@ from absl import flags
 from data import errors
 from data.errors import InputError
 from medpatch_jax import baselines, presets
+from medpatch_jax.joint import FUSERS
+from medpatch_jax.medpatch import LATE_POOLINGS
 from medpatch_jax.train import disk, optimizer, parallel, stop
 from medpatch_jax.train.log import logger
 
 STAGES = ("unimodal", "confidence", "calibrate", "fuse")
 CALIBRATIONS = ("none", "scalar", "label", "position")
 EHR = ("lstm", "transformer")
-FUSERS = ("concat", "lstm", "transformer")
 HEADS = ("late", "combined", "reduced")
-LATE_POOLINGS = ("mean", "sum")
 LOSS_WEIGHTS = ("learned", "uniform", "uncertainty")
-WITHOUT = ("unimodal", "missingness", "joint")
 DTYPES = ("float32", "bfloat16")
 
 # HEALNet without encoders of stage 1, on hours, pixels and pieces.
