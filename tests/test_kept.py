@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 import signal
 
@@ -11,10 +10,10 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from medpatch_jax.input.loader import Loader
 from medpatch_jax.train import checkpoint, disk, log, loop, memory, stop
 from medpatch_jax.train.parallel import Parallel
 from tests import test_train
+from tests.devices import Ended
 from tests.test_train import problem
 
 # 3 updates an epoch, a save after each.
@@ -34,20 +33,6 @@ def again(folder, whole) -> None:
   best, _ = loop.fit(problem(), SETTINGS, folder, Parallel())
   np.testing.assert_array_equal(best["w"], whole[0])
   assert (folder / "metrics.jsonl").read_text() == whole[1]
-
-
-@dataclasses.dataclass(frozen=True)
-class Ended(Loader):
-  """Sends SIGTERM to its own process after so many batches."""
-
-  left: list = dataclasses.field(default_factory=list)
-
-  def epoch(self, epoch=0, start=0):
-    for item in super().epoch(epoch, start):
-      self.left[0] -= 1
-      if not self.left[0]:
-        os.kill(os.getpid(), signal.SIGTERM)
-      yield item
 
 
 @pytest.mark.parametrize(("name", "batches"), [("train", 6), ("validation", 5)])
