@@ -95,7 +95,7 @@ def encoder(stages):
     return 0.0, 1.0, model.apply({"params": params}, batch)[0]
 
   params = stages.encoder(EHR)
-  batches = stages.raw("test", EHR, learn=False)
+  batches = stages.input("test", EHR)
   assert len(batches.rows) == run.data.size("test")
   return stages.outputs(forward, params, batches)[EHR][:, 0]
 

@@ -71,7 +71,9 @@ def from_encoders(stages) -> Fusion:
     pools = thinned(pools, stages.config.modality_dropout, key)
     return _loss(stages, model, params, pools)
 
-  return Fusion(forward, _start(stages), _frozen(stages), raw_loader(stages))
+  # The same stays in the same order as of pools.
+  batches = raw_loader(stages, augment=False, by_length=False)
+  return Fusion(forward, _start(stages), _frozen(stages), batches)
 
 
 def _frozen(stages) -> dict:
@@ -155,13 +157,13 @@ def thinned(batch, rate: float, key):
   return batch.replace(present=kept)
 
 
-def raw_loader(stages, augment: bool = True):
-  """(split, learn) -> batches of raw input; `augment` it where it learns."""
+def raw_loader(stages, **how):
+  """(split, learn) -> batches of raw input, `how` as in `Run.loader`."""
   run = stages.run
 
   def batches(split, learn):
     rows = run.rows(split)
-    return run.loader(split, run.config.modalities, rows, learn, augment)
+    return run.loader(split, run.config.modalities, rows, learn, **how)
 
   return batches
 

@@ -1,8 +1,6 @@
 """Configuration -> modules and their initial parameters."""
 
 import functools
-import itertools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +14,7 @@ from medpatch_jax.export import authors, names, pretrained, released, warm
 from medpatch_jax.input import dataset, examples
 from medpatch_jax.medpatch import init_from_stage1
 from medpatch_jax.pipeline import Architecture
-from medpatch_jax.train import checkpoint
+from medpatch_jax.train import checkpoint, freeze
 from medpatch_jax.train.log import logger
 
 
@@ -168,6 +166,7 @@ def start_baseline(run: Run, model, stage1: dict[str, dict]) -> dict:
   return baselines.pretrained(params, stage1)
 
 
+@once
 def start(run: Run, m: str) -> dict:
   """Initial parameters of stage 1's model, pretrained where --bert or --vit is."""
   params = _init(architecture(run).unimodal(m), example(run, m), run)
@@ -340,6 +339,18 @@ def frozen(run: Run, m: str):
 
 
 @once
+def bert_frozen(run: Run, m: str) -> bool:
+  """Whether stage 1 leaves the whole text encoder of a modality as it is."""
+  if run.config.kinds[m] != "text":
+    return False
+  still = frozen(run, m)
+  if not run.config.freeze:
+    return still(("encoder", "bert"))
+  learn, _ = freeze.split(start(run, m), still)
+  return "bert" not in learn.get("encoder", {})
+
+
+@once
 def _kept(run: Run, m: str) -> frozenset:
   """Paths of an encoder that --freeze keeps: those --init_from brings whole."""
   blank = _init(architecture(run).unimodal(m), example(run, m), run)
@@ -432,20 +443,6 @@ def encoding_fields(run: Run, m: str, split: str) -> dict[str, tuple]:
 def _blank_encoding(run: Run, m: str) -> dict[str, np.ndarray]:
   fields = encoding_fields(run, m, "train")
   return {k: np.zeros((1, *shape), d) for k, (shape, d) in fields.items()}
-
-
-def cached_bytes(run: Run) -> int:
-  """What is kept of the encoders, pools or encodings, takes on disk."""
-  total, logits = 0, ((len(run.labels),), np.float32)
-  pools = run.config.model == "medpatch"
-  for m, split in itertools.product(run.config.modalities, dataset.SPLITS):
-    if pools:
-      fields = [*blank_pools(run)[m].values(), logits]
-    else:
-      fields = encoding_fields(run, m, split).values()
-    row = sum(math.prod(s) * np.dtype(kind).itemsize for s, kind in fields)
-    total += len(run.pooled_rows(split, m)) * row
-  return total
 
 
 def _init(module, batch, run: Run, **how) -> dict:

@@ -198,6 +198,7 @@ class Run:
     rows,
     learn: bool,
     augment: bool = True,
+    by_length: bool = True,
   ) -> loader.Loader:
     """Batches of the raw input of some modalities.
 
@@ -207,6 +208,7 @@ class Run:
       rows: of the split, i64[N].
       learn: shuffled, and augmented where the preset says so.
       augment: not at all if False.
+      by_length: rows of similar length share a batch.
     """
     sizes = self.config.sizes
     augmented = {
@@ -218,7 +220,7 @@ class Run:
       m: learn and augment and augmented[self.config.kinds[m]]
       for m in modalities
     }
-    lengths = self.data.lengths(split, modalities[0])
+    lengths = self.data.lengths(split, modalities[0]) if by_length else None
     return loader.Loader(
       rows=rows,
       batch_size=self.config.batch_size,

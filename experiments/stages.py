@@ -16,11 +16,10 @@ import weakref
 
 import numpy as np
 
-from data import resume
-from experiments import baseline, flags, fusion, models
+from experiments import baseline, flags, fusion, kept, models
 from experiments.run import Run, once
 from medpatch_jax import calibrate
-from medpatch_jax.evaluate import metrics, report
+from medpatch_jax.evaluate import metrics
 from medpatch_jax.train import checkpoint, freeze, lock, loop, losses, store
 from medpatch_jax.train import step as steps
 from medpatch_jax.train.log import logger
@@ -121,7 +120,7 @@ class Stages:
     return self.config.share / stage / f"{name}-{key}"
 
   @contextlib.contextmanager
-  def _alone(self, folder: pathlib.Path):
+  def alone(self, folder: pathlib.Path):
     """Nobody else writes this folder: other runs may share it."""
     held = contextlib.nullcontext()
     if self.config.share and self.run.parallel.first:
@@ -151,8 +150,8 @@ class Stages:
       forward=forward,
       params=learn,
       frozen=still,
-      train=self.raw("train", m, learn=True),
-      validation=self.raw("validation", m, learn=False),
+      train=self.input("train", m, learn=True),
+      validation=self.input("validation", m),
       score=self._auroc(run.rows("validation", m), (m,)),
       config=self.key("unimodal", m),
     )
@@ -179,8 +178,8 @@ class Stages:
       forward=forward,
       params=models.start_confidence(run, m),
       frozen=encoder,
-      train=self.raw("train", m, learn=True),
-      validation=self.raw("validation", m, learn=False),
+      train=self.input("train", m, learn=True),
+      validation=self.input("validation", m),
       score=lambda loss, outputs: (-loss, {}),
       config=self.key("confidence", m),
     )
@@ -195,7 +194,7 @@ class Stages:
     folder = self.folder("calibrate", m)
     params = {"encoder": self.encoder(m), "confidence": self.confidence(m)}
     key = self.key("calibrate", m) | {"params": store.digest(params)}
-    with self._alone(folder):
+    with self.alone(folder):
       if (found := store.read(folder, key)) is None:
         self._fit_temperature(m, params, folder, key)
         found = store.read(folder, key)
@@ -253,138 +252,42 @@ class Stages:
       logits = head.apply({"params": params["confidence"]}, encoded.tokens)
       return 0.0, 1.0, {"logits": logits, "mask": encoded.mask}
 
-    batches = self.raw(split, m, learn=False)
-    shape = (len(batches.rows), models.positions(run, m, split))
-    parallel = run.parallel
+    batches = self.input(split, m)
+    N, T = len(batches.rows), models.positions(run, m, split)
     scratch = store.Writer(
-      self.workdir / "calibrate" / f"{m}-{split}", parallel
+      self.workdir / "calibrate" / f"{m}-{split}", run.parallel
     )
-    logits = scratch.allocate("logits", (*shape, len(run.labels)), np.float32)
-    mask = np.zeros(shape, bool)
-    mapped = parallel.evaluate(steps.eval_step(forward))
-    params = parallel.replicate(params)
-    for at, _, _, rows in loop.batches(mapped, parallel, params, {}, batches):
-      T = min(rows["mask"].shape[1], shape[1])
-      logits[at, :T] = rows["logits"][:, :T]
-      mask[at, :T] = rows["mask"][:, :T]
+    shape = (N, T, len(run.labels))
+    logits = scratch.allocate("logits", shape, np.float32)
+    mask = np.zeros((N, T), bool)
+    self.fill({"logits": logits, "mask": mask}, forward, params, batches)
     scratch.drop()
     return logits, mask, run.label(split)[batches.rows]
 
   @once
   def pools(self, m: str, split: str) -> dict[str, np.ndarray]:
-    """All that stage 3 needs of one modality, computed once per stay.
-
-    Returns:
-      The fields of `schema.Pool` and `logits` of stage 1, rows in the order
-      of `run.pooled_rows(split, m)`, and `cut` i64[1], the number of texts
-      cut at the most windows kept; memory-mapped from the workdir.
-    """
-    folder = self.folder("pools", m, split)
-    params = {
-      "encoder": self.encoder(m),
-      "confidence": self.confidence(m),
-      "temperature": vars(self.temperature(m)),
-    }
-    key = self.key("pools", m, split) | {"params": store.digest(params)}
-    with self._alone(folder):
-      if (found := store.read(folder, key)) is None:
-        self._compute_pools(m, split, params, folder, key)
-        found = store.read(folder, key)
-    return found
-
-  @functools.cached_property
-  def cached(self) -> bool:
-    """Whether pools, or what a baseline reads of the encoders, lie on disk.
-
-    No, where they would pass --cache_gb.
-    """
-    needed, bound = models.cached_bytes(self.run), self.config.cache_gb
-    fits = bound is None or needed <= bound * 1e9
-    logger.info(
-      "what is kept of the encoders takes %s on disk%s",
-      resume.size(needed),
-      ""
-      if fits
-      else f", more than --cache_gb={bound:g}: made anew in every epoch",
-    )
-    return fits
-
-  def _compute_pools(self, m, split, params, folder, key) -> None:
-    run, model = self.run, self.architecture.unimodal(m)
-    kind = models.dtype(self.run)
-
-    def forward(params, frozen, batch, rng):
-      outputs, out = model.apply({"params": params["encoder"]}, batch)
-      encoded = out["encoded"]
-      pool = self.architecture.pool(m, encoded, encoded.tokens, params)
-      kept = {k: getattr(pool, k).astype(kind) for k in ("high", "low")}
-      return 0.0, 1.0, vars(pool) | kept | {"logits": outputs[m]}
-
-    rows = run.pooled_rows(split, m)
-    stays = report.count(len(rows))
-    unit = "hours" if run.data.description.hourly else "stays"
-    logger.info("pools/%s: %s %s of %s", m, stays, unit, split)
-    writer = store.Writer(folder, run.parallel)
-    if len(rows):
-      batches = run.loader(split, (m,), rows, learn=False)
-      self.outputs(forward, params, batches, allocate=writer.allocate)
-    cut = run.cut(split, m)
-    writer.allocate("cut", (1,), np.int64)[0] = cut
-    if cut:
-      logger.info(
-        "pools/%s: %s texts of %s longer than %d windows, the rest unread",
-        m,
-        report.count(cut),
-        split,
-        run.shapes.max_windows,
-      )
-    writer.finish(key)
+    """All that stage 3 needs of one modality (kept.py)."""
+    return kept.pools(self, m, split)
 
   @once
   def encodings(self, m: str, split: str) -> dict[str, np.ndarray]:
-    """What a baseline reads of one frozen encoder, computed once per stay.
+    """What a baseline reads of one frozen encoder (kept.py)."""
+    return kept.encodings(self, m, split)
 
-    Returns:
-      Fields of `schema.Encoded`, rows in the order of `run.pooled_rows(split,
-      m)`, memory-mapped; summary f32[n E] alone where no tokens are read.
-    """
-    fields = models.encoding_fields(self.run, m, split)
-    stage = "tokens" if "tokens" in fields else "summaries"
-    params, folder = self.encoder(m), self.folder(stage, m, split)
-    key = self.key(stage, m, split) | {"params": store.digest(params)}
-    with self._alone(folder):
-      if (found := store.read(folder, key)) is None:
-        self._compute_encodings(m, split, params, folder, key, fields)
-        found = store.read(folder, key)
-    return found
+  @once
+  def hidden(self, m: str, split: str) -> dict[str, np.ndarray]:
+    """What a frozen BERT makes of each note (kept.py)."""
+    return kept.hidden(self, m, split)
 
-  def _compute_encodings(self, m, split, params, folder, key, fields) -> None:
-    run, model = self.run, self.architecture.unimodal(m)
+  @property
+  def cached(self) -> bool:
+    """Whether pools, or what a baseline reads of the encoders, lie on disk."""
+    return "fusion" in self.on_disk
 
-    def forward(params, frozen, batch, rng):
-      encoded = vars(model.apply({"params": params}, batch)[1]["encoded"])
-      return 0.0, 1.0, {k: encoded[k].astype(fields[k][1]) for k in fields}
-
-    rows = run.pooled_rows(split, m)
-    logger.info("encodings/%s: %s of %s", m, report.count(len(rows)), split)
-    writer = store.Writer(folder, run.parallel)
-    kept = {
-      name: writer.allocate(name, (len(rows), *shape), kind)
-      for name, (shape, kind) in fields.items()
-    }
-    if len(rows):
-      batches = run.loader(split, (m,), rows, learn=False)
-      mapped = run.parallel.evaluate(steps.eval_step(forward))
-      params = run.parallel.replicate(params)
-      for at, _, _, found in loop.batches(
-        mapped, run.parallel, params, {}, batches
-      ):
-        for name, values in found.items():
-          # Series are as long as their batch's bucket, or shorter than it.
-          T = fields[name][0][0]
-          values = values[:, :T]
-          kept[name][at, : values.shape[1]] = values
-    writer.finish(key)
+  @functools.cached_property
+  def on_disk(self) -> frozenset[str]:
+    """What is computed once and read back: all that --cache_gb has room for."""
+    return kept.chosen(self.run)
 
   @once
   def fusion(self) -> fusion.Fusion:
@@ -462,16 +365,29 @@ class Stages:
     if self.config.model == "medpatch" and self.cached:
       return self.run.pooled_rows(split, m), self.pools(m, split)["logits"]
     model = self.architecture.unimodal(m)
-    batches = self.raw(split, m, False)
+    batches = self.input(split, m)
 
     def forward(params, frozen, batch, key):
       return 0.0, 1.0, model.apply({"params": params}, batch)[0]
 
     return batches.rows, self.outputs(forward, self.encoder(m), batches)[m]
 
-  def raw(self, split: str, m: str, learn: bool):
-    """Batches of one modality's raw input, of the stays that have it."""
-    return self.run.loader(split, (m,), self.run.rows(split, m), learn)
+  def input(self, split: str, m: str, learn: bool = False, rows=None):
+    """Batches of what one modality's encoder reads.
+
+    Of notes under a frozen BERT these are its hidden states, if there is room.
+
+    Args:
+      split: its name.
+      m: modality.
+      learn: shuffled and augmented.
+      rows: i64[n] of the split; those that have the modality by default.
+    """
+    mine = self.run.rows(split, m)
+    rows = mine if rows is None else rows
+    if f"hidden/{m}" in self.on_disk and np.array_equal(rows, mine):
+      return kept.hidden_loader(self, m, split, learn)
+    return self.run.loader(split, (m,), rows, learn)
 
   def outputs(self, forward, params, batches, frozen=None, **allocate):
     """One pass over `batches`: {output: rows in the order of the loader}."""
@@ -486,13 +402,29 @@ class Stages:
     )
     return outputs
 
+  def fill(self, arrays, forward, params, batches) -> None:
+    """One pass over `batches`: each output's rows into its array.
+
+    Args:
+      arrays: name of an output of `forward` -> [N L ..]; a batch of series has
+        as many tokens as its bucket, more or fewer than L.
+      forward, params, batches: as in `outputs`.
+    """
+    parallel = self.run.parallel
+    mapped = parallel.evaluate(steps.eval_step(forward))
+    params = parallel.replicate(params)
+    for at, _, _, found in loop.batches(mapped, parallel, params, {}, batches):
+      for name, values in found.items():
+        values = values[:, : arrays[name].shape[1]]
+        arrays[name][at, : values.shape[1]] = values
+
   def _fit(self, stage, part, folder, epochs: int | None = None) -> dict:
     settings = dataclasses.replace(
       self.config.settings,
       learning_rate=self.config.learning_rates[part],
       epochs=self.config.epochs[part] if epochs is None else epochs,
     )
-    with self._alone(folder):
+    with self.alone(folder):
       best, _ = loop.fit(stage, settings, folder, self.run.parallel)
     return best
 

@@ -91,7 +91,7 @@ def test_shared_stages_are_read_back_and_change_nothing(configure, tmp_path):
 
 
 def test_without_room_for_pools_the_numbers_are_the_same(configure):
-  words = ("--modalities=cxr", "--modality_dropout=0.1")
+  words = ("--modalities=ehr",)
   kept = train.train(configure("kept", *words))
   anew = train.train(configure("anew", *words, "--cache_gb=0"))
   assert kept.cached and not anew.cached
@@ -188,6 +188,26 @@ def bert(tmp_path):
   tensors = names.dump(params, names.bert("", (), 1))
   save_file(tensors, folder / "model.safetensors")
   return folder
+
+
+def test_a_frozen_berts_hidden_states_are_kept_and_change_nothing(
+  configure, bert, tmp_path
+):
+  words = ("--modalities=rr", f"--bert={bert}", "--epochs=2")
+  share = f"--share={tmp_path / 'share'}"
+  kept = train.train(configure("kept", *words, share))
+  anew = train.train(configure("anew", *words, "--cache_gb=0"))
+  assert "hidden/rr" in kept.on_disk and not anew.on_disk
+  assert_equal(anew.predict("test"), kept.predict("test"), 1e-5)
+  made = sorted((tmp_path / "share" / "hidden").glob("*/key.json"))
+  assert len(made) == 3  # Train, validation, test.
+  assert not (anew.workdir / "hidden").exists()
+  # Another seed has other heads on the same hidden states.
+  other = train.train(configure("other", *words, share, "--seed=1"))
+  assert made == sorted((tmp_path / "share" / "hidden").glob("*/key.json"))
+  assert not np.allclose(
+    other.predict("test")["late"], kept.predict("test")["late"]
+  )
 
 
 def test_a_file_replaced_under_its_name_is_another_encoder(configure, bert):

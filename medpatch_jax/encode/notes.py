@@ -103,9 +103,24 @@ class Notes(nn.Module):
   def __call__(self, fields, present, *, train: bool = False):
     """Encodes piece i32[B W L] with mask bool[B W L], present bool[B].
 
+    Where BERT is frozen, its tokens [B L D] with mask bool[B L], as an earlier
+    call returned them, may be given as `tokens` and `mask` instead.
+
     Returns:
       (Encoded with tokens f32[B L D], {}).
     """
+    if "tokens" in fields:
+      mask = fields["mask"] & present[:, None]
+      tokens = fields["tokens"].astype(jnp.float32)
+      tokens = jnp.where(mask[:, :, None], tokens, 0.0)
+    else:
+      tokens, mask = self._read(fields, present, train)
+    project = nn.Dense(self.joint_width, dtype=self.dtype, name="project")
+    summary = summarise(tokens, mask, project, "mean")
+    return Encoded(tokens=tokens, mask=mask, summary=summary), {}
+
+  def _read(self, fields, present, train):
+    """Tokens f32[B L D] of pieces, averaged over windows; mask bool[B L]."""
     piece, mask = self._input(fields["piece"], fields["mask"], present)
     B, W, L = piece.shape
     hidden = Bert(
@@ -127,11 +142,7 @@ class Notes(nn.Module):
       counted = jnp.broadcast_to(mask.any(axis=2, keepdims=True), mask.shape)
     hidden = jnp.where(counted[..., None], hidden, 0.0)
     count = jnp.maximum(counted.sum(axis=1), 1)
-    tokens = hidden.sum(axis=1) / count[:, :, None]
-    mask = counted.any(axis=1)
-    project = nn.Dense(self.joint_width, dtype=self.dtype, name="project")
-    summary = summarise(tokens, mask, project, "mean")
-    return Encoded(tokens=tokens, mask=mask, summary=summary), {}
+    return hidden.sum(axis=1) / count[:, :, None], counted.any(axis=1)
 
   def _input(self, piece, mask, present):
     """Blanks what is padding or absent, so that it cannot be read."""

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import os
 import pathlib
 import shutil
 
@@ -10,11 +11,16 @@ import jax
 import ml_dtypes
 import numpy as np
 
+from medpatch_jax.train import disk
+
 HALF = ".bfloat16"
 
 
 class _Nowhere:
   """Takes rows that another process writes."""
+
+  def __init__(self, shape):
+    self.shape = shape
 
   def __setitem__(self, rows, values):
     pass
@@ -39,15 +45,17 @@ class Writer:
   def allocate(self, name: str, shape, dtype):
     """A new array on disk, to be filled by rows."""
     if not self._parallel.first:
-      return _Nowhere()
+      return _Nowhere(shape)
     # .npy knows no bfloat16: its bits lie there as integers, the name tells.
     half = dtype == ml_dtypes.bfloat16
-    array = np.lib.format.open_memmap(
-      self._partial / f"{name}{HALF if half else ''}.npy",
-      "w+",
-      np.uint16 if half else dtype,
-      shape,
-    )
+    path = self._partial / f"{name}{HALF if half else ''}.npy"
+    kind = np.uint16 if half else dtype
+    with disk.room(self.folder):
+      array = np.lib.format.open_memmap(path, "w+", kind, shape)
+      # Room is taken now: writing where there is none would end the process.
+      if hasattr(os, "posix_fallocate"):  # Not on every system.
+        with open(path, "r+b") as file:
+          os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     self._arrays.append(array)
     return array.view(dtype)
 
