@@ -286,8 +286,9 @@ def define() -> None:
   flags.DEFINE_float(
     "cache_gb",
     None,
-    "Most GB (1e9 bytes) on disk for the pools of a run; where they take more,"
-    " they are made anew in every epoch. No bound by default.",
+    "Most GB (1e9 bytes) on disk for what is kept of frozen encoders: the pools"
+    " of a run, then what a frozen BERT makes of each note. What takes more is"
+    " made anew in every epoch, with the same results. No bound by default.",
     lower_bound=0.0,
   )
   flags.DEFINE_string(

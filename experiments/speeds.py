@@ -119,7 +119,7 @@ def _encoder(m, dtype):
 
 
 def batch(m: str, size: int) -> schema.Batch:
-  """Random stays, all of them whole."""
+  """Random stays, all of them whole; "hidden" is what BERT makes of a note."""
   rng = np.random.default_rng(0)
   if m == "ehr":
     x = rng.standard_normal((size, HOURS, len(columns())), np.float32)
@@ -127,6 +127,10 @@ def batch(m: str, size: int) -> schema.Batch:
   elif m == "cxr":
     S = BASE.image_size
     fields = {"image": rng.integers(0, 256, (size, S, S)).astype(np.uint8)}
+  elif m == "hidden":
+    shape = (size, BASE.window)
+    tokens = rng.standard_normal((*shape, BASE.text["width"]), np.float32)
+    fields = {"tokens": tokens, "mask": np.ones(shape, bool)}
   else:
     shape = (size, 1, BASE.window)
     piece = rng.integers(1000, BASE.vocab_size, shape).astype(np.int32)
