@@ -16,7 +16,7 @@ from medpatch_jax.train.parallel import Parallel
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-def start(devices, *words):
+def start(devices, *words, **environment):
   """A process of tests/devices.py with so many devices."""
   return subprocess.Popen(
     [sys.executable, "-m", "tests.devices", *map(str, words)],
@@ -25,7 +25,8 @@ def start(devices, *words):
     | {
       "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
       "JAX_PLATFORMS": "cpu",
-    },
+    }
+    | environment,
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
@@ -97,6 +98,28 @@ def test_every_process_reads_its_own_rows_of_a_pass_and_no_others(found):
     # Validation is in order: the first half of each batch, and the tail.
     assert first == {0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19}
     assert second == {4, 5, 6, 7, 12, 13, 14, 15}
+
+
+@pytest.mark.slow
+def test_processes_that_slurm_starts_find_each_other(found, tmp_path):
+  """With what SLURM sets for two tasks on one node, and nothing else."""
+  lines, _ = found
+  job = {
+    # JAX makes the port of it: another one in each run of the test.
+    "SLURM_JOB_ID": str(os.getpid()),
+    "SLURM_STEP_NODELIST": "localhost",
+    "SLURM_STEP_NUM_NODES": "1",
+    "SLURM_NTASKS": "2",
+  }
+  started = [
+    start(
+      2, tmp_path, "4", "auto", **job, SLURM_PROCID=str(i), SLURM_LOCALID=str(i)
+    )
+    for i in range(2)
+  ]
+  for process, before in zip(started, lines[1:], strict=True):
+    for a, b in zip(ended(process), before, strict=True):
+      assert a["w"] == b["w"] and a["read"] == b["read"]
 
 
 @pytest.mark.slow
