@@ -98,8 +98,8 @@ def _finish(records, workdir) -> None:
 def _start(records, workdir):
   command = [sys.executable, "-m", "experiments.train", *WORDS]
   command += [f"--data_dir={records}", f"--workdir={workdir}"]
-  log = open(f"{workdir}.log", "a")  # noqa: SIM115
-  return subprocess.Popen(command, stderr=log)
+  with open(f"{workdir}.log", "a") as log:
+    return subprocess.Popen(command, stderr=log)
 
 
 def _kill(records, workdir, moment, rng, seconds) -> bool:

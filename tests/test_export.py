@@ -15,6 +15,7 @@ from jax import export as jax_export
 from safetensors.numpy import load_file
 
 import medpatch_jax
+from medpatch_jax import layers
 from medpatch_jax.export import artefact, programs
 from tests import exported
 
@@ -179,6 +180,28 @@ def test_onnx_agrees(mine, model, half, tmp_path):
     for inputs in every_batch(model):
       found = dict(zip(names, session.run(None, inputs)))
       assert_equal(found, dict(model._compiled(model.params, inputs)))
+
+
+@pytest.mark.slow
+def test_onnx_reads_a_row_of_the_joint_module_exactly():
+  """Tens of thousands of numbers, most of them small and a few large."""
+  jax2onnx = pytest.importorskip("jax2onnx")
+  runtime = pytest.importorskip("onnxruntime")
+  rng = np.random.default_rng(0)
+  x = (rng.standard_normal((8, 51_200)) ** 3).astype(np.float32)
+  model = layers.Classifier(4)
+  params = model.init(jax.random.key(0), x)
+  made = jax2onnx.to_onnx(
+    lambda x: model.apply(params, x),
+    [jax.ShapeDtypeStruct(("b", x.shape[1]), np.float32)],
+    opset=programs.OPSET,
+  ).SerializeToString()
+  session = runtime.InferenceSession(made, providers=["CPUExecutionProvider"])
+  (found,) = session.run(None, {session.get_inputs()[0].name: x})
+  wide = np.float64(x) - np.float64(x).mean(axis=1, keepdims=True)
+  wide /= np.sqrt((wide**2).mean(axis=1, keepdims=True) + 1e-5)
+  want = wide @ np.float64(params["params"]["dense"]["kernel"])
+  np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-5)
 
 
 def copied(mine, tmp_path):
