@@ -195,22 +195,22 @@ def _mark_best(lines, found, metric) -> None:
 
 
 def markdown(lines, found=()) -> str:
-  """The summary as a Markdown table; with the Bayes bound of `tidy`."""
+  """The summary as a Markdown table, last the Bayes bound of `tidy`."""
   bound = bounds(found)
   head = ["row", "seeds", *METRICS.values()]
-  if bound:
-    head += [f"Bayes {title}" for title in METRICS.values()]
   gains = any(line["reference"] for line in lines)
   if gains:
     head += ["than", *(f"{title} gain" for title in METRICS.values())]
+  if bound:
+    head += [f"Bayes {title}" for title in METRICS.values()]
   table = [head, ["---"] * len(head)]
   for line in lines:
     cells = [line["row"], str(line["seeds"]), *(show(line[m]) for m in METRICS)]
-    if bound:
-      cells += [bound.get((line["row"], m), "") for m in METRICS]
     if gains:
       cells.append(line["reference"] or "")
       cells += [show(line[f"{m}_gain"], "+") for m in METRICS]
+    if bound:
+      cells += [bound.get((line["row"], m), "") for m in METRICS]
     table.append(cells)
   return "".join(f"| {' | '.join(cells)} |\n" for cells in table)
 
