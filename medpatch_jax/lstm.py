@@ -79,6 +79,7 @@ def _forward(gates, recurrent, real):
   d_c' += turn d_h', d_z = slope (d_c', d_c', d_c', d_h'), d_c = keep d_c'.
   """
   T, B, G = gates.shape
+  gates = jnp.where(real[:, :, None], gates, 0.0)
 
   def step(t, carry):
     slopes, turns, keeps, states, h, c = carry
@@ -127,14 +128,17 @@ def _backward(saved, cotangents):
     d_h = d_h + _at(d_states, t)
     d_cell = d_c + d_h * _at(turns, t)
     d_cells = jnp.concatenate([d_cell, d_cell, d_cell, d_h], axis=-1)
-    d_z = d_cells * _at(slopes, t)
+    d_z = d_cells * _at(d_gates, t)
     back = (d_z.astype(turned.dtype) @ turned).astype(jnp.float32)
     d_h = jnp.where(_at(real, t)[:, None], back, d_h)
     return _put(d_gates, t, d_z), d_h, d_cell * _at(keeps, t)
 
-  start = jnp.zeros_like(slopes), d_last, jnp.zeros_like(d_last)
+  # A step's gradient takes the place of its slopes, which are 0 where none is
+  # taken.
+  start = slopes, d_last, jnp.zeros_like(d_last)
   d_gates, _, _ = _loop(taken, len(real), step, start)
-  every = _every(len(real))
+  # All at once where that is little.
+  every = len(real) if len(real) <= 64 else _every(len(real))
 
   def add(k, total):
     before, d_z = (
@@ -144,7 +148,8 @@ def _backward(saved, cotangents):
     return total + jnp.einsum("TBH,TBG->HG", before, d_z)
 
   start = jnp.zeros(recurrent.shape, jnp.float32)
-  d_recurrent = jax.lax.fori_loop(0, taken // every, add, start)
+  parts = -(-taken // every)
+  d_recurrent = jax.lax.fori_loop(0, parts, add, start)
   return d_gates, d_recurrent.astype(recurrent.dtype), None
 
 
