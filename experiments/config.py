@@ -61,6 +61,7 @@ NAMES = (
   "deviation",
   "ehr_dropout",
   "clip_z",
+  "classifier_norm",
   "augment",
   "finetune_encoders",
   "authors",
@@ -95,6 +96,7 @@ TRAINING = (
   "adam_b2",
   "clip",
   "patience",
+  "classifier_norm",
   "authors",
   "dtype",
   "init_from",
@@ -156,6 +158,7 @@ class Config:
   deviation: bool
   ehr_dropout: float
   clip_z: float | None
+  classifier_norm: bool
   augment: bool
   finetune_encoders: bool
   authors: str | None
@@ -264,6 +267,7 @@ class Config:
       deviation=get("deviation"),
       ehr_dropout=get("ehr_dropout"),
       clip_z=get("clip_z"),
+      classifier_norm=get("classifier_norm"),
       augment=sizes.augment if get("augment") is None else get("augment"),
       finetune_encoders=get("finetune_encoders"),
       authors=get("authors"),
@@ -417,6 +421,7 @@ def _together(get, without, kinds) -> None:
     ("ehr", "lstm"),
     ("staleness", False),
     ("deviation", False),
+    ("classifier_norm", True),
     ("calibration", "position"),
     ("late_pooling", "mean"),
   ):

@@ -195,6 +195,11 @@ def to_authors(stages: Stages, path) -> None:
       "--format=authors: their late module takes a mean, this run was trained"
       f" with --late_pooling={config.late_pooling}."
     )
+  if not config.classifier_norm:
+    raise ValueError(
+      "--format=authors: their classifiers have a LayerNorm, this run was trained"
+      " with --noclassifier_norm."
+    )
   tree = {"medpatch": stages.fuse()}
   for part in ("encoder", "confidence", "temperature"):
     tree[part] = {}

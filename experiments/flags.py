@@ -252,6 +252,12 @@ def define() -> None:
     lower_bound=1.0,
   )
   flags.DEFINE_bool(
+    "classifier_norm",
+    True,
+    "A LayerNorm comes before the Dense of each modality's own classifier, as in"
+    " the paper.",
+  )
+  flags.DEFINE_bool(
     "augment",
     None,
     "Films are rotated, shifted and scaled in training; by preset.",

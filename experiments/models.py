@@ -42,6 +42,7 @@ def architecture(run: Run) -> Architecture:
     classes=run.data.description.classes,
     dtype=config.dtype,
     remat=config.remat,
+    classifier_norm=config.classifier_norm,
   )
 
 
@@ -110,6 +111,8 @@ def baseline(run: Run, encoded: bool = False):
     )
   if config.model == "late":
     fields["released"] = config.as_released
+  if config.model in WHOLE:
+    fields["classifier_norm"] = config.classifier_norm
   # A single modality is a mean over one.
   name = {"unimodal": "late", flags.RAW: "healnet"}.get(config.model)
   make = raw_encoder if config.model == flags.RAW else _module

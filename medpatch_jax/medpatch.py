@@ -94,6 +94,7 @@ class MedPatch(nn.Module):
       with presence_order only. The order of `modalities` by default.
     unprojected: modalities whose pools are E wide as they are.
     dtype: of the matrix products.
+    classifier_norm: `norm` of stage 1's classifiers.
   """
 
   modalities: tuple[str, ...]
@@ -106,6 +107,7 @@ class MedPatch(nn.Module):
   flag_order: tuple[str, ...] | None = None
   unprojected: tuple[str, ...] = ("ehr",)
   dtype: Any = jnp.float32
+  classifier_norm: bool = True
 
   @nn.compact
   def __call__(self, batch: Pools, *, train: bool = False):
@@ -177,9 +179,12 @@ class MedPatch(nn.Module):
     if "unimodal" in self.without:
       return {}
     return {
-      m: Classifier(self.num_labels, self.dtype, name=f"classifier_{m}")(
-        batch.inputs[m].summary
-      )
+      m: Classifier(
+        self.num_labels,
+        self.dtype,
+        self.classifier_norm,
+        name=f"classifier_{m}",
+      )(batch.inputs[m].summary)
       for m in self.modalities
     }
 

@@ -44,6 +44,7 @@ class Architecture:
     classes: exactly one label is true (softmax), not any of them (sigmoid).
     dtype: of the matrix products; parameters are float32 always.
     remat: of the encoders that have it, in training.
+    classifier_norm: `norm` of the unimodal classifiers.
   """
 
   kinds: dict[str, str]
@@ -60,6 +61,7 @@ class Architecture:
   classes: bool = False
   dtype: str = "float32"
   remat: bool = False
+  classifier_norm: bool = True
 
   def to_json(self) -> dict:
     """Every field; `kinds` as pairs, since its order counts."""
@@ -67,7 +69,7 @@ class Architecture:
 
   @classmethod
   def from_json(cls, value: dict) -> "Architecture":
-    """Undoes `to_json`."""
+    """Undoes `to_json`; what an older version did not write is as it was."""
     fields = {
       k: tuple(v) if isinstance(v, list) else v for k, v in value.items()
     }
@@ -98,6 +100,7 @@ class Architecture:
       modality=m,
       modalities=self.modalities,
       dtype=self._dtype,
+      norm=self.classifier_norm,
     )
 
   def head(self) -> Confidence:
@@ -117,6 +120,7 @@ class Architecture:
       released=self.released,
       flag_order=self.flag_order,
       dtype=self._dtype,
+      classifier_norm=self.classifier_norm,
     )
 
   def probability(self, logits):

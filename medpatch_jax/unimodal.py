@@ -19,6 +19,7 @@ class Unimodal(nn.Module):
     modality: the one it reads.
     modalities: M names, in the order of the columns of `batch.present`.
     dtype: of the classifier.
+    norm: of the classifier, whether a LayerNorm comes before its Dense.
   """
 
   encoder: nn.Module
@@ -26,6 +27,7 @@ class Unimodal(nn.Module):
   modality: str
   modalities: tuple[str, ...]
   dtype: Any = jnp.float32
+  norm: bool = True
 
   @nn.compact
   def __call__(self, batch, *, train: bool = False):
@@ -39,6 +41,8 @@ class Unimodal(nn.Module):
     encoded, out = self.encoder(
       batch.inputs[self.modality], batch.present[:, column], train=train
     )
-    classifier = Classifier(self.num_labels, self.dtype, name="classifier")
+    classifier = Classifier(
+      self.num_labels, self.dtype, self.norm, name="classifier"
+    )
     logits = classifier(encoded.summary)
     return {self.modality: logits}, {"encoded": encoded, **out}

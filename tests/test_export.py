@@ -81,6 +81,32 @@ def test_the_parameters_are_the_run_s(mine):
   assert jax.tree.all(jax.tree.map(np.array_equal, back, mine.params))
 
 
+def test_without_classifier_norm_the_folder_is_so_too(mine, tmp_path):
+  words = ("--modalities=ehr", "--noclassifier_norm")
+  stages = exported.stages(mine.root / "records", tmp_path / "run", *words)
+  params = exported.drawn(stages)
+  assert params["encoder"]["ehr"]["classifier"].keys() == {"dense"}
+  assert params["medpatch"]["classifier_ehr"].keys() == {"dense"}
+  model = medpatch_jax.load(exported.write(tmp_path / "m", stages, params))
+  assert not model.architecture.classifier_norm
+  batch = next(stages.raw("train", "ehr", learn=False).epoch())[1]
+  got = model._compiled(model.params, programs.inputs_of(batch))
+  unimodal = model.architecture.unimodal("ehr")
+  _, out = unimodal.apply({"params": params["encoder"]["ehr"]}, batch)
+  dense = params["medpatch"]["classifier_ehr"]["dense"]
+  want = out["encoded"].summary @ dense["kernel"] + dense["bias"][None]
+  np.testing.assert_allclose(got["logits.ehr"], want, atol=1e-5)
+
+
+def test_a_folder_from_before_the_norm_could_be_left_out_has_it(mine, tmp_path):
+  folder = copied(mine, tmp_path)
+  config = json.loads((folder / "config.json").read_text())
+  assert config["architecture"].pop("classifier_norm") is True
+  (folder / "config.json").write_text(json.dumps(config))
+  resum(folder)
+  assert medpatch_jax.load(folder).architecture.classifier_norm
+
+
 def test_the_card_says_whose_data_and_that_nothing_was_measured(mine):
   card = (mine.model / "README.md").read_text()
   assert "was not scored on a test split" in card

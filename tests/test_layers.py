@@ -117,6 +117,20 @@ def test_classifier_is_a_norm_and_a_dense():
   )
 
 
+def test_classifier_without_its_norm_is_a_dense():
+  """By hand: the length of the summary counts, which the norm takes away."""
+  model = layers.Classifier(2, norm=False)
+  x = jnp.array([[1.0, 2.0], [10.0, 20.0], [0.0, 0.0]])
+  drawn = model.init(jax.random.key(0), x)["params"]
+  assert jax.tree.map(jnp.shape, drawn) == {
+    "dense": {"kernel": (2, 2), "bias": (2,)}
+  }
+  kernel, bias = jnp.array([[1.0, 0.0], [3.0, -1.0]]), jnp.array([0.5, -2.0])
+  params = {"dense": {"kernel": kernel, "bias": bias}}
+  got = model.apply({"params": params}, x)
+  np.testing.assert_array_equal(got, [[7.5, -4], [70.5, -22], [0.5, -2]])
+
+
 def test_attention_reads_unmasked_keys_only():
   rng = np.random.default_rng(0)
   x = jnp.asarray(rng.normal(size=(1, 4, 8)), jnp.float32)

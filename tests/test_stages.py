@@ -244,6 +244,7 @@ def test_an_authors_file_gives_the_same_predictions(configure, bert, tmp_path):
     (("--authors=a.pth.tar",), "pass --bert"),
     (("--authors=a", "--modalities=ehr", "--calibration=none"), "leave --cal"),
     (("--authors=a", "--modalities=ehr", "--ehr=transformer"), "leave --ehr"),
+    (("--authors=a", "--modalities=ehr", "--noclassifier_norm"), "leave --cl"),
     (("--model=early", "--fuser=lstm"), "--fuser is MedPatch's"),
     (("--model=unimodal",), "takes one modality"),
     (("--model=late", "--finetune_encoders"), "pass --model=joint"),
@@ -290,6 +291,7 @@ COMBINATIONS = [
   "--model=healnet_raw",
   "--modalities=ehr,dn --confidence=random --modality_dropout=0.5",
   "--modalities=rr,dn --late_pooling=sum --loss_weights=uniform",
+  "--modalities=ehr,cxr --noclassifier_norm --finetune_encoders",
   "--modalities=ehr,dn --missing_train=dn=0.2:0.6 --missing_test=0.5",
   "--modalities=ehr,rr --train_fraction=0.5 --epochs=ehr=0,fuse=2",
   "--model=drfuse --modalities=ehr,rr --finetune_encoders",
@@ -298,6 +300,7 @@ COMBINATIONS = [
 
 def test_baselines_train_and_late_is_the_mean_of_stage_1(configure, tmp_path):
   words = ("--modalities=rr,cxr", f"--share={tmp_path / 'share'}")
+  words += ("--noclassifier_norm",)
   late = run(configure("late", *words, "--model=late"))
   alone = [late["unimodal/rr"], late["unimodal/cxr"]]
   both = (alone[0] != 0).any(axis=1) & (alone[1] != 0).any(axis=1)
@@ -310,6 +313,9 @@ def test_baselines_train_and_late_is_the_mean_of_stage_1(configure, tmp_path):
   fixed = early.encoder("rr")["encoder"]["project"]["kernel"]
   assert np.abs(moved - fixed).max() > 0
   assert set(early.fuse()) == {"classifier"}  # All that learns.
+  assert set(early.encoder("rr")["classifier"]) == {"dense"}
+  with pytest.raises(ValueError, match="trained with --noclassifier_norm"):
+    export.to_authors(early, tmp_path / "best_checkpoint.pth.tar")
   assert not np.allclose(joint.predict("test")["joint"], 0)
 
 

@@ -22,6 +22,7 @@ class LateMean(nn.Module):
   Attributes:
     modalities, encoders, num_labels, dtype: as in `early.Early`.
     released: names of METHOD.md; with absent_tokens all modalities count.
+    classifier_norm: `norm` of stage 1's classifiers.
   """
 
   modalities: tuple[str, ...]
@@ -29,6 +30,7 @@ class LateMean(nn.Module):
   num_labels: int
   released: tuple[str, ...] = ()
   dtype: Any = jnp.float32
+  classifier_norm: bool = True
 
   @nn.compact
   def __call__(self, batch, *, train: bool):
@@ -41,9 +43,12 @@ class LateMean(nn.Module):
       self.modalities, self.encoders, batch, train=train
     )
     logits = [
-      layers.Classifier(self.num_labels, self.dtype, name=f"classifier_{m}")(
-        encoded[m].summary
-      )
+      layers.Classifier(
+        self.num_labels,
+        self.dtype,
+        self.classifier_norm,
+        name=f"classifier_{m}",
+      )(encoded[m].summary)
       for m in self.modalities
     ]
     logits = einops.rearrange(logits, "M B C -> B M C")
