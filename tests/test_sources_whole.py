@@ -13,6 +13,7 @@ from absl import flags as absl_flags
 
 from experiments import challenge2012, evaluate, flags, train
 from experiments.config import Config
+from medpatch_jax.input import dataset
 from tests import challenge_files, tables_folder
 
 SMALL = ("--epochs=1", "--calibration_steps=2", "--batch_size=32")
@@ -178,4 +179,8 @@ def test_cross_validation_as_a_command(repository, tmp_path):
   assert "encoder - linear" in done.stdout
   results = json.loads((tmp_path / "run/results.json").read_text())
   assert sum(r["stays"] for r in results) == 121
+  for k, result in enumerate(results):  # The encoder learns from all others.
+    data = dataset.Dataset(tmp_path / "run/records", f"fold_{k}")
+    sizes = [data.size(split) for split in dataset.SPLITS]
+    assert sizes == [121 - result["stays"], 0, result["stays"]]
   assert command(repository, *words).stdout == done.stdout
