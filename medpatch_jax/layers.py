@@ -24,8 +24,8 @@ def layer_norm(eps: float = 1e-5, dtype: Any = jnp.float32, name=None):
 class Classifier(nn.Module):
   """LayerNorm (eps 1e-5), Dense: the head of every prediction.
 
-  The norm tells only where a summary points: its length and mean, which say
-  how sure an encoder is, are lost. Without it the Dense is all there is.
+  The norm takes away a summary's mean and length. Without it the Dense is all
+  there is.
 
   The norm's scale and bias are applied to the Dense's kernel instead of the
   input: the same function, but the input of the joint module is 51,200 wide

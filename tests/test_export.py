@@ -89,7 +89,7 @@ def test_without_classifier_norm_the_folder_is_so_too(mine, tmp_path):
   assert params["medpatch"]["classifier_ehr"].keys() == {"dense"}
   model = medpatch_jax.load(exported.write(tmp_path / "m", stages, params))
   assert not model.architecture.classifier_norm
-  batch = next(stages.raw("train", "ehr", learn=False).epoch())[1]
+  batch = next(stages.input("train", "ehr").epoch())[1]
   got = model._compiled(model.params, programs.inputs_of(batch))
   unimodal = model.architecture.unimodal("ehr")
   _, out = unimodal.apply({"params": params["encoder"]["ehr"]}, batch)
