@@ -309,13 +309,17 @@ def start_medpatch(run: Run, stage1: dict[str, dict]) -> dict:
   if run.config.authors:
     return _like(run, params, authors_tree(run)["medpatch"])
   params = init_from_stage1(params, stage1)
-  # New predictions start silent, so that late starts as the mean of the
-  # trained ones instead of that mean plus noise.
+  # New predictions start by saying the base rate of every stay (in a sum of
+  # evidence: nothing), so that late starts from the trained ones without noise.
+  # Even odds would pull stays with few modalities up, where the new ones are
+  # more of the mean.
+  says = base_rate(run)
+  if run.config.late_pooling == "sum":
+    params["late"]["prior"], says = says, np.zeros_like(says)
   for name in {"missingness", "low", "high"} & params.keys():
     dense = params[name]["classifier"]["dense"]
-    params[name]["classifier"]["dense"] = jax.tree.map(np.zeros_like, dense)
-  if run.config.late_pooling == "sum":
-    params["late"]["prior"] = base_rate(run)
+    kernel = np.zeros_like(dense["kernel"])
+    params[name]["classifier"]["dense"] = {"kernel": kernel, "bias": says}
   return warmed(run, params, "medpatch")
 
 
