@@ -96,7 +96,8 @@ def _encoding_loader(stages):
   run, names = stages.run, stages.config.modalities
 
   def batches(split: str, learn: bool):
-    rows, lengths = run.rows(split), run.data.lengths(split, names[0])
+    rows = run.rows(split, of="fusion")
+    lengths = run.data.lengths(split, names[0])
     kept = {m: stages.encodings(m, split) for m in names}
 
     def read(m, at, here, size):

@@ -50,6 +50,7 @@ NAMES = (
   "head",
   "pairs",
   "train_fraction",
+  "held_out",
   "missing_train",
   "modality_dropout",
   "hours_per_stay",
@@ -88,6 +89,7 @@ TRAINING = (
   "preset",
   "pairs",
   "train_fraction",
+  "held_out",
   "missing_train",
   "hours_per_stay",
   "seed",
@@ -145,6 +147,7 @@ class Config:
   head: str
   pairs: str
   train_fraction: float
+  held_out: float
   missing_train: missing.Rates
   missing_test: missing.Rates
   modality_dropout: float
@@ -250,6 +253,7 @@ class Config:
       head=get("head"),
       pairs=get("pairs"),
       train_fraction=get("train_fraction"),
+      held_out=get("held_out"),
       missing_train=missing.parse(
         get("missing_train"), modalities, "missing_train"
       ),
@@ -398,6 +402,11 @@ def _together(get, without, kinds) -> None:
       "--modality_dropout hides what --as_released=absent_tokens shows; leave"
       " one out."
     )
+  if get("held_out") and get("model") in ("joint", flags.RAW):
+    raise ValueError(
+      f"--held_out is of a stage 3 on frozen encoders; --model={get('model')}"
+      " learns all at once: leave it out."
+    )
   if get("ehr_dropout") and get("ehr") != "lstm":
     raise ValueError(
       f"--ehr_dropout is of --ehr=lstm; --ehr={get('ehr')} has its own."
@@ -424,6 +433,7 @@ def _together(get, without, kinds) -> None:
     ("classifier_norm", True),
     ("calibration", "position"),
     ("late_pooling", "mean"),
+    ("held_out", 0.0),
   ):
     if get(name) != wanted:
       raise ValueError(

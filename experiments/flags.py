@@ -185,6 +185,14 @@ def define() -> None:
     0.0,
     1.0,
   )
+  flags.DEFINE_float(
+    "held_out",
+    0.0,
+    "Share of these patients that encoders and their confidence do not see, and"
+    " that stage 3 learns from, and from no others (stacking; Wolpert 1992).",
+    0.0,
+    0.9,
+  )
   flags.DEFINE_list(
     "missing_train",
     [],

@@ -27,7 +27,7 @@ class Fusion:
     forward: objective of the loop (train/step.py), its outputs the heads.
     params: initial parameters that learn.
     frozen: parameters that do not.
-    loader: (split, learn) -> batches of `run.rows(split)`.
+    loader: (split, learn) -> batches of `run.rows(split, of="fusion")`.
   """
 
   forward: Callable
@@ -162,7 +162,7 @@ def raw_loader(stages, **how):
   run = stages.run
 
   def batches(split, learn):
-    rows = run.rows(split)
+    rows = run.rows(split, of="fusion")
     return run.loader(split, run.config.modalities, rows, learn, **how)
 
   return batches
@@ -199,7 +199,7 @@ def _pool_loader(stages):
       {m: run.pooled_rows(split, m) for m in modalities},
       run.present(split),
       run.label(split),
-      run.rows(split),
+      run.rows(split, of="fusion"),
       stages.config.batch_size,
       seed=stages.config.settings.seed if learn else None,
       share=run.parallel.share,

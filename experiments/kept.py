@@ -140,10 +140,10 @@ def hidden(stages, m: str, split: str) -> dict[str, np.ndarray]:
   return _stored(stages, folder, key, write)
 
 
-def hidden_loader(stages, m: str, split: str, learn: bool):
+def hidden_loader(stages, m: str, split: str, rows, learn: bool):
   """Batches as of the notes themselves, their hidden states in their place."""
   run, found = stages.run, stages.hidden(m, split)
-  rows, lengths = run.rows(split, m), run.data.lengths(split, m)
+  lengths = run.data.lengths(split, m)
 
   def read(m, at, here, size):
     fields = {}
@@ -155,7 +155,7 @@ def hidden_loader(stages, m: str, split: str, learn: bool):
   return kept_loader(
     read,
     schema.Batch,
-    {m: rows},
+    {m: run.rows(split, m)},
     run.present(split),
     run.label(split),
     rows,

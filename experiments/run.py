@@ -161,11 +161,19 @@ class Run:
       return ordinal.one_against_rest(logits)
     return logits
 
-  def rows(self, split: str, modality: str | None = None) -> np.ndarray:
+  def rows(
+    self, split: str, modality: str | None = None, of: str | None = None
+  ) -> np.ndarray:
     """Rows i64[N] of a split that have `modality` (any, if none is named).
 
     With --pairs=paired, train and validation keep only stays with every
     modality; with --train_fraction, train only some patients.
+
+    Args:
+      split: its name.
+      modality: name, or None.
+      of: "encoders" (stages 1 and 2) or "fusion" (stage 3), which with
+        --held_out learn from different patients of train; None: all of it.
     """
     present = self.present(split)
     keep = present.any(axis=1)
@@ -173,9 +181,12 @@ class Run:
       keep = present[:, self.config.modalities.index(modality)]
     if self.config.pairs == "paired" and split != "test":
       keep = keep & present.all(axis=1)
-    if self.config.train_fraction < 1 and split == "train":
-      share = self.config.train_fraction
-      keep = keep & missing.fraction(self.data.subject(split), share)
+    if split == "train":
+      subject, share = self.data.subject(split), self.config.train_fraction
+      keep = keep & missing.fraction(subject, share)
+      if of and self.config.held_out:
+        seen = missing.fraction(subject, share * (1 - self.config.held_out))
+        keep = keep & (seen if of == "encoders" else ~seen)
     return np.flatnonzero(keep)
 
   @once
@@ -189,7 +200,7 @@ class Run:
     With --as_released=absent_tokens the others too, from blank input.
     """
     blank = "absent_tokens" in self.config.as_released
-    return self.rows(split, None if blank else modality)
+    return self.rows(split, None if blank else modality, "fusion")
 
   def loader(
     self,

@@ -85,7 +85,9 @@ class Stages:
       ValueError: a modality is absent from the whole train split.
     """
     absent = [
-      m for m in self.config.modalities if not len(self.run.rows("train", m))
+      m
+      for m in self.config.modalities
+      if not len(self.run.rows("train", m, "encoders"))
     ]
     if absent:
       raise ValueError(
@@ -381,12 +383,13 @@ class Stages:
       split: its name.
       m: modality.
       learn: shuffled and augmented.
-      rows: i64[n] of the split; those that have the modality by default.
+      rows: i64[n] of the split; by default those that the encoder learns from.
     """
-    mine = self.run.rows(split, m)
-    rows = mine if rows is None else rows
-    if f"hidden/{m}" in self.on_disk and np.array_equal(rows, mine):
-      return kept.hidden_loader(self, m, split, learn)
+    if rows is None:
+      rows = self.run.rows(split, m, "encoders")
+    read = np.isin(rows, self.run.rows(split, m)).all()
+    if f"hidden/{m}" in self.on_disk and read:
+      return kept.hidden_loader(self, m, split, rows, learn)
     return self.run.loader(split, (m,), rows, learn)
 
   def outputs(self, forward, params, batches, frozen=None, **allocate):

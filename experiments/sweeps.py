@@ -171,6 +171,7 @@ SWEEPS: dict[str, Callable[[tuple[str, ...]], tuple[Row, ...]]] = {
   "late_pooling": _values("late_pooling", "mean", "sum"),
   "head": _values("head", "late", "combined", "reduced"),
   "pairs": _values("pairs", "partial", "paired"),
+  "held_out": _values("held_out", 0, 0.1, 0.2, 0.3),
   "train_fraction": _values("train_fraction", 1.0, 0.5, 0.25, 0.1),
 }
 

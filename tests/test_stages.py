@@ -15,6 +15,7 @@ import medpatch_jax
 from data import build
 from experiments import evaluate, export, flags, fusion, train
 from experiments.config import Config
+from experiments.run import Run
 from experiments.stages import Stages
 from medpatch_jax.encode.notes import Bert
 from medpatch_jax.evaluate import calibration, predictions
@@ -210,6 +211,34 @@ def test_a_frozen_berts_hidden_states_are_kept_and_change_nothing(
   )
 
 
+def test_stage_3_learns_from_patients_held_out_of_the_encoders(configure):
+  words = ("--modalities=ehr,rr", "--train_fraction=0.9")
+  plain = Run(configure("plain", *words))
+  held = Run(configure("held", *words, "--held_out=0.3"))
+  subject = held.data.subject("train")
+  for m in ("ehr", "rr"):
+    seen, rest = (held.rows("train", m, of) for of in ("encoders", "fusion"))
+    assert not set(subject[seen]) & set(subject[rest])
+    both = np.sort(np.concatenate([seen, rest]))
+    np.testing.assert_array_equal(both, plain.rows("train", m))
+    assert 0.1 < len(rest) / len(both) < 0.5
+    for of in ("encoders", "fusion"):
+      np.testing.assert_array_equal(both, plain.rows("train", m, of))
+      for split in ("validation", "test"):
+        np.testing.assert_array_equal(
+          held.rows(split, m, of), plain.rows(split, m)
+        )
+  config = configure("run", "--modalities=rr", "--held_out=0.3")
+  stages = Stages(Run(config))
+  seen, rest = (
+    stages.run.rows("train", of=of) for of in ("encoders", "fusion")
+  )
+  np.testing.assert_array_equal(stages.input("train", "rr", True).rows, seen)
+  learned = stages.fusion().loader("train", learn=True)
+  np.testing.assert_array_equal(learned.rows, rest)
+  assert len(stages.pools("rr", "train")["logits"]) == len(rest)
+
+
 def test_a_file_replaced_under_its_name_is_another_encoder(configure, bert):
   config = configure("run", "--modalities=ehr,rr", f"--bert={bert}")
   first = {m: config.key("unimodal", m) for m in ("ehr", "rr")}
@@ -245,6 +274,8 @@ def test_an_authors_file_gives_the_same_predictions(configure, bert, tmp_path):
     (("--authors=a", "--modalities=ehr", "--calibration=none"), "leave --cal"),
     (("--authors=a", "--modalities=ehr", "--ehr=transformer"), "leave --ehr"),
     (("--authors=a", "--modalities=ehr", "--noclassifier_norm"), "leave --cl"),
+    (("--authors=a", "--modalities=ehr", "--held_out=0.1"), "leave --held"),
+    (("--model=joint", "--held_out=0.1"), "learns all at once"),
     (("--model=early", "--fuser=lstm"), "--fuser is MedPatch's"),
     (("--model=unimodal",), "takes one modality"),
     (("--model=late", "--finetune_encoders"), "pass --model=joint"),
@@ -293,6 +324,7 @@ COMBINATIONS = [
   "--modalities=rr,dn --late_pooling=sum --loss_weights=uniform",
   "--modalities=ehr,cxr --noclassifier_norm --finetune_encoders",
   "--modalities=ehr,dn --missing_train=dn=0.2:0.6 --missing_test=0.5",
+  "--modalities=ehr,rr --held_out=0.3 --model=medfuse",
   "--modalities=ehr,rr --train_fraction=0.5 --epochs=ehr=0,fuse=2",
   "--model=drfuse --modalities=ehr,rr --finetune_encoders",
 ]
