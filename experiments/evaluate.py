@@ -200,7 +200,8 @@ def validated(stages: Stages) -> dict:
     outputs = stages.predict("validation")
     for head in heads:
       values[head] = metrics.mean(metrics.auroc(outputs[head], label))[0]
-  head = max(heads, key=lambda head: values.get(head) or 0.0)
+  # Heads that rank alike differ by rounding: of these the first.
+  head = max(heads, key=lambda head: round(values.get(head) or 0.0, 6))
   found = {"head": head, "auroc": values.get(head)}
   checkpoint.write_json(path, found)
   return found
