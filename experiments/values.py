@@ -1,0 +1,109 @@
+"""Words of flags -> checked values.
+
+All raise ValueError with the flag, what was given and what was wanted.
+"""
+
+import re
+
+from medpatch_jax import schema
+
+
+def released(names) -> tuple[str, ...]:
+  """Checked names of released behaviours; `all` stands for each."""
+  if list(names) == ["all"]:
+    return schema.RELEASED
+  return among(names, schema.RELEASED, "as_released")
+
+
+def among(names, valid, flag) -> tuple[str, ...]:
+  unknown = [name for name in names if name not in valid]
+  if unknown:
+    raise ValueError(
+      f"--{flag}={','.join(names)}: {unknown[0]!r} is unknown; wanted some"
+      f" of {', '.join(valid)}."
+    )
+  return tuple(name for name in valid if name in names)
+
+
+def span(text: str | None) -> tuple[int, int] | None:
+  """--profile, START:STOP, as two numbers."""
+  if text is None:
+    return None
+  found = re.fullmatch(r"(\d+):(\d+)", text)
+  if not found or not int(found[1]) < int(found[2]):
+    raise ValueError(
+      f"--profile={text}: wanted START:STOP, two numbers of updates, START the"
+      " smaller."
+    )
+  return int(found[1]), int(found[2])
+
+
+def _by_part(values, kinds, get) -> dict:
+  """A preset's values by kind -> by modality, and "fuse" of the model."""
+  each = {m: values[kind] for m, kind in kinds.items()}
+  if get("model") == "medpatch":
+    return each | {"fuse": values["fuse"]}
+  return each | {"fuse": values.get(get("model"), values["baseline"])}
+
+
+def rates(sizes, described, kinds, get) -> dict[str, float]:
+  """Learning rates by part: the flag's, else the preset's.
+
+  MedPatch's of "fuse" depends on the number of labels.
+  """
+  rates = _by_part(sizes.learning_rate, kinds, get)
+  if len(described.labels) == 1 and get("model") == "medpatch":
+    rates["fuse"] = sizes.learning_rate["fuse_one_label"]
+  given = get("learning_rate")
+  return rates | _named(
+    given, rates, "learning_rate", float, lambda x: x > 0, "a number above 0"
+  )
+
+
+def epochs(sizes, kinds, get) -> dict[str, int]:
+  """Most epochs by part: the flag's, else the preset's."""
+  most = _by_part(sizes.epochs, kinds, get)
+  return most | _named(
+    get("epochs"), most, "epochs", int, lambda x: x >= 0, "a whole number"
+  )
+
+
+def thresholds(values, modalities, confidence) -> dict[str, float]:
+  low, high, default = (
+    (0.0, 1.0, 0.8113) if confidence == "entropy" else (0.5, 1.0, 0.75)
+  )
+  return dict.fromkeys(modalities, default) | _named(
+    values,
+    modalities,
+    "threshold",
+    float,
+    lambda x: low <= x <= high,
+    f"a number in [{low}, {high}]",
+  )
+
+
+def _named(values, names, flag, kind, good, wanted) -> dict:
+  """Words of a flag, `number` for all names or `name=number`, as a dict.
+
+  Args:
+    values: the words, later ones replace earlier ones; None for none.
+    names: those that may be named.
+    flag: its name, for the message.
+    kind: float or int.
+    good: whether a number may be given.
+    wanted: what a good one is, in words.
+  """
+  out = {}
+  for value in values or ():
+    name, _, word = str(value).rpartition("=")
+    try:
+      number = kind(word)
+    except ValueError:
+      number = None
+    if number is None or not good(number) or (name and name not in names):
+      raise ValueError(
+        f"--{flag}={value}: wanted {wanted}, or name=number with a name of"
+        f" {', '.join(names)}."
+      )
+    out.update({name: number} if name else dict.fromkeys(names, number))
+  return out
