@@ -1,15 +1,16 @@
-"""The EHR encoder on the Challenge 2012, cross-validated beside a plain model.
+"""EHR encoders on the Challenge 2012, cross-validated beside a plain model.
 
   python -m experiments.challenge2012 --challenge=DIR --workdir=RUN
-      [--folds=5 --seeds=5, and flags of experiments.train]
+      [--folds=5 --seeds=5 --encoders=lstm,transformer, and flags of
+      experiments.train]
 
-Stays with outcomes (sets a and b) are cut into folds by a stable hash. The
-encoder learns from all of a fold's other stays, once for each seed, for a number
-of epochs that is fixed beforehand, and its probabilities are averaged. Beside
-it stands logistic regression on mean, min, max, last and count of each series,
-its penalty chosen on an eighth of the same stays and then fitted on all of
-them. Writes RUN/results.json and RUN/results.txt; what is finished is
-read back when the command is given again.
+Stays with outcomes (sets a and b) are cut into folds by a stable hash. Each
+kind of encoder learns from all of a fold's other stays, once for each seed, for
+a number of epochs that is fixed beforehand, and all probabilities are averaged.
+Beside them stands logistic regression on mean, min, max, last and count of each
+series, its penalty chosen on an eighth of the same stays and then fitted on all
+of them. Writes RUN/results.json and RUN/results.txt; what is finished is read
+back when the command is given again.
 """
 
 import json
@@ -33,6 +34,7 @@ from medpatch_jax.train.log import logger
 EHR = "ehr"
 PENALTIES = (1.0, 10.0, 100.0, 1000.0)
 # Chosen on the inner stays of docs/own_data.md; each can be given.
+ENCODERS = ["lstm", "transformer"]
 CHOSEN = {
   "staleness": True,
   "deviation": True,
@@ -43,6 +45,28 @@ CHOSEN = {
   "learning_rate": ["2e-3"],
   "epochs": ["9"],
 }
+
+
+def check(f):
+  """Refuses flags that are missing, unknown or take no part (ValueError)."""
+  if not f.challenge or not f.workdir:
+    raise ValueError("--challenge and --workdir are needed: pass two folders.")
+  if not f.encoders or not set(f.encoders) <= set(experiment_flags.EHR):
+    raise ValueError(
+      f"--encoders={','.join(f.encoders)}: wanted one or more of"
+      f" {', '.join(experiment_flags.EHR)}."
+    )
+  if f.ehr != "lstm":
+    raise ValueError(f"--ehr={f.ehr}: pass --encoders={f.ehr} instead.")
+
+
+def own(f, kind):
+  """Flags of one kind of encoder that the others do not have, as a dict."""
+  if kind == "lstm":
+    return {"ehr": kind}
+  # --ehr_dropout is the LSTM's.
+  rate = [str(f.transformer_rate)]
+  return {"ehr": kind, "learning_rate": rate, "ehr_dropout": 0.0}
 
 
 def folds(record, count):
@@ -107,6 +131,29 @@ def scores(logits, label):
   return float(metrics.auroc(*one)[0]), float(metrics.auprc(*one)[0])
 
 
+def averages(probability, label):
+  """Scores of each seed, of each kind's seeds averaged, and of all averaged.
+
+  Args:
+    probability: f64[S N] of each kind of encoder.
+    label: f32[N], 0 or 1.
+
+  Returns:
+    {kind: {"each": [(AUROC, AUPRC)] * S, "averaged": (AUROC, AUPRC)}}; where
+    there are several kinds, of "all" of them averaged, too.
+  """
+  if len(probability) > 1:
+    mean = np.mean(list(probability.values()), axis=0)
+    probability = probability | {"all": mean}
+  return {
+    kind: {
+      "each": [scores(p, label) for p in each],
+      "averaged": scores(each.mean(axis=0), label),
+    }
+    for kind, each in probability.items()
+  }
+
+
 def one_fold(f, charts, X, split, k, root):
   """Trains and scores everything in one fold -> a JSON-like dict."""
   data_dir, name = root / "records", f"fold_{k}"
@@ -121,55 +168,60 @@ def one_fold(f, charts, X, split, k, root):
   plain = linear(X, charts.death, split)
   found = {"stays": len(test), "deaths": int(charts.death[test].sum())}
   found["linear"] = scores(plain, charts.death[test])
-  each, total = [], 0.0
-  for seed in range(f.seeds):
-    config = Config.from_flags(
-      f, data_dir=data_dir, task=name, modalities=[EHR], seed=f.seed + seed,
-      workdir=root / name / f"seed_{seed}",
-    )  # fmt: skip
-    run = Run(config)
-    logits = encoder(Stages(run)).astype(np.float64)
-    label = run.label("test")[:, 0]
-    each.append(scores(logits, label))
-    total = total + 1 / (1 + np.exp(-logits))
-    logger.info("fold %d, seed %d: AUROC %.4f AUPRC %.4f", k, seed, *each[-1])
-  found["each"] = each
-  found["encoder"] = scores(total, label)
+  probability = {}
+  for kind in f.encoders:
+    each = []
+    for seed in range(f.seeds):
+      config = Config.from_flags(
+        f, data_dir=data_dir, task=name, modalities=[EHR], seed=f.seed + seed,
+        workdir=root / name / kind / f"seed_{seed}", **own(f, kind),
+      )  # fmt: skip
+      run = Run(config)
+      logits = encoder(Stages(run)).astype(np.float64)
+      each.append(1 / (1 + np.exp(-logits)))
+      label = run.label("test")[:, 0]  # In record order, not the charts'.
+      logger.info(
+        "fold %d, %s, seed %d: AUROC %.4f AUPRC %.4f",
+        *(k, kind, seed, *scores(each[-1], label)),
+      )
+    probability[kind] = np.array(each)
+  found["encoders"] = averages(probability, label)
   return found
 
 
 def table(results):
   """The folds' results as text."""
-  lines = [
-    f"{'':<22}{'AUROC':>10}{'AUPRC':>10}",
-    *(_row(f"fold {k}, linear", *r["linear"]) for k, r in enumerate(results)),
-    *(_row(f"fold {k}, encoder", *r["encoder"]) for k, r in enumerate(results)),
-    "",
-  ]
-  linear_, whole = (
-    np.array([r[name] for r in results]) for name in ("linear", "encoder")
-  )
-  single = np.array([np.mean(r["each"], axis=0) for r in results])
-  for title, values in (
-    ("linear", linear_),
-    ("encoder, one seed", single),
-    (f"encoder, {len(results[0]['each'])} seeds", whole),
-    ("encoder - linear", whole - linear_),
-  ):
+  parts = {"linear": np.array([r["linear"] for r in results])}
+  for kind in results[0]["encoders"]:
+    of = [r["encoders"][kind] for r in results]
+    seeds = len(of[0]["each"])
+    parts[f"{kind}, one seed"] = np.array(
+      [np.mean(x["each"], axis=0) for x in of]
+    )
+    parts[f"{kind}, {seeds} seeds"] = np.array([x["averaged"] for x in of])
+  last = list(parts)[-1]
+  parts[f"{last} - linear"] = parts[last] - parts["linear"]
+  lines = [f"{'':<32}{'AUROC':>10}{'AUPRC':>10}"]
+  for title in ("linear", last):
+    lines += [
+      _row(f"fold {k}, {title}", *values)
+      for k, values in enumerate(parts[title])
+    ]
+  lines.append("")
+  for title, values in parts.items():
     lines.append(_row(title, *values.mean(axis=0)))
     lines.append(_row("  spread of folds", *values.std(axis=0, ddof=1)))
   return "\n".join(lines) + "\n"
 
 
 def _row(title, *values):
-  return f"{title:<22}" + "".join(f"{v:>10.4f}" for v in values)
+  return f"{title:<32}" + "".join(f"{v:>10.4f}" for v in values)
 
 
 def main(argv) -> None:
   del argv
   f = flags.FLAGS
-  if not f.challenge or not f.workdir:
-    raise ValueError("--challenge and --workdir are needed: pass two folders.")
+  check(f)
   root = pathlib.Path(f.workdir)
   with Progress("reading the charts") as progress:
     charts = read.known(read.read(f.challenge, progress.at))
@@ -188,7 +240,16 @@ if __name__ == "__main__":
   experiment_flags.define()
   flags.DEFINE_string("challenge", None, "The sets and outcomes of 2012.")
   flags.DEFINE_integer("folds", 5, "Parts of the stays.", lower_bound=2)
-  flags.DEFINE_integer("seeds", 5, "Encoders averaged.", lower_bound=1)
+  flags.DEFINE_integer("seeds", 5, "Encoders of a kind.", lower_bound=1)
+  flags.DEFINE_list(
+    "encoders", ENCODERS, "Kinds that are trained with each seed and averaged."
+  )
+  flags.DEFINE_float(
+    "transformer_rate",
+    1e-3,
+    "The transformer's learning rate; --learning_rate is the LSTM's.",
+    lower_bound=0.0,
+  )
   for name, value in CHOSEN.items():
     flags.FLAGS.set_default(name, value)
   experiment_flags.run(main)

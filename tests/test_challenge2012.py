@@ -3,12 +3,14 @@
 import json
 import re
 import tarfile
+import types
 
 import numpy as np
 import pytest
 
 from data import build, errors
 from data.challenge2012 import read, tables
+from experiments import challenge2012
 from medpatch_jax.input.dataset import Dataset
 from tests import challenge_files
 
@@ -206,3 +208,70 @@ def test_other_damage_is_refused(tmp_path):
   (tmp_path / "301.txt").write_text(GOOD)
   (root / "set-a/301.txt").symlink_to("../../301.txt")
   _refused(root, "leads outside")
+
+
+# Two encoders that are wrong about one of four pairs each, not the same one.
+ONE, OTHER = [0.4, 0.3, 0.9, 0.1], [0.2, 0.8, 0.3, 0.5]
+DIED = np.array([0, 1, 1, 0], np.float32)
+
+
+def test_averages_by_hand():
+  found = challenge2012.averages(
+    {"lstm": np.array([ONE, OTHER]), "transformer": np.array([OTHER, ONE])},
+    DIED,
+  )
+  assert list(found) == ["lstm", "transformer", "all"]
+  wrong = [3 / 4, (1 + 2 / 3) / 2]
+  for kind in ("lstm", "transformer"):  # Two seeds together are right.
+    np.testing.assert_allclose(found[kind]["each"], [wrong] * 2)
+    np.testing.assert_allclose(found[kind]["averaged"], [1, 1])
+  # So are one seed of each kind, both times.
+  np.testing.assert_allclose(found["all"]["each"], np.ones((2, 2)))
+  np.testing.assert_allclose(found["all"]["averaged"], [1, 1])
+
+
+@pytest.mark.parametrize("kinds", [["transformer"], ["lstm", "transformer"]])
+def test_table_of_single_kinds_and_all(kinds):
+  results = [
+    {
+      "linear": (0.5, 0.25),
+      "encoders": challenge2012.averages(
+        {k: np.array([one, other]) for k in kinds}, DIED
+      ),
+    }
+    for one, other in ((ONE, ONE), (ONE, OTHER))
+  ]
+  text = challenge2012.table(results)
+  values = {
+    line[:32].strip(): [float(v) for v in line[32:].split()]
+    for line in text.splitlines()[1:]
+  }
+  last = "all" if len(kinds) > 1 else kinds[0]
+  for kind in {*kinds, last}:
+    assert values[f"{kind}, one seed"] == [0.75, 0.8333]
+    assert values[f"{kind}, 2 seeds"] == [0.875, 0.9167]
+  assert values[f"fold 0, {last}, 2 seeds"] == [0.75, 0.8333]
+  assert values[f"fold 1, {last}, 2 seeds"] == [1, 1]
+  assert values[f"{last}, 2 seeds - linear"] == [0.375, 0.6667]
+  assert ("all" in text) == (len(kinds) > 1)
+
+
+@pytest.mark.parametrize(
+  ("given", "wanted"),
+  [
+    ({"encoders": ["lstm", "gru"]}, "--encoders=lstm,gru: wanted one or more"),
+    ({"encoders": []}, "--encoders=: wanted one or more of lstm, transformer"),
+    ({"ehr": "transformer"}, "pass --encoders=transformer instead"),
+    ({"challenge": None}, "--challenge and --workdir are needed"),
+  ],
+)
+def test_wrong_flags_are_refused(given, wanted):
+  good = {
+    "challenge": "in",
+    "workdir": "run",
+    "encoders": challenge2012.ENCODERS,
+    "ehr": "lstm",
+  }
+  challenge2012.check(types.SimpleNamespace(**good))
+  with pytest.raises(ValueError, match=wanted):
+    challenge2012.check(types.SimpleNamespace(**good | given))

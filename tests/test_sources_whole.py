@@ -161,6 +161,9 @@ def test_folds_are_stable_and_whole():
   assert 0.1 < share < 0.15
 
 
+CHALLENGED = (("lstm", "2e-3", 0.3), ("transformer", "0.001", 0.0))
+
+
 @pytest.mark.slow
 def test_cross_validation_as_a_command(repository, tmp_path):
   from tests.test_commands import command
@@ -176,10 +179,16 @@ def test_cross_validation_as_a_command(repository, tmp_path):
   )
   done = command(repository, *words)
   assert done.returncode == 0, done.stderr[-2000:]
-  assert "encoder - linear" in done.stdout
+  assert "all, 2 seeds - linear" in done.stdout
   results = json.loads((tmp_path / "run/results.json").read_text())
   assert sum(r["stays"] for r in results) == 121
-  for k, result in enumerate(results):  # The encoder learns from all others.
+  for k, result in enumerate(results):  # Encoders learn from all others.
+    for kind, rate, dropout in CHALLENGED:
+      assert len(result["encoders"][kind]["each"]) == 2
+      path = tmp_path / f"run/fold_{k}/{kind}/seed_1/config.json"
+      given = json.loads(path.read_text())
+      found = [given[n] for n in ("ehr", "learning_rate", "ehr_dropout")]
+      assert found == [kind, [rate], dropout] and given["seed"] == 1
     data = dataset.Dataset(tmp_path / "run/records", f"fold_{k}")
     sizes = [data.size(split) for split in dataset.SPLITS]
     assert sizes == [121 - result["stays"], 0, result["stays"]]
