@@ -105,7 +105,7 @@ def test_without_room_for_pools_the_numbers_are_the_same(configure):
   "words",
   [
     ("--model=medfuse", "--modalities=rr,cxr"),  # Summaries alone.
-    ("--model=metra", "--modalities=ehr,cxr"),  # Tokens, of many lengths.
+    ("--model=metra", "--modalities=ehr"),  # Tokens, of many lengths.
   ],
 )
 def test_a_baseline_from_kept_encodings_is_the_one_from_input(configure, words):
