@@ -104,7 +104,9 @@ def test_without_room_for_pools_the_numbers_are_the_same(configure):
 @pytest.mark.parametrize(
   "words",
   [
-    ("--model=medfuse", "--modalities=rr,cxr"),  # Summaries alone.
+    pytest.param(  # Summaries alone.
+      ("--model=medfuse", "--modalities=rr,cxr"), marks=pytest.mark.slow
+    ),
     ("--model=metra", "--modalities=ehr"),  # Tokens, of many lengths.
   ],
 )
