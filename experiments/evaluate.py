@@ -201,7 +201,9 @@ def validated(stages: Stages) -> dict:
     for head in heads:
       values[head] = metrics.mean(metrics.auroc(outputs[head], label))[0]
   # Heads that rank alike differ by rounding: of these the first.
-  head = max(heads, key=lambda head: round(values.get(head) or 0.0, 6))
+  scores = {head: values.get(head) or 0.0 for head in heads}
+  best = max(scores.values()) - 1e-4
+  head = next(head for head in heads if scores[head] >= best)
   found = {"head": head, "auroc": values.get(head)}
   checkpoint.write_json(path, found)
   return found
