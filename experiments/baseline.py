@@ -6,7 +6,13 @@ Dims: B stays, M modalities, T tokens, D token width, E joint width, C labels.
 import numpy as np
 
 from experiments import flags, models
-from experiments.fusion import Fusion, kept_loader, raw_loader, thinned
+from experiments.fusion import (
+  Fusion,
+  kept_loader,
+  of_run,
+  raw_loader,
+  thinned,
+)
 from medpatch_jax import schema
 from medpatch_jax.input import examples
 from medpatch_jax.train import freeze
@@ -97,7 +103,6 @@ def _encoding_loader(stages):
 
   def batches(split: str, learn: bool):
     rows = run.rows(split, of="fusion")
-    lengths = run.data.lengths(split, names[0])
     kept = {m: stages.encodings(m, split) for m in names}
 
     def read(m, at, here, size):
@@ -108,13 +113,7 @@ def _encoding_loader(stages):
       read,
       schema.Batch,
       {m: run.pooled_rows(split, m) for m in names},
-      run.present(split),
-      run.label(split),
-      rows,
-      run.config.batch_size,
-      seed=run.config.settings.seed if learn else None,
-      lengths=None if lengths is None else lengths[rows],
-      share=run.parallel.share,
+      **of_run(run, split, rows, learn, by=names[0]),
     )
 
   return batches

@@ -197,15 +197,32 @@ def _pool_loader(stages):
       {m: stages.pools(m, split) for m in modalities},
       models.blank_pools(run),
       {m: run.pooled_rows(split, m) for m in modalities},
-      run.present(split),
-      run.label(split),
-      run.rows(split, of="fusion"),
-      stages.config.batch_size,
-      seed=stages.config.settings.seed if learn else None,
-      share=run.parallel.share,
+      **of_run(run, split, run.rows(split, of="fusion"), learn),
     )
 
   return batches
+
+
+def of_run(run, split: str, rows, learn: bool, by: str | None = None) -> dict:
+  """What a run decides of the arguments of `kept_loader`.
+
+  Args:
+    run: open.
+    split: its name.
+    rows: of it, i64[R].
+    learn: shuffled.
+    by: modality; rows of similar length of it share a batch.
+  """
+  lengths = run.data.lengths(split, by) if by else None
+  return {
+    "present": run.present(split),
+    "label": run.label(split),
+    "rows": rows,
+    "batch_size": run.config.batch_size,
+    "seed": run.config.settings.seed if learn else None,
+    "lengths": None if lengths is None else lengths[rows],
+    "share": run.parallel.share,
+  }
 
 
 def pool_loader(

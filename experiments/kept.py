@@ -16,7 +16,7 @@ import numpy as np
 
 from data import resume
 from experiments import models
-from experiments.fusion import kept_loader
+from experiments.fusion import kept_loader, of_run
 from medpatch_jax import schema
 from medpatch_jax.evaluate import report
 from medpatch_jax.input import dataset
@@ -143,7 +143,6 @@ def hidden(stages, m: str, split: str) -> dict[str, np.ndarray]:
 def hidden_loader(stages, m: str, split: str, rows, learn: bool):
   """Batches as of the notes themselves, their hidden states in their place."""
   run, found = stages.run, stages.hidden(m, split)
-  lengths = run.data.lengths(split, m)
 
   def read(m, at, here, size):
     fields = {}
@@ -156,13 +155,7 @@ def hidden_loader(stages, m: str, split: str, rows, learn: bool):
     read,
     schema.Batch,
     {m: run.rows(split, m)},
-    run.present(split),
-    run.label(split),
-    rows,
-    run.config.batch_size,
-    seed=run.config.settings.seed if learn else None,
-    lengths=None if lengths is None else lengths[rows],
-    share=run.parallel.share,
+    **of_run(run, split, rows, learn, by=m),
   )
 
 
