@@ -86,6 +86,7 @@ class Attention(nn.Module):
     qkv_bias: whether queries, keys and values have a bias.
     project: whether a Dense follows the heads.
     dropout: rate, on the weights and on the output.
+    first: only the output of so many first tokens is made: f32[B first D].
     dtype: of the matrix products.
   """
 
@@ -94,6 +95,7 @@ class Attention(nn.Module):
   qkv_bias: bool = True
   project: bool = True
   dropout: float = 0.0
+  first: int | None = None
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -110,7 +112,8 @@ class Attention(nn.Module):
       qkv, "B T (three A K) -> three B A T K", three=3, A=self.heads
     )
     dropped = drop if train and self.dropout else None
-    y = _attend(q * self.head_width**-0.5, k, v, mask, dropped)
+    q = q[:, :, : self.first] * self.head_width**-0.5
+    y = _attend(q, k, v, mask, dropped)
     y = einops.rearrange(y, "B A T K -> B T (A K)")
     if not self.project:
       return y
@@ -118,7 +121,9 @@ class Attention(nn.Module):
 
 
 def _attend(q, k, v, mask, drop):
-  """Softmax of q k' over the keys of mask bool[B T], times v, all [B A T K].
+  """Softmax of q k' over the keys of mask bool[B T], times v.
+
+  q is [B A Q K], k and v are [B A T K].
 
   `drop`, if any, is applied to the weights. Otherwise large batches are taken
   row by row on a CPU, and each row's scores made anew in the backward pass.
@@ -133,8 +138,8 @@ def _attend(q, k, v, mask, drop):
     weight = drop(weight) if drop else weight
     return jnp.einsum("...QT,...TK->...QK", weight, v)
 
-  B, A, T, _ = q.shape
-  if drop or not _passes_cache(B, A * T * T):
+  B, A, Q, _ = q.shape
+  if drop or not _passes_cache(B, A * Q * k.shape[2]):
     return attend(q, k, v, mask)
   return jax.lax.map(jax.checkpoint(lambda row: attend(*row)), (q, k, v, mask))
 
@@ -183,7 +188,8 @@ class Block(nn.Module):
   """A transformer block: norms before (ViT) or after (BERT) each half.
 
   Attributes:
-    heads, head_width, qkv_bias, project, dropout, dtype: of `Attention`.
+    heads, head_width, qkv_bias, project, dropout, first, dtype: of
+      `Attention`.
     mlp: hidden width of the second half, with exact GELU.
     eps: of the LayerNorms.
     post_norm: norms after the residual sums, as in BERT.
@@ -196,6 +202,7 @@ class Block(nn.Module):
   qkv_bias: bool = True
   project: bool = True
   dropout: float = 0.0
+  first: int | None = None
   post_norm: bool = False
   dtype: Any = jnp.float32
 
@@ -210,6 +217,7 @@ class Block(nn.Module):
       qkv_bias=self.qkv_bias,
       project=self.project,
       dropout=self.dropout,
+      first=self.first,
       dtype=self.dtype,
       name="attention",
     )
@@ -221,9 +229,10 @@ class Block(nn.Module):
       return drop(nn.Dense(x.shape[-1], dtype=self.dtype, name="mlp_out")(y))
 
     if self.post_norm:
-      x = norm_attention(x + attention(x, mask, train=train))
+      x = x[:, : self.first] + attention(x, mask, train=train)
+      x = norm_attention(x)
       return norm_mlp(x + mlp(x))
-    x = x + attention(norm_attention(x), mask, train=train)
+    x = x[:, : self.first] + attention(norm_attention(x), mask, train=train)
     return x + mlp(norm_mlp(x))
 
 
@@ -242,6 +251,7 @@ class Transformer(nn.Module):
   Attributes:
     depth: blocks.
     heads, head_width, mlp, dropout, dtype: of `Block`.
+    first: of `Block`, for the last one.
     remat: of `block`.
   """
 
@@ -250,6 +260,7 @@ class Transformer(nn.Module):
   head_width: int
   mlp: int
   dropout: float = 0.0
+  first: int | None = None
   dtype: Any = jnp.float32
   remat: bool = False
 
@@ -264,6 +275,7 @@ class Transformer(nn.Module):
         qkv_bias=False,
         project=not (self.heads == 1 and self.head_width == x.shape[-1]),
         dropout=self.dropout,
+        first=self.first if i == self.depth - 1 else None,
         dtype=self.dtype,
         name=f"block_{i}",
       )(x, mask, train)

@@ -47,7 +47,7 @@ class MeTra(nn.Module):
 
   @nn.compact
   def __call__(self, batch, *, train: bool):
-    """batch -> ({"metra": f32[B C]}, {"tokens": f32[B 1+T E], ..}).
+    """batch -> ({"metra": f32[B C]}, {"encoded": ..}).
 
     Raises:
       ValueError: a modality has more tokens than `lengths` says.
@@ -71,11 +71,12 @@ class MeTra(nn.Module):
       head_width=self.head_width,
       mlp=self.mlp,
       dropout=self.dropout,
+      first=1,  # The class token: nothing reads the others.
       dtype=self.dtype,
       name="transformer",
     )(x, keys, train=train)
     classify = layers.Classifier(self.num_labels, self.dtype, name="classifier")
-    return {"metra": classify(x[:, 0])}, {"tokens": x, "encoded": encoded}
+    return {"metra": classify(x[:, 0])}, {"encoded": encoded}
 
   def _project(self, m, encoded):
     """Tokens f32[B T D] -> f32[B T E] with the modality's positions added."""
