@@ -5,7 +5,7 @@ Dims: B stays, M modalities, T tokens, D token width, E joint width, C labels.
 
 import numpy as np
 
-from experiments import flags, models
+from experiments import flags, initial, models
 from experiments.fusion import (
   Fusion,
   kept_loader,
@@ -13,9 +13,14 @@ from experiments.fusion import (
   raw_loader,
   thinned,
 )
-from medpatch_jax import schema
-from medpatch_jax.input import examples
+from experiments.run import Run
+from medpatch_jax import baselines, schema
+from medpatch_jax.baselines import raw
+from medpatch_jax.input import dataset, examples
 from medpatch_jax.train import freeze
+
+# Baselines that are stage 1 put together: nothing of them learns.
+WHOLE = ("late", "unimodal")
 
 
 def build(stages) -> Fusion:
@@ -25,7 +30,7 @@ def build(stages) -> Fusion:
   """
   name = stages.config.model
   learns = name == "joint" or stages.config.finetune_encoders
-  if learns or name in (*models.WHOLE, flags.RAW):
+  if learns or name in (*WHOLE, flags.RAW):
     return from_input(stages, learns)
   return from_encodings(stages)
 
@@ -34,16 +39,16 @@ def from_input(stages, learns: bool) -> Fusion:
   """Encoders within the model, learning or, where nothing does, as they are."""
   run, config = stages.run, stages.config
   names, name = config.modalities, config.model
-  raw, whole = name == flags.RAW, name in models.WHOLE
-  model = models.baseline(run)
+  raw, whole = name == flags.RAW, name in WHOLE
+  model = module(run)
   stage1 = {} if raw else {m: stages.encoder(m) for m in names}
-  params = models.start_baseline(run, model, stage1)
+  params = _start(run, model, stage1)
 
   def still(path):
     if raw or not path[0].startswith("encoders_"):
       return whole
     m = path[0].removeprefix("encoders_")
-    return not learns or models.frozen(run, m)(("encoder", *path[1:]))
+    return not learns or initial.frozen(run, m)(("encoder", *path[1:]))
 
   learn, frozen = freeze.split(params, still)
 
@@ -60,9 +65,9 @@ def from_encodings(stages) -> Fusion:
   encodings are made anew for each batch.
   """
   run, names = stages.run, stages.config.modalities
-  model = models.baseline(run, encoded=True)
+  model = module(run, encoded=True)
   stage1 = {m: stages.encoder(m) for m in names}
-  params = models.start_baseline(run, model, stage1)
+  params = _start(run, model, stage1)
   if stages.cached:
 
     def forward(params, frozen, batch, key):
@@ -95,6 +100,89 @@ def _loss(stages, model, params, batch, key):
   for term in out.get("losses", {}).values():
     total += (batch.weight * term).sum()
   return total, count, {stages.config.model: logits}
+
+
+def module(run: Run, encoded: bool = False):
+  """The baseline of --model at the preset's size.
+
+  Args:
+    run: open.
+    encoded: its batches hold what the encoders make of the input.
+
+  Raises:
+    ValueError: it is not defined for these modalities.
+  """
+  config = run.config
+  of = config.model.removesuffix("_raw")
+  fields = dict(config.sizes.baselines.get(of, {}))
+  if config.model == "metra":
+    fields["lengths"] = {m: _longest(run, m) for m in config.modalities}
+    fields["unprojected"] = tuple(
+      m for m, kind in config.kinds.items() if kind == "series"
+    )
+  if config.model == "late":
+    fields["released"] = config.as_released
+  if config.model in WHOLE:
+    fields["classifier_norm"] = config.classifier_norm
+  # A single modality is a mean over one.
+  name = {"unimodal": "late", flags.RAW: "healnet"}.get(config.model)
+  make = _raw_encoder if config.model == flags.RAW else _encoder
+  if encoded:
+    make = _ready
+  return baselines.build(
+    name or config.model,
+    modalities=config.modalities,
+    encoders={m: make(run, m) for m in config.modalities},
+    num_labels=len(run.labels),
+    dtype=models.dtype(run),
+    **fields,
+  )
+
+
+def _ready(run: Run, m: str):
+  return baselines.Ready(run.config.as_released)
+
+
+def _encoder(run: Run, m: str):
+  return models.architecture(run).encoder(m)
+
+
+def _raw_encoder(run: Run, m: str):
+  """Raw input of one modality as tokens, for HEALNet alone."""
+  sizes, kind = run.config.sizes, run.config.kinds[m]
+  if kind == "series":
+    return raw.Series()
+  if kind == "image":
+    return raw.Image(side=sizes.image_size // 8)  # 8 x 8 pixels a cell.
+  return raw.Pieces(run.tokeniser.vocab_size, sizes.text["width"])
+
+
+def _longest(run: Run, m: str) -> int:
+  """The most tokens of a stay of any split, padding included."""
+  if run.config.kinds[m] != "series":
+    return models.positions(run, m, "train")
+  hours = max(int(run.data.hours(s).max(initial=1)) for s in dataset.SPLITS)
+  padded = examples.bucket(hours, run.shapes.hour_buckets)
+  return padded + (run.config.ehr == "transformer")
+
+
+def _start(run: Run, model, stage1: dict[str, dict]) -> dict:
+  """Initial parameters of `model`, a baseline; stage 1's where it has them."""
+  rows = {m: models.example(run, m) for m in run.config.modalities}
+  ready = any(isinstance(e, baselines.Ready) for e in model.encoders.values())
+  batch = next(iter(rows.values())).replace(
+    inputs={
+      m: _blank_encoding(run, m) if ready else one.inputs[m]
+      for m, one in rows.items()
+    }
+  )
+  params = initial.init(model, batch, run, train=False)
+  return baselines.pretrained(params, stage1)
+
+
+def _blank_encoding(run: Run, m: str) -> dict[str, np.ndarray]:
+  fields = models.encoding_fields(run, m, "train")
+  return {k: np.zeros((1, *shape), d) for k, (shape, d) in fields.items()}
 
 
 def _encoding_loader(stages):

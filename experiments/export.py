@@ -19,7 +19,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import evaluate, models
+from experiments import evaluate, from_authors
 from experiments import flags as experiment_flags
 from experiments.config import Config
 from experiments.run import Run
@@ -210,7 +210,7 @@ def to_authors(stages: Stages, path) -> None:
     tree["temperature"][m] = authors.pad_temperature(
       fitted.position, fitted.label, m
     )
-  authors.write(path, tree, models.form(stages.run), config.sizes.width)
+  authors.write(path, tree, from_authors.form(stages.run), config.sizes.width)
 
 
 def main(argv) -> None:

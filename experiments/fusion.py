@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import models
+from experiments import from_authors, initial, models
 from medpatch_jax import schema
 from medpatch_jax.input import loader
 from medpatch_jax.train import freeze, losses
@@ -131,7 +131,7 @@ def whole(stages, m: str, learn, fixed) -> dict:
 
 def _parts(stages, m: str, params):
   """An encoder's parameters that the copy has for itself, and the others."""
-  still = models.frozen(stages.run, m)
+  still = initial.frozen(stages.run, m)
   return freeze.split(
     params, lambda path: path[0] == "classifier" or still(path)
   )
@@ -170,9 +170,10 @@ def raw_loader(stages, **how):
 
 def _start(stages) -> dict:
   names = stages.config.modalities
-  return models.start_medpatch(
-    stages.run, {m: stages.encoder(m) for m in names}
-  )
+  if stages.config.authors:
+    return from_authors.medpatch(stages.run)
+  stage1 = {m: stages.encoder(m) for m in names}
+  return initial.medpatch(stages.run, stage1)
 
 
 def _loss(stages, model, params, pools):

@@ -15,7 +15,7 @@ import math
 import numpy as np
 
 from data import resume
-from experiments import models
+from experiments import initial, models
 from experiments.fusion import kept_loader, of_run
 from medpatch_jax import schema
 from medpatch_jax.evaluate import report
@@ -33,7 +33,7 @@ def chosen(run) -> frozenset[str]:
   needed = {"fusion": ("what is kept of the encoders", _fusion_bytes(run))}
   for m in run.config.modalities:
     # Rows of hourly tasks would keep a note once for each of its hours.
-    if models.bert_frozen(run, m) and not run.data.description.hourly:
+    if initial.bert_frozen(run, m) and not run.data.description.hourly:
       what = f"what BERT makes of {m}"
       needed[f"hidden/{m}"] = what, _hidden_bytes(run, m)
   bound, used, names = run.config.cache_gb, 0, set()
@@ -84,7 +84,7 @@ def pools(stages, m: str, split: str) -> dict[str, np.ndarray]:
     _write_cut(stages, writer, m, split)
 
   key = stages.key("pools", m, split) | {"params": store.digest(params)}
-  return _stored(stages, stages.folder("pools", m, split), key, write)
+  return stored(stages, stages.folder("pools", m, split), key, write)
 
 
 def encodings(stages, m: str, split: str) -> dict[str, np.ndarray]:
@@ -104,7 +104,7 @@ def encodings(stages, m: str, split: str) -> dict[str, np.ndarray]:
     _encode(stages, m, params, batches, fields, writer)
 
   key = stages.key(stage, m, split) | {"params": store.digest(params)}
-  return _stored(stages, stages.folder(stage, m, split), key, write)
+  return stored(stages, stages.folder(stage, m, split), key, write)
 
 
 def hidden(stages, m: str, split: str) -> dict[str, np.ndarray]:
@@ -115,7 +115,7 @@ def hidden(stages, m: str, split: str) -> dict[str, np.ndarray]:
     `run.rows(split, m)`, memory-mapped, and `cut` as in `pools`.
   """
   run, config = stages.run, stages.config
-  params, rows = models.start(run, m), run.rows(split, m)
+  params, rows = initial.encoder(run, m), run.rows(split, m)
   if config.authors:
     params = stages.encoder(m)
   files = [config.given[name] for name in ("bert", "init_from")]
@@ -137,7 +137,7 @@ def hidden(stages, m: str, split: str) -> dict[str, np.ndarray]:
 
   root = (config.share or stages.workdir) / "hidden"
   folder = root / f"{m}-{split}-{store.short(key)}"
-  return _stored(stages, folder, key, write)
+  return stored(stages, folder, key, write)
 
 
 def hidden_loader(stages, m: str, split: str, rows, learn: bool):
@@ -166,7 +166,7 @@ def hidden_fields(run, m: str) -> dict[str, tuple]:
   return {"tokens": tokens, "mask": ((L,), np.bool_)}
 
 
-def _stored(stages, folder, key: dict, write) -> dict[str, np.ndarray]:
+def stored(stages, folder, key: dict, write) -> dict[str, np.ndarray]:
   """The store of that key, made by `write(writer)` if it is not there."""
   with stages.alone(folder):
     if (found := store.read(folder, key)) is None:

@@ -16,13 +16,21 @@ import weakref
 
 import numpy as np
 
-from experiments import baseline, flags, fusion, kept, models
+from experiments import (
+  baseline,
+  flags,
+  from_authors,
+  fusion,
+  initial,
+  kept,
+  models,
+  temperature,
+)
 from experiments.run import Run, once
 from medpatch_jax import calibrate
 from medpatch_jax.evaluate import metrics
 from medpatch_jax.train import checkpoint, freeze, lock, loop, losses, store
 from medpatch_jax.train import step as steps
-from medpatch_jax.train.log import logger
 
 # Stages that go through the loop, once for each modality.
 ENCODER_STAGES = ("unimodal", "confidence")
@@ -136,8 +144,8 @@ class Stages:
     """Stage 1: the best parameters of one encoder with its classifier."""
     run, model = self.run, self.architecture.unimodal(m)
     if self.config.authors:
-      return models.authors_unimodal(run, m)
-    learn, still = freeze.split(models.start(run, m), models.frozen(run, m))
+      return from_authors.unimodal(run, m)
+    learn, still = freeze.split(initial.encoder(run, m), initial.frozen(run, m))
 
     def forward(params, frozen, batch, key):
       variables = {"params": freeze.join(params, frozen)}
@@ -163,7 +171,7 @@ class Stages:
   def confidence(self, m: str) -> dict:
     """Stage 2: a Dense on the frozen encoder's tokens."""
     if self.config.authors:
-      return models.authors_confidence(self.run, m)
+      return from_authors.confidence(self.run, m)
     run, encoder = self.run, self.encoder(m)
     model, head = self.architecture.unimodal(m), self.architecture.head()
 
@@ -178,7 +186,7 @@ class Stages:
     stage = loop.Stage(
       name=f"confidence/{m}",
       forward=forward,
-      params=models.start_confidence(run, m),
+      params=initial.confidence(run, m),
       frozen=encoder,
       train=self.input("train", m, learn=True),
       validation=self.input("validation", m),
@@ -192,79 +200,8 @@ class Stages:
   def temperature(self, m: str) -> calibrate.Temperature:
     """Stage 2b: temperatures fitted on validation, all else frozen."""
     if self.config.authors:
-      return models.authors_temperature(self.run, m)
-    folder = self.folder("calibrate", m)
-    params = {"encoder": self.encoder(m), "confidence": self.confidence(m)}
-    key = self.key("calibrate", m) | {"params": store.digest(params)}
-    with self.alone(folder):
-      if (found := store.read(folder, key)) is None:
-        self._fit_temperature(m, params, folder, key)
-        found = store.read(folder, key)
-    return calibrate.Temperature(
-      np.array(found["position"]), np.array(found["label"])
-    )
-
-  def _fit_temperature(self, m, params, folder, key) -> None:
-    parallel = self.run.parallel
-    logits, mask, label = self._token_logits(m, "validation", params)
-    writer = store.Writer(folder, parallel)
-    if parallel.first:
-      found = self._fitted(m, logits, mask, label)
-      for name, value in found.items():
-        writer.allocate(name, value.shape, value.dtype)[...] = value
-    writer.finish(key)
-
-  def _fitted(self, m, logits, mask, label) -> dict[str, np.ndarray]:
-    config = self.config
-    temperature, fitted = calibrate.fit(
-      logits,
-      mask,
-      label,
-      config.calibration,
-      batch_size=config.batch_size,
-      steps=config.calibration_steps,
-      seed=config.settings.seed,
-    )
-    logger.info(
-      "calibrate/%s: epoch %d of %d, calibration error %.4f -> %.4f",
-      m,
-      fitted["epoch"],
-      fitted["epochs"],
-      fitted["before"].mean(),
-      fitted["after"].mean(),
-    )
-    return {
-      "position": np.asarray(temperature.position),
-      "label": np.asarray(temperature.label),
-      "ece_before": fitted["before"],
-      "ece_after": fitted["after"],
-    }
-
-  def _token_logits(self, m, split, params):
-    """Confidence logits f32[N T C], mask bool[N T] and labels f32[N C].
-
-    The logits lie on disk: at MIMIC's size they may take a gigabyte.
-    """
-    run = self.run
-    model, head = self.architecture.unimodal(m), self.architecture.head()
-
-    def forward(params, frozen, batch, key):
-      _, out = model.apply({"params": params["encoder"]}, batch)
-      encoded = out["encoded"]
-      logits = head.apply({"params": params["confidence"]}, encoded.tokens)
-      return 0.0, 1.0, {"logits": logits, "mask": encoded.mask}
-
-    batches = self.input(split, m)
-    N, T = len(batches.rows), models.positions(run, m, split)
-    scratch = store.Writer(
-      self.workdir / "calibrate" / f"{m}-{split}", run.parallel
-    )
-    shape = (N, T, len(run.labels))
-    logits = scratch.allocate("logits", shape, np.float32)
-    mask = np.zeros((N, T), bool)
-    self.fill({"logits": logits, "mask": mask}, forward, params, batches)
-    scratch.drop()
-    return logits, mask, run.label(split)[batches.rows]
+      return from_authors.temperature(self.run, m)
+    return temperature.of(self, m)
 
   @once
   def pools(self, m: str, split: str) -> dict[str, np.ndarray]:

@@ -127,7 +127,9 @@ PRESETS = {
     augment=False,
     hide=0.2,
     batch_size=16,
-    epochs=dict(series=10, image=24, text=14, fuse=4, baseline=16),
+    epochs=dict(
+      series=10, image=24, text=14, fuse=4, joint=8, healnet=10, baseline=16
+    ),
     confidence_epochs=3,
     patience=24,
     schedule="linear",
@@ -137,6 +139,8 @@ PRESETS = {
       text=1e-3,
       fuse=1e-5,
       fuse_one_label=1e-3,
+      joint=1e-3,
+      healnet=1e-3,
       baseline=3e-3,
     ),
   ),

@@ -184,7 +184,7 @@ def test_the_program_agrees_in_bfloat16(mine, model, half):
 
 
 @pytest.mark.slow
-def test_onnx_agrees(mine, model, half, tmp_path):
+def test_onnx_agrees(mine, model, half, tmp_path, capfd):
   """In float32, also of a run in bfloat16."""
   pytest.importorskip("jax2onnx")
   runtime = pytest.importorskip("onnxruntime")
@@ -199,9 +199,11 @@ def test_onnx_agrees(mine, model, half, tmp_path):
     name: "float32",
   }
   for folder in (out, rounded):
+    capfd.readouterr()
     session = runtime.InferenceSession(
       folder / name, providers=["CPUExecutionProvider"]
     )
+    assert not capfd.readouterr().err  # It has nothing to warn of.
     names = [x.name for x in session.get_outputs()]
     for inputs in every_batch(model):
       found = dict(zip(names, session.run(None, inputs)))

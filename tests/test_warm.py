@@ -8,7 +8,7 @@ import pytest
 from flax import traverse_util
 from safetensors.numpy import save_file
 
-from experiments import models
+from experiments import initial
 from medpatch_jax.export import names, released, torch_file, warm
 from medpatch_jax.input import variables
 from medpatch_jax.input.tokenise import SPECIALS
@@ -67,16 +67,16 @@ def test_a_run_starts_from_an_exported_folder(mine, tmp_path):
     == (mine.stages.architecture.encoders["triage"]["vocab_size"])
   )
   for m in ("ehr", "triage"):
-    start = models.start(again.run, m)
+    start = initial.encoder(again.run, m)
     assert equal(start, mine.params["encoder"][m])
-    still = models.frozen(again.run, m)
+    still = initial.frozen(again.run, m)
     for path in traverse_util.flatten_dict(start):
       assert still(path) == (path[0] == "encoder")
     listed = tmp_path / f"warm/init_from/encoder-{m}.txt"
     assert set(listed.read_text().split("\n")[:-1]) == {
       f"{'/'.join(path)}: taken" for path in traverse_util.flatten_dict(start)
     }
-  head = models.start_confidence(again.run, "ehr")
+  head = initial.confidence(again.run, "ehr")
   assert equal(head, mine.params["confidence"]["ehr"])
   # What it starts from is part of what a shared encoder is known by.
   keys = [s.key("unimodal", "ehr") for s in (again, mine.stages)]
@@ -109,7 +109,7 @@ def test_only_what_is_new_learns_on_other_labels_and_variables(
   assert run.labels == ("readmitted",)
   learns = {}
   for m in run.config.modalities:
-    start, still = models.start(run, m), models.frozen(run, m)
+    start, still = initial.encoder(run, m), initial.frozen(run, m)
     flat = traverse_util.flatten_dict(start, sep="/")
     learns[m] = {p for p in flat if not still(tuple(p.split("/")))}
     before = traverse_util.flatten_dict(old[m], sep="/")
@@ -120,7 +120,7 @@ def test_only_what_is_new_learns_on_other_labels_and_variables(
   assert len(head) == 4 and learns == {"ehr": head | {kernel}, "cxr": head}
   # Rows of the new variable and of its mask alone are not the old model's.
   ours, theirs = run.data.metadata["columns"], mine.stages.run.data
-  start = models.start(run, "ehr")["encoder"]["layer_0"]["kernel_input"]
+  start = initial.encoder(run, "ehr")["encoder"]["layer_0"]["kernel_input"]
   was = old["ehr"]["encoder"]["layer_0"]["kernel_input"]
   for i, name in enumerate(ours):
     both = name in theirs.metadata["columns"]
@@ -202,8 +202,8 @@ def started(published, mine, workdir, name, *words):
   run = exported.stages(mine.root / "records", workdir, *words).run
   kept = {}
   for m in run.config.modalities:
-    params = models.start(run, m)
-    kept[m] = freeze.split(params, models.frozen(run, m))[1].get("encoder", {})
+    params = initial.encoder(run, m)
+    kept[m] = freeze.split(params, initial.frozen(run, m))[1].get("encoder", {})
   return run, kept
 
 

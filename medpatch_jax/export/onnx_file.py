@@ -44,4 +44,25 @@ def write(architecture, params, head, shapes, hours: int) -> bytes:
     input_names=names,
     output_names=programs.results(architecture),
   )
+  _drop_unused(model.graph)
   return model.SerializeToString(deterministic=True)
+
+
+def _drop_unused(graph) -> None:
+  """Drops constants that nothing reads: ONNX Runtime warns of each of them."""
+  parts = list(_graphs(graph))
+  read = {name for g in parts for node in g.node for name in node.input}
+  read |= {out.name for g in parts for out in g.output}
+  for g in parts:
+    kept = [c for c in g.initializer if c.name in read]
+    del g.initializer[:]
+    g.initializer.extend(kept)
+
+
+def _graphs(graph):
+  """A graph and those of its loops and branches."""
+  yield graph
+  for node in graph.node:
+    for attribute in node.attribute:
+      if attribute.HasField("g"):
+        yield from _graphs(attribute.g)

@@ -1,0 +1,82 @@
+"""Stage 2b: the temperatures of one modality's confidences, kept on disk.
+
+Dims: N stays of validation, T tokens, C labels.
+"""
+
+import numpy as np
+
+from experiments import kept, models
+from medpatch_jax import calibrate
+from medpatch_jax.train import store
+from medpatch_jax.train.log import logger
+
+
+def of(stages, m: str) -> calibrate.Temperature:
+  """Temperatures fitted on validation, all else frozen; computed once."""
+  params = {"encoder": stages.encoder(m), "confidence": stages.confidence(m)}
+
+  def write(writer):
+    logits, mask, label = _token_logits(stages, m, params)
+    if stages.run.parallel.first:
+      found = _fit(stages.config, m, logits, mask, label)
+      for name, value in found.items():
+        writer.allocate(name, value.shape, value.dtype)[...] = value
+
+  key = stages.key("calibrate", m) | {"params": store.digest(params)}
+  found = kept.stored(stages, stages.folder("calibrate", m), key, write)
+  return calibrate.Temperature(
+    np.array(found["position"]), np.array(found["label"])
+  )
+
+
+def _fit(config, m, logits, mask, label) -> dict[str, np.ndarray]:
+  temperature, fitted = calibrate.fit(
+    logits,
+    mask,
+    label,
+    config.calibration,
+    batch_size=config.batch_size,
+    steps=config.calibration_steps,
+    seed=config.settings.seed,
+  )
+  logger.info(
+    "calibrate/%s: epoch %d of %d, calibration error %.4f -> %.4f",
+    m,
+    fitted["epoch"],
+    fitted["epochs"],
+    fitted["before"].mean(),
+    fitted["after"].mean(),
+  )
+  return {
+    "position": np.asarray(temperature.position),
+    "label": np.asarray(temperature.label),
+    "ece_before": fitted["before"],
+    "ece_after": fitted["after"],
+  }
+
+
+def _token_logits(stages, m, params):
+  """Of validation: logits f32[N T C], mask bool[N T] and labels f32[N C].
+
+  The logits lie on disk: at MIMIC's size they may take a gigabyte.
+  """
+  run, split = stages.run, "validation"
+  model, head = stages.architecture.unimodal(m), stages.architecture.head()
+
+  def forward(params, frozen, batch, key):
+    _, out = model.apply({"params": params["encoder"]}, batch)
+    encoded = out["encoded"]
+    logits = head.apply({"params": params["confidence"]}, encoded.tokens)
+    return 0.0, 1.0, {"logits": logits, "mask": encoded.mask}
+
+  batches = stages.input(split, m)
+  N, T = len(batches.rows), models.positions(run, m, split)
+  scratch = store.Writer(
+    stages.workdir / "calibrate" / f"{m}-{split}", run.parallel
+  )
+  shape = (N, T, len(run.labels))
+  logits = scratch.allocate("logits", shape, np.float32)
+  mask = np.zeros((N, T), bool)
+  stages.fill({"logits": logits, "mask": mask}, forward, params, batches)
+  scratch.drop()
+  return logits, mask, run.label(split)[batches.rows]
