@@ -52,3 +52,23 @@ def mine(tmp_path_factory):
   return types.SimpleNamespace(
     root=root, tables=folder, stages=stages, params=params, model=out
   )
+
+
+@pytest.fixture(scope="session")
+def small_records(tmp_path_factory):
+  """Records of a small twin."""
+  from tests import small_run
+
+  root = tmp_path_factory.mktemp("small_records")
+  small_run.records(root)
+  return root
+
+
+@pytest.fixture
+def small(small_records, tmp_path):
+  """(folder, *flags) -> configuration of a small run there."""
+  from tests import small_run
+
+  return lambda folder, *words: small_run.configuration(
+    small_records, tmp_path / folder, *words
+  )
