@@ -39,13 +39,13 @@ def from_input(stages, learns: bool) -> Fusion:
   """Encoders within the model, learning or, where nothing does, as they are."""
   run, config = stages.run, stages.config
   names, name = config.modalities, config.model
-  raw, whole = name == flags.RAW, name in WHOLE
+  unencoded, whole = name == flags.RAW, name in WHOLE
   model = module(run)
-  stage1 = {} if raw else {m: stages.encoder(m) for m in names}
+  stage1 = {} if unencoded else {m: stages.encoder(m) for m in names}
   params = _start(run, model, stage1)
 
   def still(path):
-    if raw or not path[0].startswith("encoders_"):
+    if unencoded or not path[0].startswith("encoders_"):
       return whole
     m = path[0].removeprefix("encoders_")
     return not learns or initial.frozen(run, m)(("encoder", *path[1:]))

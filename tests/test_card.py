@@ -7,26 +7,18 @@ import numpy as np
 import pytest
 
 import medpatch_jax
-from data import build
 from experiments import evaluate
 from medpatch_jax.evaluate import names, report
 from medpatch_jax.export import card
 from medpatch_jax.predict import reliability
-from tests import exported
+from tests import exported, small_run
 
 
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory):
   """A twin's run whose test split was scored, with drawn predictions."""
   root = tmp_path_factory.mktemp("scored")
-  build.build(
-    source="synthetic",
-    task="phenotyping",
-    data_dir=root / "records",
-    subjects=400,
-    density=0.02,
-    quiet=True,
-  )
+  small_run.records(root / "records", subjects=400)
   words = ("--modalities=ehr,cxr", "--staleness")
   stages = exported.stages(
     root / "records", root / "run", *words, task="phenotyping"

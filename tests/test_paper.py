@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from absl import flags as absl_flags
 
-from data import build
 from experiments import ensemble, flags, paper, published, train
 from experiments.config import Config
 from medpatch_jax.evaluate import predictions, report
+from tests import small_run
 
 SMALL = ("--epochs=1", "--calibration_steps=2", "--batch_size=32")
 
@@ -18,14 +18,7 @@ SMALL = ("--epochs=1", "--calibration_steps=2", "--batch_size=32")
 def records(tmp_path_factory):
   root = tmp_path_factory.mktemp("records")
   for task in (published.MORTALITY, published.PHENOTYPING):
-    build.build(
-      source="synthetic",
-      task=task,
-      data_dir=root,
-      subjects=100,
-      density=0.02,
-      quiet=True,
-    )
+    small_run.records(root, task)
   return root
 
 
