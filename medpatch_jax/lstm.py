@@ -49,9 +49,12 @@ class Lstm(nn.Module):
       for a in (jnp.where(mask[:, :, None], x, 0.0), kernel, recurrent)
     )
     # One product for all steps; only the recurrence is left to the loop. Steps
-    # are put first while they are narrow.
-    x = einops.rearrange(x, "B T D -> T B D")
-    gates = (x @ kernel).astype(jnp.float32) + bias[None, None]
+    # are put first while they are narrow, rows and steps are one axis: of two,
+    # XLA would turn the gates' gradient around before its product with x.
+    T = x.shape[1]
+    x = einops.rearrange(x, "B T D -> (T B) D")
+    gates = (x @ kernel).astype(jnp.float32) + bias[None]
+    gates = einops.rearrange(gates, "(T B) G -> T B G", T=T)
     states, last = _recur(gates, recurrent, mask.T)
     tokens = jnp.where(mask.T[:, :, None], states, 0.0)
     return einops.rearrange(tokens, "T B H -> B T H"), last
@@ -142,10 +145,10 @@ def _backward(saved, cotangents):
 
   def add(k, total):
     before, d_z = (
-      jax.lax.dynamic_slice_in_dim(a, k * every, every)
+      jax.lax.dynamic_slice_in_dim(a, k * every, every).reshape(-1, a.shape[-1])
       for a in (states, d_gates)
     )
-    return total + jnp.einsum("TBH,TBG->HG", before, d_z)
+    return total + before.T @ d_z
 
   start = jnp.zeros(recurrent.shape, jnp.float32)
   parts = -(-taken // every)
