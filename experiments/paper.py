@@ -192,17 +192,19 @@ def conditions(paper: Paper, task: str) -> str:
   head += [f"{row['modality']} alone AUROC" for row in alone]
   lines = []
   for c, label in enumerate(result["labels"]):
-    each = result["model"]["per_label"][c]
     cells = [label, str(result["per_label"][c]["positives"])]
-    cells += [_cell(each["auroc"]), _cell(each["auprc"])]
-    cells += [
-      _cell((row["per_label"] or {c: {}})[c].get("auroc")) for row in alone
-    ]
+    cells += [_of_label(result["model"], c, m) for m in ("auroc", "auprc")]
+    cells += [_of_label(row, c, "auroc") for row in alone]
     lines.append(cells)
   return (
     f"Per condition, {task}; a modality alone on the stays that have it\n\n"
     + _markdown(head, lines)
   )
+
+
+def _of_label(scored, c: int, metric: str) -> str:
+  each = scored["per_label"]  # None where stays are too few to be shown.
+  return _cell(each and each[c][metric])
 
 
 def late_weights(paper: Paper, task: str) -> str:

@@ -1,6 +1,7 @@
 """The paper's tables and ensembles, on a small twin."""
 
 import copy
+import json
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from absl import flags as absl_flags
 from experiments import ensemble, flags, paper, published, train
 from experiments.config import Config
 from medpatch_jax.evaluate import predictions, report
+from medpatch_jax.train import checkpoint
 from tests import small_run
 
 SMALL = ("--epochs=1", "--calibration_steps=2", "--batch_size=32")
@@ -87,6 +89,30 @@ def test_an_ensemble_is_the_mean_of_the_probabilities(values, tmp_path):
     1 / (1 + np.exp(-found.logits["ensemble"])), mean, rtol=1e-5
   )
   assert report.read(tmp_path / "both/results.json")["chosen"] == "ensemble"
+
+
+def test_a_condition_of_too_few_stays_has_no_number(values, tmp_path, monkeypatch):
+  def scored(stays):
+    rng = np.random.default_rng(0)
+    label = (np.arange(stays) % 2)[:, None].astype(np.float32)
+    logits = rng.standard_normal((stays, 1)).astype(np.float32)
+    result = report.build(
+      {"late": logits, "ehr": logits},
+      label,
+      np.ones((stays, 1), bool),
+      np.arange(stays),
+      chosen="late",
+      label_names=["Shock"],
+      modalities=["ehr"],
+    )
+    checkpoint.write_text(tmp_path / "results.json", json.dumps(result))
+    made = paper.Paper(values, tmp_path, 0)
+    monkeypatch.setattr(made, "results", lambda entry, task: tmp_path)
+    return paper.conditions(made, published.PHENOTYPING).splitlines()[-1]
+
+  assert scored(10) == "| Shock | <11 | - | - | - |"
+  cells = scored(40).split("|")
+  assert float(cells[3].split()[0]) == float(cells[5].split()[0])
 
 
 @pytest.mark.slow
