@@ -1,7 +1,7 @@
 """EHR encoders on the Challenge 2012, cross-validated beside a plain model.
 
   python -m experiments.challenge2012 --challenge=DIR --workdir=RUN
-      [--folds=5 --seeds=5 --encoders=lstm,transformer, and flags of
+      [--folds=5 --seeds=5 --encoders=lstm,transformer,additive, and flags of
       experiments.train]
 
 Stays with outcomes (sets a and b) are cut into folds by a stable hash. Each
@@ -34,7 +34,9 @@ from medpatch_jax.train.log import logger
 EHR = "ehr"
 PENALTIES = (1.0, 10.0, 100.0, 1000.0)
 # Chosen on the inner stays of docs/own_data.md; each can be given.
-ENCODERS = ["lstm", "transformer"]
+ENCODERS = ["lstm", "transformer", "additive"]
+# --learning_rate is the LSTM's.
+RATES = {"transformer": 1e-3, "additive": 3e-4}
 CHOSEN = {
   "staleness": True,
   "deviation": True,
@@ -65,7 +67,7 @@ def own(f, kind):
   if kind == "lstm":
     return {"ehr": kind}
   # --ehr_dropout is the LSTM's.
-  rate = [str(f.transformer_rate)]
+  rate = [str(getattr(f, f"{kind}_rate"))]
   return {"ehr": kind, "learning_rate": rate, "ehr_dropout": 0.0}
 
 
@@ -244,12 +246,13 @@ if __name__ == "__main__":
   flags.DEFINE_list(
     "encoders", ENCODERS, "Kinds that are trained with each seed and averaged."
   )
-  flags.DEFINE_float(
-    "transformer_rate",
-    1e-3,
-    "The transformer's learning rate; --learning_rate is the LSTM's.",
-    lower_bound=0.0,
-  )
+  for kind, rate in RATES.items():
+    flags.DEFINE_float(
+      f"{kind}_rate",
+      rate,
+      f"Learning rate of --encoders={kind}; --learning_rate is the LSTM's.",
+      lower_bound=0.0,
+    )
   for name, value in CHOSEN.items():
     flags.FLAGS.set_default(name, value)
   experiment_flags.run(main)

@@ -15,7 +15,7 @@ from medpatch_jax.train.log import logger
 
 STAGES = ("unimodal", "confidence", "calibrate", "fuse")
 CALIBRATIONS = ("none", "scalar", "label", "position")
-EHR = ("lstm", "transformer")
+EHR = ("lstm", "transformer", "additive")
 HEADS = ("late", "combined", "reduced")
 LOSS_WEIGHTS = ("learned", "uniform", "uncertainty")
 DTYPES = ("float32", "bfloat16")
@@ -232,7 +232,13 @@ def define() -> None:
     "Hugging Face folder of a pretrained BERT-type encoder for the notes.",
   )
   flags.DEFINE_string("vit", None, "timm checkpoint of ViT-S/16 for the films.")
-  flags.DEFINE_enum("ehr", "lstm", EHR, "Encoder of the hourly series.")
+  flags.DEFINE_enum(
+    "ehr",
+    "lstm",
+    EHR,
+    "Encoder of the hourly series. additive is a generalised additive model of"
+    " what was measured so far (medpatch_jax/encode/additive.py).",
+  )
   flags.DEFINE_bool(
     "staleness",
     False,

@@ -11,10 +11,15 @@ import numpy as np
 from experiments import models
 from experiments.run import Run, once
 from medpatch_jax import schema
+from medpatch_jax.encode import additive
 from medpatch_jax.export import names, pretrained, warm
+from medpatch_jax.input import examples
 from medpatch_jax.medpatch import init_from_stage1
 from medpatch_jax.train import checkpoint, freeze
 from medpatch_jax.train.log import logger
+
+# More would move a quantile by less than a hundredth of the stays.
+STAYS_OF_KNOTS = 4096
 
 
 @once
@@ -29,6 +34,8 @@ def encoder(run: Run, m: str) -> dict:
   if kind == "image" and config.vit:
     like = encoder_params["backbone"]
     encoder_params["backbone"] = pretrained.vit(config.vit, like)
+  if "knots" in encoder_params:
+    encoder_params["knots"] = knots(run, m)
   return warmed(run, params, "encoder", m)
 
 
@@ -36,6 +43,28 @@ def blank_unimodal(run: Run, m: str) -> dict:
   """Parameters of stage 1's model at random."""
   model = models.architecture(run).unimodal(m)
   return init(model, models.example(run, m), run)
+
+
+def knots(run: Run, m: str) -> np.ndarray:
+  """Where `additive.Additive` cuts its statistics: quantiles over train stays.
+
+  Every process reads the same stays.
+  """
+  module = models.architecture(run).encoder(m)
+  rows = run.rows("train", m, "encoders")
+  rows = rows[:: 1 + len(rows) // STAYS_OF_KNOTS]
+
+  @jax.jit
+  def at_last(x, real):
+    found = additive.statistics(x, real, module.measured)
+    return additive.at_last(found, real)
+
+  found = []
+  for part in np.split(rows, range(128, len(rows), 128)):
+    series = [run.fields("train", m, row) for row in part]
+    fields = examples.pad_series(series, 128, run.shapes)
+    found.append(np.asarray(at_last(fields["x"], fields["mask"]))[: len(part)])
+  return additive.quantiles(np.concatenate(found), module.pieces)
 
 
 def confidence(run: Run, m: str) -> dict:

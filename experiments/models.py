@@ -42,6 +42,8 @@ def _encoder(run: Run, m: str) -> dict:
   sizes, kind = run.config.sizes, run.config.kinds[m]
   if kind == "series" and run.config.ehr == "transformer":
     return {"name": "transformer", **sizes.ehr}
+  if kind == "series" and run.config.ehr == "additive":
+    return {"name": "additive", "measured": run.channels.measured()}
   if kind == "series":
     return {"name": "lstm", "dropout": run.config.ehr_dropout}
   if kind == "image":

@@ -266,14 +266,11 @@ class Run:
     }
 
   def _input(self, split, modality, row, rng):
-    """Decoded fields of one modality of a stay; None where it has none."""
+    """Fields of one modality of a stay; None where it has none."""
     column = self.config.modalities.index(modality)
     if not self.present(split)[row, column]:
       return None
-    key = (self._identity, split, modality, row)
-    if (fields := _MEMORY.get(key)) is None:
-      stored = self._source(split, modality)[row][modality]
-      fields = _MEMORY[key] = self._fields(modality, stored)
+    fields = self.fields(split, modality, row)
     if fields.get("windows", 0) > self.shapes.max_windows:
       self._cut.add((split, modality, row))
     if rng is None:
@@ -281,6 +278,14 @@ class Run:
     if self.config.kinds[modality] == "series":
       return examples.hide(fields, rng, self.config.sizes.hide)
     return examples.augment(fields, rng, "mirror" in self.config.as_released)
+
+  def fields(self, split: str, modality: str, row: int) -> dict:
+    """Decoded fields of a modality that the stay has."""
+    key = (self._identity, split, modality, row)
+    if (fields := _MEMORY.get(key)) is None:
+      stored = self._source(split, modality)[row][modality]
+      fields = _MEMORY[key] = self._decoded(modality, stored)
+    return fields
 
   @functools.cached_property
   def _identity(self) -> tuple:
@@ -296,7 +301,7 @@ class Run:
     )
     return (*data.fingerprint.values(), *own)
 
-  def _fields(self, modality, stored):
+  def _decoded(self, modality, stored):
     kind = self.config.kinds[modality]
     if kind == "series":
       return self.channels(stored)

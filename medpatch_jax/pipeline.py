@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from medpatch_jax import calibrate, medpatch, schema
 from medpatch_jax.confidence import Confidence
-from medpatch_jax.encode import cxr, ehr, notes
+from medpatch_jax.encode import additive, cxr, ehr, notes
 from medpatch_jax.medpatch import MedPatch
 from medpatch_jax.unimodal import Unimodal
 
@@ -23,6 +23,7 @@ from medpatch_jax.unimodal import Unimodal
 ENCODERS = {
   "lstm": (ehr.LSTM, "width"),
   "transformer": (ehr.Transformer, "width"),
+  "additive": (additive.Additive, "width"),
   "vit": (cxr.ViT, "joint_width"),
   "bert": (notes.Notes, "joint_width"),
 }
@@ -88,7 +89,7 @@ class Architecture:
     own = dict(self.encoders[m])
     made, joint = ENCODERS[own.pop("name")]
     own |= {joint: self.width, "released": self.released, "dtype": self._dtype}
-    if made is not ehr.LSTM:
+    if hasattr(made, "remat"):
       own["remat"] = self.remat
     return made(**own)
 

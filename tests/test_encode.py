@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medpatch_jax import presets
-from medpatch_jax.encode import cxr, ehr, notes, summary, tokens
+from medpatch_jax.encode import additive, cxr, ehr, notes, summary, tokens
 from medpatch_jax.input import examples
 from tests.golden_file import jit
 
@@ -36,6 +36,7 @@ ENCODERS = {
     ehr.Transformer(width=8, depth=1, heads=2, head_width=4, mlp=8),
     SERIES,
   ),
+  "additive": (additive.Additive(((1, 3),), width=6, pieces=3), SERIES),
   "vit": (
     cxr.ViT(
       image_size=8, patch=4, width=8, depth=1, heads=2, mlp=8, joint_width=6
@@ -111,6 +112,46 @@ def test_lstm_summary_is_the_last_real_hour():
   np.testing.assert_array_equal(encoded.mask[:2], SERIES["mask"][:2])
   np.testing.assert_array_equal(encoded.summary[0], encoded.tokens[0, 3])
   np.testing.assert_array_equal(encoded.summary[1], encoded.tokens[1, 1])
+
+
+def test_statistics_by_hand():
+  # A number, its mask, and a column without one.
+  x = np.array([[[9, 0, 1], [4, 1, 1], [2, 1, 0], [7, 0, 0], [50, 1, 5]]])
+  real = np.array([[True, True, True, True, False]])
+  found = additive.statistics(x.astype(np.float32), real, ((0, 1),))
+  mean, least, most, count = np.asarray(found)[0, :4, :4].T
+  np.testing.assert_array_equal(mean, [0, 4, 3, 3])
+  np.testing.assert_array_equal(least, [0, 4, 2, 2])
+  np.testing.assert_array_equal(most, [0, 4, 4, 4])
+  np.testing.assert_array_equal(count, [0, 1, 2, 2])
+  np.testing.assert_array_equal(found[0, :4, 4:], x[0, :4])
+  np.testing.assert_array_equal(additive.at_last(found, real), found[:, 3])
+
+
+def test_pieces_by_hand():
+  knots = np.array([[0, 1, 3], [2, 2, 4]], np.float32)
+  made = [
+    np.asarray(additive.cut(np.array(two, np.float32), knots)).tolist()
+    for two in ([-1, 1], [0.5, 2], [2, 3], [9, 5])
+  ]
+  # Between two knots at 2 there is no piece.
+  assert made == [[0, 0, 0, 0], [0.5, 0, 0, 0], [1, 0.5, 0, 0.5], [1, 1, 0, 1]]
+  found = np.array([[0, 5], [1, 5], [2, 5], [10, 6]], np.float32)
+  np.testing.assert_array_equal(
+    additive.quantiles(found, 3), [[0, 1, 2, 10], [5, 5, 5, 6]]
+  )
+
+
+def test_additive_knots_are_not_learned():
+  model, fields = ENCODERS["additive"]
+  params = start(model, fields)
+
+  def total(params):
+    return model.apply(params, fields, PRESENT)[0].summary.sum()
+
+  found = jit(jax.grad(total))(params)
+  assert not found["params"]["knots"].any()
+  assert found["params"]["linear"]["kernel"].any()
 
 
 def test_padded_hours_count_as_released():

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 
 import medpatch_jax
 from medpatch_jax import layers
+from medpatch_jax.encode import additive
 from medpatch_jax.export import artefact, programs
 from tests import exported
 
@@ -230,6 +231,36 @@ def test_onnx_reads_a_row_of_the_joint_module_exactly():
   wide /= np.sqrt((wide**2).mean(axis=1, keepdims=True) + 1e-5)
   want = wide @ np.float64(params["params"]["dense"]["kernel"])
   np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_onnx_of_the_additive_encoder_agrees():
+  jax2onnx = pytest.importorskip("jax2onnx")
+  runtime = pytest.importorskip("onnxruntime")
+  rng = np.random.default_rng(0)
+  x = rng.standard_normal((3, 5, 4)).astype(np.float32)
+  x[:, :, 2:] = rng.integers(0, 2, (3, 5, 2))
+  given = x, np.arange(5)[None] < np.array([[5], [3], [1]]), np.arange(3) < 2
+  model = additive.Additive(((0, 2), (1, 3)), width=8, pieces=4)
+
+  def named(x, mask, present):
+    return {"x": x, "mask": mask}, present
+
+  params = model.init(jax.random.key(0), *named(*given))
+
+  def program(*given):
+    encoded, _ = model.apply(params, *named(*given))
+    return encoded.tokens, encoded.summary
+
+  shapes = [jax.ShapeDtypeStruct(("b", *a.shape[1:]), a.dtype) for a in given]
+  made = jax2onnx.to_onnx(program, shapes, opset=programs.OPSET)
+  session = runtime.InferenceSession(
+    made.SerializeToString(), providers=["CPUExecutionProvider"]
+  )
+  names = [i.name for i in session.get_inputs()]
+  found = session.run(None, dict(zip(names, given)))
+  for one, want in zip(found, program(*given)):
+    np.testing.assert_allclose(one, want, rtol=1e-5, atol=1e-5)
 
 
 def copied(mine, tmp_path):

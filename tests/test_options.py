@@ -73,7 +73,28 @@ COMBINATIONS = [
   "--modalities=ehr,rr --held_out=0.3 --model=medfuse",
   "--modalities=ehr,rr --train_fraction=0.5 --epochs=ehr=0,fuse=2",
   "--model=drfuse --modalities=ehr,rr --finetune_encoders",
+  "--model=medfuse --modalities=ehr,rr --ehr=additive --as_released=all",
 ]
+
+
+def test_additive_starts_at_quantiles_of_train_stays(small):
+  """Worked out again stay by stay, by numpy's own words."""
+  words = "--model=unimodal --modalities=ehr --ehr=additive --learning_rate=0.1"
+  stages = train.train(small("run", *words.split()))
+  run = stages.run
+  found = stages.encoder("ehr")["encoder"]
+  assert np.abs(found["linear"]["kernel"]).max() > 0.1  # It learned.
+  means, counts = [], []
+  number, mask = run.channels.measured()[2]
+  for row in run.rows("train", "ehr"):
+    x = run.fields("train", "ehr", row)["x"]
+    there = x[:, mask] > 0
+    means.append(x[there, number].mean() if there.any() else 0.0)
+    counts.append(there.sum())
+  share, V = np.linspace(0, 1, 17), len(run.channels.measured())
+  for values, at in ((means, 2), (counts, 3 * V + 2)):
+    want = np.quantile(values, share)
+    np.testing.assert_allclose(found["knots"][at], want, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slow
@@ -135,6 +156,7 @@ def test_hours_left_of_a_stay_are_learned_and_scored(words, tmp_path):
     "--modalities=rr,dn --finetune_encoders --confidence=entropy",
     "--modalities=ehr,cxr --ehr=transformer --fuser=lstm --deviation",
     "--modalities=ehr,rr --without=unimodal --as_released=all",
+    "--modalities=ehr --ehr=additive --finetune_encoders --staleness",
     "--modalities=ehr,cxr,rr --dtype=bfloat16",
   ],
 )

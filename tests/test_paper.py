@@ -91,7 +91,9 @@ def test_an_ensemble_is_the_mean_of_the_probabilities(values, tmp_path):
   assert report.read(tmp_path / "both/results.json")["chosen"] == "ensemble"
 
 
-def test_a_condition_of_too_few_stays_has_no_number(values, tmp_path, monkeypatch):
+def test_a_condition_of_too_few_stays_has_no_number(
+  values, tmp_path, monkeypatch
+):
   def scored(stays):
     rng = np.random.default_rng(0)
     label = (np.arange(stays) % 2)[:, None].astype(np.float32)

@@ -64,6 +64,10 @@ class Channels:
     masks = {self.names[i].removeprefix(MASK) for i in self.masks()}
     return [i for i, name in enumerate(self.names) if name in masks]
 
+  def measured(self) -> list[tuple[int, int]]:
+    """Columns of each variable that is a number, and of its mask."""
+    return [(i, self.names.index(MASK + self.names[i])) for i in self.numbers()]
+
   def columns(self) -> tuple[str, ...]:
     """Names of what is read, in order."""
     masks = [self.names[i] for i in self.masks()]

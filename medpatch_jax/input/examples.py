@@ -126,7 +126,7 @@ def collate(examples, size: int, kinds, labels: int, shapes: Shapes, names):
   Returns:
     `schema.Batch` of numpy arrays, of padding alone if there is no example.
   """
-  pad = {"series": _pad_series, "image": _pad_image, "text": _pad_text}
+  pad = {"series": pad_series, "image": _pad_image, "text": _pad_text}
   columns = {m: [e["inputs"][m] for e in examples] for m in names}
   # Every kind of note gets as many windows as the longest: fewer shapes of a
   # batch, fewer compilations.
@@ -145,7 +145,8 @@ def collate(examples, size: int, kinds, labels: int, shapes: Shapes, names):
   return schema.Batch(inputs, present, label, weight)
 
 
-def _pad_series(fields, size, shapes):
+def pad_series(fields, size, shapes):
+  """Fields of stays, None where absent -> x f32[B T F], mask bool[B T]."""
   lengths = [0 if f is None else len(f["x"]) for f in fields]
   T = bucket(max(lengths, default=0), shapes.hour_buckets)
   x = np.zeros((size, T, shapes.columns), np.float32)
