@@ -237,13 +237,16 @@ def parameters(paper: Paper, tasks) -> str:
 
 def significance(paper: Paper, task: str) -> str:
   """Table C7: every model minus MedPatch, by paired tests."""
-  reference = str(paper.results(MEDPATCH, task))
+  reference = paper.results(MEDPATCH, task)
+  stays = report.read(reference / "results.json")["stays"]
+  if isinstance(stays, str):  # Too few to be told.
+    return f"Significance, {task}: {stays} stays are too few.\n"
   runs = [
     str(paper.results(entry, task))
     for entry in TABLES["3"].entries
     if entry is not MEDPATCH and not (entry.ensemble and len(paper.rates) < 3)
   ]
-  found = comparing.compared(runs, reference)
+  found = comparing.compared(runs, str(reference))
   return f"Significance, {task}\n\n```\n{compare.text(found)}\n```\n"
 
 

@@ -91,9 +91,7 @@ def test_an_ensemble_is_the_mean_of_the_probabilities(values, tmp_path):
   assert report.read(tmp_path / "both/results.json")["chosen"] == "ensemble"
 
 
-def test_a_condition_of_too_few_stays_has_no_number(
-  values, tmp_path, monkeypatch
-):
+def test_too_few_stays_have_no_number(values, tmp_path, monkeypatch):
   def scored(stays):
     rng = np.random.default_rng(0)
     label = (np.arange(stays) % 2)[:, None].astype(np.float32)
@@ -110,10 +108,15 @@ def test_a_condition_of_too_few_stays_has_no_number(
     checkpoint.write_text(tmp_path / "results.json", json.dumps(result))
     made = paper.Paper(values, tmp_path, 0)
     monkeypatch.setattr(made, "results", lambda entry, task: tmp_path)
-    return paper.conditions(made, published.PHENOTYPING).splitlines()[-1]
+    return made
 
-  assert scored(10) == "| Shock | <11 | - | - | - |"
-  cells = scored(40).split("|")
+  few = scored(10)
+  row = paper.conditions(few, published.PHENOTYPING).splitlines()[-1]
+  assert row == "| Shock | <11 | - | - | - |"
+  text = paper.significance(few, published.PHENOTYPING)
+  assert text == "Significance, phenotyping: <11 stays are too few.\n"
+  row = paper.conditions(scored(40), published.PHENOTYPING).splitlines()[-1]
+  cells = row.split("|")
   assert float(cells[3].split()[0]) == float(cells[5].split()[0])
 
 
