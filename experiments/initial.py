@@ -48,22 +48,23 @@ def blank_unimodal(run: Run, m: str) -> dict:
 def knots(run: Run, m: str) -> np.ndarray:
   """Where `additive.Additive` cuts its statistics: quantiles over train stays.
 
-  Every process reads the same stays.
+  Every process reads the same stays, all of them: a loader would give each its
+  own share.
   """
   module = models.architecture(run).encoder(m)
   rows = run.rows("train", m, "encoders")
   rows = rows[:: 1 + len(rows) // STAYS_OF_KNOTS]
 
   @jax.jit
-  def at_last(x, real):
-    found = additive.statistics(x, real, module.measured)
-    return additive.at_last(found, real)
+  def of_stays(x, mask):
+    found = additive.statistics(x, mask, module.measured)
+    return additive.at_last(found, mask)
 
   found = []
   for part in np.split(rows, range(128, len(rows), 128)):
     series = [run.fields("train", m, row) for row in part]
     fields = examples.pad_series(series, 128, run.shapes)
-    found.append(np.asarray(at_last(fields["x"], fields["mask"]))[: len(part)])
+    found.append(np.asarray(of_stays(**fields))[: len(part)])
   return additive.quantiles(np.concatenate(found), module.pieces)
 
 
