@@ -236,8 +236,9 @@ def define() -> None:
     "ehr",
     "lstm",
     EHR,
-    "Encoder of the hourly series. additive is a generalised additive model of"
-    " what was measured so far (medpatch_jax/encode/additive.py).",
+    "Encoder of the hourly series. additive is a generalised additive model,"
+    " with pairwise interactions, of what was measured so far"
+    " (medpatch_jax/encode/additive.py).",
   )
   flags.DEFINE_bool(
     "staleness",

@@ -154,6 +154,27 @@ def test_additive_knots_are_not_learned():
   assert found["params"]["linear"]["kernel"].any()
 
 
+def test_additive_lets_two_values_act_on_each_other_but_not_three():
+  """By mixed differences of what the knots' ends of columns make."""
+  model = additive.Additive((), width=6, pieces=3)
+  corner = np.array(list(np.ndindex(2, 2, 2)), np.float32) * 8 - 4
+  fields = {"x": corner[:, None], "mask": np.ones((8, 1), bool)}
+  present = np.ones(8, bool)
+
+  def differences(params):
+    found = jit(model.apply)(params, fields, present)[0].summary
+    cube = np.asarray(found, np.float64).reshape(2, 2, 2, 6)
+    two = np.diff(np.diff(cube, axis=0), axis=1)
+    return np.abs(two).max(), np.abs(np.diff(two, axis=2)).max()
+
+  params = model.init(jax.random.key(0), fields, present)
+  assert differences(params)[0] < 1e-5
+  kernel = params["params"]["other"]["kernel"]
+  params["params"]["other"]["kernel"] = jnp.ones_like(kernel)
+  two, three = differences(params)
+  assert two > 0.1 and three < 1e-4
+
+
 def test_padded_hours_count_as_released():
   model, fields = ENCODERS["lstm"]
   model = model.clone(released=("padding_tokens",))

@@ -178,6 +178,7 @@ def test_cross_validation_as_a_command(repository, tmp_path):
     f"--challenge={tmp_path}/in",
     f"--workdir={tmp_path}/run",
     "--folds=2",
+    "--encoders=lstm,transformer,additive",
     "--seeds=2",
     *SMALL,
   )

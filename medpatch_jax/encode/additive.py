@@ -19,14 +19,15 @@ APART = 1e-6
 
 
 class Additive(nn.Module):
-  """A generalised additive model as an encoder; knows no order of time.
+  """A generalised additive model with pairwise interactions as an encoder.
 
   Of each variable that is a number the mean, least, greatest and count of its
   measurements so far, and of each column the value of the hour, are cut into
   pieces at quantiles (Gorishniy et al. 2022, section 3.2.1: piecewise linear
-  encoding), and a token is linear in them: risk may bend at any value, but no
-  two values act on each other. On the Challenge 2012 an average of
-  its, an LSTM's and a transformer's predictions is ahead of each alone
+  encoding). A token is a function of each, which may bend at any knot, plus
+  one of each two (Lou et al. 2013), of rank E in all as in a factorization
+  machine (Rendle 2010). It knows no order of time. On the Challenge 2012 the
+  average of its and an LSTM's predictions is ahead of each alone
   (docs/own_data.md).
 
   Attributes:
@@ -35,7 +36,7 @@ class Additive(nn.Module):
     pieces: K of each statistic.
     dropout: of the pieces, in training.
     released: names of METHOD.md; padding_tokens and absent_tokens count.
-    dtype: of the matrix product.
+    dtype: of the matrix products.
   """
 
   measured: tuple[tuple[int, int], ...]
@@ -59,10 +60,15 @@ class Additive(nn.Module):
     knots = self.param("knots", _normal, (found.shape[-1], self.pieces + 1))
     knots = jax.lax.stop_gradient(knots)
     linear = nn.Dense(self.width, dtype=self.dtype, name="linear")
+    # Starts without interactions.
+    zeros = nn.initializers.zeros
+    other = nn.Dense(
+      self.width, dtype=self.dtype, kernel_init=zeros, name="other"
+    )
 
     def encoded(some, of):
-      made = linear(of).astype(jnp.float32)
-      return jnp.where(some[..., None], made, 0.0)
+      one, two = (f(of).astype(jnp.float32) for f in (linear, other))
+      return jnp.where(some[..., None], one * (1.0 + two), 0.0)
 
     last = cut(at_last(found, real), knots)
     last = nn.Dropout(self.dropout, deterministic=not train)(last)
