@@ -61,7 +61,9 @@ ENCODERS = {
 
 
 def start(model, fields):
-  return jit(model.init)(KEY, fields, PRESENT)
+  """Parameters, moved: what starts at 0 would leave a part without effect."""
+  made = jit(model.init)(KEY, fields, PRESENT)
+  return jax.tree.map(lambda p: p + 0.1, made)
 
 
 def encode(model, fields, params=None):

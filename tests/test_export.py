@@ -247,6 +247,7 @@ def test_onnx_of_the_additive_encoder_agrees():
     return {"x": x, "mask": mask}, present
 
   params = model.init(jax.random.key(0), *named(*given))
+  params = jax.tree.map(lambda p: p + 0.1, params)  # `other` starts at 0.
 
   def program(*given):
     encoded, _ = model.apply(params, *named(*given))
