@@ -121,12 +121,13 @@ def test_statistics_by_hand():
   x = np.array([[[9, 0, 1], [4, 1, 1], [2, 1, 0], [7, 0, 0], [50, 1, 5]]])
   real = np.array([[True, True, True, True, False]])
   found = additive.statistics(x.astype(np.float32), real, ((0, 1),))
-  mean, least, most, count = np.asarray(found)[0, :4, :4].T
+  mean, std, least, most, count = np.asarray(found)[0, :4, :5].T
   np.testing.assert_array_equal(mean, [0, 4, 3, 3])
+  np.testing.assert_array_equal(std, [0, 0, 1, 1])
   np.testing.assert_array_equal(least, [0, 4, 2, 2])
   np.testing.assert_array_equal(most, [0, 4, 4, 4])
   np.testing.assert_array_equal(count, [0, 1, 2, 2])
-  np.testing.assert_array_equal(found[0, :4, 4:], x[0, :4])
+  np.testing.assert_array_equal(found[0, :4, 5:], x[0, :4])
   np.testing.assert_array_equal(additive.at_last(found, real), found[:, 3])
 
 

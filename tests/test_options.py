@@ -84,17 +84,22 @@ def test_additive_starts_at_quantiles_of_train_stays(small):
   run = stages.run
   found = stages.encoder("ehr")["encoder"]
   assert np.abs(found["linear"]["kernel"]).max() > 0.1  # It learned.
-  means, counts = [], []
+  means, deviations, counts = [], [], []
   number, mask = run.channels.measured()[2]
   for row in run.rows("train", "ehr"):
     x = run.fields("train", "ehr", row)["x"]
     there = x[:, mask] > 0
     means.append(x[there, number].mean() if there.any() else 0.0)
+    deviations.append(x[there, number].std() if there.any() else 0.0)
     counts.append(there.sum())
   share, V = np.linspace(0, 1, 17), len(run.channels.measured())
-  for values, at in ((means, 2), (counts, 3 * V + 2)):
-    want = np.quantile(values, share)
-    np.testing.assert_allclose(found["knots"][at], want, rtol=1e-5, atol=1e-6)
+  for values, at, atol in (
+    (means, 0, 1e-6),
+    (deviations, V, 1e-3),  # A difference of squares.
+    (counts, 4 * V, 0),
+  ):
+    want, knots = np.quantile(values, share), found["knots"][at + 2]
+    np.testing.assert_allclose(knots, want, rtol=1e-5, atol=atol)
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """Hourly vitals and labs -> an additive model of what was measured so far.
 
 Dims: B stays, T hours, F columns, V variables that are numbers, S statistics
-(4 V + F), K pieces, E joint width.
+(5 V + F), K pieces, E joint width.
 """
 
 from typing import Any
@@ -21,9 +21,9 @@ APART = 1e-6
 class Additive(nn.Module):
   """A generalised additive model with pairwise interactions as an encoder.
 
-  Of each variable that is a number the mean, least, greatest and count of its
-  measurements so far, and of each column the value of the hour, are cut into
-  pieces at quantiles (Gorishniy et al. 2022, section 3.2.1: piecewise linear
+  Of each variable that is a number the mean, standard deviation, least,
+  greatest and count of its measurements so far, and of each column the value of
+  the hour, are cut into pieces at quantiles (Gorishniy et al. 2022, section 3.2.1: piecewise linear
   encoding). A token is a function of each, which may bend at any knot, plus
   one of each two (Lou et al. 2013), of rank E in all as in a factorization
   machine (Rendle 2010). It knows no order of time. On the Challenge 2012 the
@@ -80,18 +80,24 @@ class Additive(nn.Module):
 def statistics(x, real, measured):
   """Of every hour f32[B T S], from x f32[B T F] of the real hours bool[B T].
 
-  Mean, least and greatest are 0 where nothing was measured yet.
+  Of a variable that was not measured yet all five are 0.
   """
   x = jnp.where(real[:, :, None], x, 0.0)
   number, mask = np.array(measured, np.int32).reshape(-1, 2).T
   value, there = x[:, :, number], x[:, :, mask] > 0
   count = jnp.cumsum(there.astype(jnp.float32), axis=1)
-  total = jnp.cumsum(jnp.where(there, value, 0.0), axis=1)
+
+  def mean_of(value):
+    total = jnp.cumsum(jnp.where(there, value, 0.0), axis=1)
+    return total / jnp.maximum(count, 1.0)
+
+  mean = mean_of(value)
+  # z-scores are near 0: the difference of squares loses little.
+  std = jnp.sqrt(jnp.maximum(mean_of(value**2) - mean**2, 0.0))
   least = jax.lax.cummin(jnp.where(there, value, jnp.inf), axis=1)
   most = jax.lax.cummax(jnp.where(there, value, -jnp.inf), axis=1)
-  of_some = (total / jnp.maximum(count, 1.0), least, most)
-  of_some = [jnp.where(count > 0, a, 0.0) for a in of_some]
-  return jnp.concatenate([*of_some, count, x], axis=2)
+  least, most = (jnp.where(count > 0, a, 0.0) for a in (least, most))
+  return jnp.concatenate([mean, std, least, most, count, x], axis=2)
 
 
 def at_last(found, real):
