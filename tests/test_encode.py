@@ -131,6 +131,13 @@ def test_statistics_by_hand():
   np.testing.assert_array_equal(additive.at_last(found, real), found[:, 3])
 
 
+def test_equal_measurements_do_not_deviate():
+  """Not by rounding either, which knots would cut into pieces."""
+  x = np.full((1, 50, 2), 1.1, np.float32)
+  found = additive.statistics(x, np.ones((1, 50), bool), ((0, 1),))
+  assert not np.asarray(found)[..., 1].any()
+
+
 def test_pieces_by_hand():
   knots = np.array([[0, 1, 3], [2, 2, 4]], np.float32)
   made = [

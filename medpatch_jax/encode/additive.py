@@ -23,12 +23,12 @@ class Additive(nn.Module):
 
   Of each variable that is a number the mean, standard deviation, least,
   greatest and count of its measurements so far, and of each column the value of
-  the hour, are cut into pieces at quantiles (Gorishniy et al. 2022, section 3.2.1: piecewise linear
-  encoding). A token is a function of each, which may bend at any knot, plus
-  one of each two (Lou et al. 2013), of rank E in all as in a factorization
-  machine (Rendle 2010). It knows no order of time. On the Challenge 2012 the
-  average of its and an LSTM's predictions is ahead of each alone
-  (docs/own_data.md).
+  the hour, are cut into pieces at quantiles (Gorishniy et al. 2022, section
+  3.2.1: piecewise linear encoding). A token is a function of each, which may
+  bend at any knot, plus one of each two (Lou et al. 2013), products of two sums
+  as in a factorization machine (Rendle 2010). It knows no order of time. On the
+  Challenge 2012 the average of its and an LSTM's predictions is ahead of each
+  alone (docs/own_data.md).
 
   Attributes:
     measured: V pairs of columns of x: a number, and its mask.
@@ -91,13 +91,14 @@ def statistics(x, real, measured):
     total = jnp.cumsum(jnp.where(there, value, 0.0), axis=1)
     return total / jnp.maximum(count, 1.0)
 
-  mean = mean_of(value)
-  # z-scores are near 0: the difference of squares loses little.
-  std = jnp.sqrt(jnp.maximum(mean_of(value**2) - mean**2, 0.0))
+  # From the first one, so that equal measurements deviate by exactly 0.
+  first = there.argmax(axis=1)[:, None]
+  off = value - jnp.take_along_axis(value, first, axis=1)
+  std = jnp.sqrt(jnp.maximum(mean_of(off**2) - mean_of(off) ** 2, 0.0))
   least = jax.lax.cummin(jnp.where(there, value, jnp.inf), axis=1)
   most = jax.lax.cummax(jnp.where(there, value, -jnp.inf), axis=1)
   least, most = (jnp.where(count > 0, a, 0.0) for a in (least, most))
-  return jnp.concatenate([mean, std, least, most, count, x], axis=2)
+  return jnp.concatenate([mean_of(value), std, least, most, count, x], axis=2)
 
 
 def at_last(found, real):
