@@ -146,10 +146,12 @@ def test_temperatures_are_positive_as_at_their_division(tmp_path):
   assert table.shape == (512, 4) and table[1, 2] == np.float32(1e-9)
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize("old", [False, True])
 def test_whatever_else_is_saved_is_not_looked_at(tmp_path, old):
   """Files as torch itself writes them, optimizer and arguments included."""
-  torch = pytest.importorskip("torch", reason="needs the extra torch")
+  import torch
+
   tensors = params()
   scalars = tensors.pop("trainer_weights")
   state = {k: torch.tensor(v) for k, v in prefixed(tensors).items()}

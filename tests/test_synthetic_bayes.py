@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from data import build
 from data.errors import InputError
 from data.synthetic import bayes, model, tables
 from medpatch_jax import schema
@@ -114,7 +115,6 @@ def test_foreign_records_are_refused(simulated, tmp_path):
 
 
 def test_command_prints_the_bound(repository, tmp_path):
-  build = pytest.importorskip("data.build")
   build.build(
     task="phenotyping",
     data_dir=tmp_path / "out",

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+from data import build
 from data.synthetic import model, twin
 from medpatch_jax import schema
 from tests import twin_reader
@@ -67,7 +68,6 @@ def test_truth_is_what_an_independent_reader_finds(raw, truth):
 
 
 def test_truth_survives_building_and_is_not_read(raw, truth, tmp_path):
-  build = pytest.importorskip("data.build")
   copy = tmp_path / "raw"
   shutil.copytree(raw, copy, ignore=shutil.ignore_patterns("truth.csv"))
   for task in model.EVIDENCE:

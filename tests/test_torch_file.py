@@ -11,8 +11,6 @@ import pytest
 
 from medpatch_jax.export import torch_file, torch_pickle
 
-EXTRA = "needs the extra torch: see docs/pretrained.md"
-
 
 def _zip(path, pickled, storage=b"\x00" * 16):
   with zipfile.ZipFile(path, "w") as archive:
@@ -246,9 +244,11 @@ def test_what_was_written_is_read(tmp_path):
     assert read[key] == content[key]
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize("new", [True, False])
 def test_torch_reads_ours_and_we_read_torch(tmp_path, new):
-  torch = pytest.importorskip("torch", reason=EXTRA)
+  import torch
+
   ours = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "n": 3, "x": -0.5}
   torch_file.write(tmp_path / "ours.pth", ours)
   read = torch.load(tmp_path / "ours.pth", weights_only=True)
