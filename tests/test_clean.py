@@ -111,6 +111,10 @@ def test_order_is_time_then_item_then_value():
   tie = [(0, 220210, 20.0, None), (0, 224690, 30.0, None)]
   assert _last(tie, name) == _last(tie[::-1], name) == 20
   assert _last(tie, name, ties="value") == 30
+  text = [(0, 220210, 23.0, "23"), (0, 224690, 8.0, "8")]
+  assert _last(text, name, ties="text") == 8
+  assert _last(text[::-1], name, ties="text") == 8
+  assert _last(text, name, ties="value") == 23
   same = [(0, 220210, 22.0, None), (0, 220210, 20.0, None)]
   assert _last(same, name) == _last(same[::-1], name) == 22
 
@@ -156,4 +160,23 @@ def test_published_map_differs_where_it_says():
   ours = set(clean.sources()[0].tolist())
   theirs = set(clean.sources(variables.published())[0].tolist())
   assert theirs - ours == {224689, 224422, 51478, 51491, 51094, 50831}
-  assert ours - theirs == {223951, 224308, 226730, 226707}
+  assert ours - theirs == {223951, 224308, 227242}
+  # How normal values are spelled is a choice beside it.
+  eye = NAMES.index("Glasgow coma scale eye opening")
+  assert variables.of("published")[eye].normal == "Spontaneously"
+  assert variables.of(normals="published")[eye].normal == "4 Spontaneously"
+  assert variables.of() == variables.VARIABLES
+
+
+def test_units_as_published_are_those_of_its_code():
+  """Its functions ask for words that no label has, so that items go by value."""
+  for item, number, wanted in (
+    (223835, 0.5, 0.005),
+    (223835, 50.0, 0.5),
+    (223761, 70.0, 70),
+    (223761, 98.6, 37),
+    (226707, 70.0, 70),
+    (226531, 200.0, 90.7184),
+    (220277, 0.97, 97),
+  ):
+    assert _one(item, number, outliers="keep", units="published") == wanted

@@ -265,14 +265,73 @@ def test_normaliser_is_of_the_train_split(built):
   assert set(mean[rest]) == {0.0} and set(std[rest]) == {1.0}
 
 
-def test_as_published(raw, tmp_path):
-  path = _build(raw, tmp_path, "phenotyping", rules=rules.published())
+def _beside(root):
+  """The raw files with what the published pipeline reads in its own way."""
+  tables = mimic_raw.rows()
+  for time, item, value, number in (
+    ("12:30", 220210, "8", "8"),  # Of two at one time "8" is the greater
+    ("12:30", 224690, "23", "23"),  # text,
+    ("12:30", 220739, "Spontaneously", "4"),
+    ("12:30", 220739, "To Speech", "3"),  # T comes after S.
+    ("12:30", 220051, "95", "95"),  # but a pressure is a number.
+    ("12:30", 220180, "110", "110"),
+    ("13:30", 227242, "111", "111"),  # No item of the map.
+    ("13:30", 226707, "70", "70"),  # Inches; centimetres are more.
+    ("13:30", 226730, "178", "178"),
+    ("14:30", 226707, "71", "71"),  # Inches that stay inches.
+    ("13:30", 223761, "70", "70"),  # Fahrenheit that stays so.
+    ("13:30", 223835, "0.5", "0.5"),  # Percent, whatever it is.
+    ("13:30", 220045, "90", ""),
+    ("14:30", 220045, "", "91"),
+  ):
+    tables["mimiciv/icu/chartevents"].append(
+      [5, 105, 1050, "", f"2150-01-01 {time}:00", "", item, value, number]
+      + ["", ""]
+    )
+  for time, value in (("13:30", "131"), ("15:30", "___")):
+    tables["mimiciv/hosp/labevents"].append(
+      [99, 5, 105, 50931, f"2150-01-01 {time}:00", value, "130", "mg/dL"]
+    )
+  # Somebody like subject 5 whose diagnoses nobody coded.
+  for name, index in (("hosp/patients", 0), ("hosp/admissions", 1)):
+    body = tables[f"mimiciv/{name}"]
+    row = list(next(r for r in body if r[0] == 5))
+    row[0], row[index] = 8, 108 if index else 8
+    body.append(row)
+  row = next(r for r in tables["mimiciv/icu/icustays"] if r[0] == 5)
+  tables["mimiciv/icu/icustays"].append([8, 108, 1080, *row[3:]])
+  row = next(r for r in tables["mimiciv/icu/chartevents"] if r[0] == 5)
+  tables["mimiciv/icu/chartevents"].append([8, 108, 1080, *row[3:]])
+  return mimic_raw.write(root, tables)
+
+
+def test_as_published(tmp_path):
+  """Every choice of `rules.published`, each by a row worked by hand."""
+  raw = _beside(tmp_path / "raw")
+  path = _build(raw, tmp_path / "out", "phenotyping", rules=rules.published())
   stays, metadata = read(path)
-  ehr = stays[1]["ehr"]
+  assert sorted(stays) == [1, 5]  # Not 8: no diagnosis code.
 
-  def series(name):
-    return ehr[:, _column(metadata, name)]
+  def series(name, subject=1):
+    return stays[subject]["ehr"][:, _column(metadata, name)]
 
+  for name, values in (
+    ("Respiratory rate", [19, 19, 8, 8, 8, 8]),
+    ("Glasgow coma scale eye opening->To Speech", [0, 0, 1, 1, 1, 1]),
+    ("Diastolic blood pressure", [59, 59, 110, 110, 110, 110]),
+    ("mask->Diastolic blood pressure", [0, 0, 1, 0, 0, 0]),
+    ("Height", [170, 170, 170, 178, 71, 71]),
+    ("Temperature", [36.6, 36.6, 36.6, 70, 70, 70]),
+    ("Fraction inspired oxygen", [0.21, 0.21, 0.21, 0.005, 0.005, 0.005]),
+    ("Heart rate", [86, 75, 75, 90, 90, 90]),
+    ("mask->Heart rate", [0, 1, 0, 1, 0, 0]),
+    ("Glucose", [128, 128, 128, 131, 131, 131]),
+    ("mask->Glucose", [0, 0, 0, 1, 0, 0]),
+  ):
+    np.testing.assert_allclose(
+      series(name, 5)[:6], np.float32(values), rtol=1e-6, err_msg=name
+    )
+  # Charted before intime.
   assert series("mask->Height").sum() == 0
   assert series("mask->Glasgow coma scale total").sum() == 0
   assert series("Heart rate")[3] == 500

@@ -142,6 +142,7 @@ class Assembler:
       raw["text"],
       variables=variables,
       outliers=self.rules.outliers,
+      units=self.rules.units,
     )
     inside = events.second >= 0
     begin = np.full(stop - start, np.inf)

@@ -119,6 +119,15 @@ def load(connection, opened, *, task, rules, lists=(None, None), quiet=False):
   ):
     _load_small(connection, opened[name], key, quiet)
   _check_joins(connection, opened)
+  if rules.uncoded == "drop":
+    table = opened["diagnoses_icd"]
+    tables.load(
+      connection,
+      table,
+      f"CREATE TABLE coded AS SELECT DISTINCT hadm_id FROM {tables.scan(table)}"
+      " WHERE icd_code IS NOT NULL",
+      quiet=quiet,
+    )
   filters = _filter(connection, task, rules)
   emptied = next((rule for rule, left in filters if not left), None)
   if emptied:
@@ -216,6 +225,9 @@ def _filter(connection, task, rules):
     ),
     ("aged 18 or more", "adult", "age >= 18"),
   ]
+  if rules.uncoded == "drop":
+    coded = "hadm_id IN (SELECT hadm_id FROM coded)"
+    rows.append(("with a diagnosis code", "with_code", coded))
   if task == MORTALITY:
     rows.append(("at least 48 hours long", "long", f"length >= {WINDOW}"))
   if task in (MORTALITY, DECOMPENSATION):

@@ -62,6 +62,8 @@ def extract(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
   opened, cxr_root = _open(task, roots)
+  if rules.uncoded == "drop" and "diagnoses_icd" not in opened:
+    tables.find(roots[0], "diagnoses_icd", ("hosp",))
   connection = tables.connect(
     threads=threads, memory=memory, temporary=work / "spill"
   )

@@ -9,10 +9,14 @@ CHOICES = {
   "outliers": ("clamp", "keep"),
   "radiology_window": ("stay", "admission"),
   "age": ("admission", "anchor"),
-  "ties": ("item", "value"),
+  "ties": ("item", "value", "text"),
+  "numbers": ("valuenum", "value"),
+  "units": ("item", "published"),
   "lab_join": ("time", "admission"),
   "death": ("flag", "dates"),
   "items": ("table", "published"),
+  "normals": ("data", "published"),
+  "uncoded": ("keep", "drop"),
   "uncertain": ("negative", "positive"),
 }
 
@@ -29,11 +33,19 @@ class Rules:
       "admission".
     age: at "admission", or anchor_age itself ("anchor").
     ties: at one charttime the preferred "item" wins, or the greatest
-      "value".
+      "value", or what is greatest as charted "text" in variables that the
+      published pipeline does not convert.
+    numbers: column that a number is read from, "valuenum" or "value", the
+      text; of a row whose text is no number, such as "___", the second takes
+      none.
+    units: by the "item", or what the "published" pipeline makes of them.
     lab_join: lab rows by subject and "time", or of the "admission" only,
       which loses rows without hadm_id.
     death: hospital_expire_flag ("flag"), or from the "dates" of death.
     items: the "table" of input/variables.py, or the "published" map.
+    normals: coma-scale values before the first measurement in the spelling
+      of the "data", or in the "published" one.
+    uncoded: stays whose admission has no diagnosis code: "keep" or "drop".
     uncertain: what a finding that CheXpert is unsure of (-1) counts as in
       radiology; "negative" as in the field.
   """
@@ -43,9 +55,13 @@ class Rules:
   radiology_window: str = "stay"
   age: str = "admission"
   ties: str = "item"
+  numbers: str = "valuenum"
+  units: str = "item"
   lab_join: str = "time"
   death: str = "flag"
   items: str = "table"
+  normals: str = "data"
+  uncoded: str = "keep"
   uncertain: str = "negative"
 
   def __post_init__(self):
@@ -63,9 +79,7 @@ class Rules:
 
   @property
   def variables(self):
-    if self.items == "published":
-      return variables.published()
-    return variables.VARIABLES
+    return variables.of(self.items, self.normals)
 
 
 def published():
@@ -75,8 +89,12 @@ def published():
     carry_in=0.0,
     radiology_window="admission",
     age="anchor",
-    ties="value",
+    ties="text",
+    numbers="value",
+    units="published",
     lab_join="admission",
     death="dates",
     items="published",
+    normals="published",
+    uncoded="drop",
   )

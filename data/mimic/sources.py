@@ -12,6 +12,7 @@ from data.errors import InputError
 from data.mimic import hourly as hourly_lib
 from data.mimic import plausible, tables
 from data.mimic import store as store_lib
+from medpatch_jax.input import variables as table_lib
 
 _DICOM = re.compile(r"[0-9A-Za-z-]+\Z")
 
@@ -35,7 +36,13 @@ def events(store, table, rules):
   lab = table.name == "labevents"
   variables = rules.variables
   items = [i for v in variables for i in (v.labs if lab else v.items)]
-  words = [i for v in variables if v.classes for i in v.items]
+  number = "e.valuenum"
+  if rules.numbers == "value":
+    number = "try_cast(e.value AS DOUBLE)"
+  by_text = table_lib.CHARTED if rules.ties == "text" else ()
+  words = [
+    i for v in variables if v.classes or v.name in by_text for i in v.items
+  ]
   carried = [i for v in variables if v.carry for i in v.items] or [-1]
   early = int(rules.carry_in * 3600)
   admission = ""
@@ -43,7 +50,7 @@ def events(store, table, rules):
     admission = " AND e.hadm_id = s.hadm_id"
   in_list = ", ".join(str(i) for i in items)
   text = (
-    "CASE WHEN e.valuenum IS NULL OR e.itemid IN"
+    f"CASE WHEN {number} IS NULL OR e.itemid IN"
     f" ({', '.join(map(str, words))}) OR contains(e.value, '/')"
     " THEN e.value END"
   )
@@ -56,7 +63,7 @@ def events(store, table, rules):
     table.name,
     f"SELECT s.row, CASE WHEN NOT {wrong} THEN"
     f" CAST({_seconds('e.charttime')} AS INTEGER) END AS second,"
-    f" CAST(e.itemid AS INTEGER) AS item, e.valuenum AS number, {text} AS text,"
+    f" CAST(e.itemid AS INTEGER) AS item, {number} AS number, {text} AS text,"
     f" coalesce({odd}, false) AS odd"
     f" FROM {tables.scan(table)} e JOIN stays s"
     f" ON e.subject_id = s.subject_id{admission}"

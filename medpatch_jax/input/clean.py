@@ -28,6 +28,7 @@ class Events:
     variable: i64[K] in [0, V).
     rank: i64[K], 0 for the preferred item of the variable.
     value: f64[K], in the variable's unit, or the index of its class.
+    text: object[K], as charted, or None.
   """
 
   stay: np.ndarray
@@ -35,6 +36,7 @@ class Events:
   variable: np.ndarray
   rank: np.ndarray
   value: np.ndarray
+  text: np.ndarray
 
   def __getitem__(self, index):
     fields = dataclasses.fields(self)
@@ -60,6 +62,7 @@ def clean(
   *,
   variables=table.VARIABLES,
   outliers="clamp",
+  units="item",
 ):
   """Converts units, reads text, and takes out what is outside its range.
 
@@ -72,6 +75,8 @@ def clean(
       as "120/80", and wherever `number` is NaN.
     variables: the variable table.
     outliers: "clamp" applies the ranges; "keep" leaves every number.
+    units: "item" goes by the unit that an item is charted in; "published" by
+      what the published pipeline makes of it.
 
   Returns:
     (Events of what has a value, in the order given; counts: a Counter with
@@ -83,21 +88,20 @@ def clean(
   known = items[np.minimum(at, len(items) - 1)] == item
   at = np.where(known, at, 0)
   kind = np.where(known, kinds[at], -1)
-  value, counts = read(kind, item, number, text, variables, outliers)
+  value, counts = read(kind, item, number, text, variables, outliers, units)
   keep = np.flatnonzero(~np.isnan(value))
-  return Events(
-    stay[keep], second[keep], kind[keep], ranks[at][keep], value[keep]
-  ), counts
+  columns = stay, second, kind, ranks[at], value, text
+  return Events(*(column[keep] for column in columns)), counts
 
 
-def read(kind, item, number, text, variables, outliers="clamp"):
+def read(kind, item, number, text, variables, outliers="clamp", units="item"):
   """Charted rows -> values f64[N], NaN where there is none, and `counts`.
 
   Args:
     kind: i64[N] in [0, V), or -1 for no variable.
     item: i64[N] itemids, which some units follow from; 0 where the unit is
       the variable's own.
-    number, text, variables, outliers: as of `clean`.
+    number, text, variables, outliers, units: as of `clean`.
   """
   value = np.full(len(kind), np.nan)
   counts = collections.Counter()
@@ -110,7 +114,7 @@ def read(kind, item, number, text, variables, outliers="clamp"):
     result, unread = read(v, number[rows], text[rows])
     counts[v.name, "text"] += int(unread)
     if not v.classes:
-      result, converted = _units(v, item[rows], result)
+      result, converted = _units(v, item[rows], result, units)
       counts[v.name, "converted"] += int(converted)
     if v.limits and outliers == "clamp":
       result = _range(v, result, counts)
@@ -173,19 +177,24 @@ def _lookup(variable):
   return by_name, by_score
 
 
-def _units(variable, item, value):
-  """To the variable's unit. -> (f64[N], count of converted values)."""
-  new = value
+def _units(variable, item, value, units):
+  """To the variable's unit. -> (f64[N], count of converted values).
+
+  The published pipeline takes every oxygen fraction for percent, Fahrenheit
+  for Celsius below 79, and inches for centimetres.
+  """
+  new, by_item = value, units == "item"
   if variable.name == "Fraction inspired oxygen":
-    new = np.where(value > 1, value / 100, value)
+    percent = value > 1 if by_item else np.isfinite(value)
+    new = np.where(percent, value / 100, value)
   elif variable.name == "Oxygen saturation":
     new = np.where(value <= 1, value * 100, value)
   elif variable.name == "Temperature":
-    fahrenheit = np.isin(item, table.FAHRENHEIT) | (value >= 79)
+    fahrenheit = by_item & np.isin(item, table.FAHRENHEIT) | (value >= 79)
     new = np.where(fahrenheit, (value - 32) * 5 / 9, value)
   elif variable.name == "Weight":
     new = np.where(np.isin(item, table.POUNDS), value * 0.453592, value)
-  elif variable.name == "Height":
+  elif variable.name == "Height" and by_item:
     new = np.where(np.isin(item, table.INCHES), value * 2.54, value)
   return new, np.sum(new[~np.isnan(new)] != value[~np.isnan(new)])
 
@@ -221,7 +230,8 @@ def arrange(events, variables=table.VARIABLES, ties="item"):
 
   By stay and time; at one time the preferred item last and, within an item,
   the greater value (of classes the greater score). `ties="value"` goes by the
-  greater value alone, as published.
+  greater value alone; `ties="text"`, as published, likewise but compares the
+  variables of `variables.CHARTED` as text: "8" is greater than "23".
   """
   scores = events.value
   for i, v in enumerate(variables):
@@ -231,7 +241,22 @@ def arrange(events, variables=table.VARIABLES, ties="item"):
   keys = [events.value, scores, -events.rank, events.second, events.stay]
   if ties == "value":
     keys = [-events.rank, events.value, scores, events.second, events.stay]
+  if ties == "text":
+    keys = [-events.rank, _as_text(events, variables), *keys[-2:]]
   return events[np.lexsort(keys)]
+
+
+def _as_text(events, variables):
+  """Returns f64[K] that orders charted variables by text, others by value."""
+  kinds = [i for i, v in enumerate(variables) if v.name in table.CHARTED]
+  rows = np.flatnonzero(np.isin(events.variable, kinds))
+  words = [
+    f"{value:g}" if text is None else text
+    for text, value in zip(events.text[rows], events.value[rows])
+  ]
+  order = events.value.astype(np.float64, copy=True)
+  order[rows] = np.unique(np.array(words, str), return_inverse=True)[1]
+  return order
 
 
 def _score(variable, value, rows):
@@ -276,6 +301,7 @@ def total(events, variables=table.VARIABLES):
     np.concatenate([events.variable, np.full(count, goal, np.int64)]),
     np.concatenate([events.rank, np.zeros(count, np.int64)]),
     np.concatenate([events.value, value]),
+    np.concatenate([events.text, np.full(count, None)]),
   )
 
 

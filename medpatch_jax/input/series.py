@@ -26,8 +26,8 @@ class Recipe:
 
   Attributes:
     variables: of the table, in the order of the columns.
-    rules: of MIMIC's builder: outliers, ties, items, carry_in; None for own
-      tables, which have none of these.
+    rules: of MIMIC's builder: outliers, ties, items, normals, carry_in; None
+      for own tables, which have none of these.
     hours: rows of every series, None where they differ.
   """
 
@@ -41,10 +41,9 @@ class Recipe:
     rules = metadata["rules"] or None
     if "variables" in metadata:
       found = tuple(_variable(v) for v in metadata["variables"])
-    elif rules["items"] == "published":
-      found = table.published()
     else:
-      found = table.VARIABLES
+      # Datasets of before had one choice for both.
+      found = table.of(rules["items"], rules.get("normals", rules["items"]))
     return cls(found, rules, metadata.get("hours"))
 
   def grid(self, rows, hours=None):
@@ -158,6 +157,7 @@ class Recipe:
       kind[keep],
       zeros,
       value[keep],
+      text[keep],
     )
     if not np.any(events.second >= 0):
       return hour[:0], kind[:0], value[:0], counts

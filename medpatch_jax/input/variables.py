@@ -211,27 +211,55 @@ REFILL = {
 }
 
 
-def published():
-  """The published variable map, for `--as_published`.
+# Variables that the published pipeline converts by no function of their own,
+# so that it sorts them as the text that was charted.
+CHARTED = (
+  "Glasgow coma scale eye opening",
+  "Glasgow coma scale motor response",
+  "Glasgow coma scale verbal response",
+  "Heart rate",
+  "Mean blood pressure",
+  "Respiratory rate",
+)
 
-  It names no item of this charting system for capillary refill and height,
-  counts spontaneous breaths alone as respiratory rate, takes urine glucose
-  and the pH of urine and other fluids for blood, never sums the coma scale,
-  and writes normal values in the other system's spelling.
+# What the published variable map has in place of ours: no item of this
+# charting system for capillary refill, a diastolic pressure fewer, spontaneous
+# breaths alone as respiratory rate, urine glucose and the pH of urine and
+# other fluids as those of blood.
+_PUBLISHED_ITEMS = {
+  "Capillary refill rate": {"items": ()},
+  "Diastolic blood pressure": {"items": (220051, 225310, 220180, 224643)},
+  "Glucose": {"labs": (50931, 50809, 51478)},
+  "Respiratory rate": {"items": (220210, 224690, 224689, 224422)},
+  "pH": {"labs": (50820, 51491, 51094, 50831)},
+}
+# Normal values in the spelling of the older charting system, whose columns
+# are not those that MIMIC-IV's own values fill.
+_PUBLISHED_NORMALS = {
+  "Glasgow coma scale eye opening": {"normal": "4 Spontaneously"},
+  "Glasgow coma scale motor response": {"normal": "6 Obeys Commands"},
+  "Glasgow coma scale verbal response": {"normal": "5 Oriented"},
+}
+
+
+def of(items="table", normals="data"):
+  """Returns the variable table of a dataset's rules.
+
+  Args:
+    items: "table", or "published" for the published map.
+    normals: spelling of the coma scale's normal values, "data" or "published".
   """
-  changes = {
-    "Capillary refill rate": {"items": ()},
-    "Glasgow coma scale eye opening": {"normal": "4 Spontaneously"},
-    "Glasgow coma scale motor response": {"normal": "6 Obeys Commands"},
-    "Glasgow coma scale verbal response": {"normal": "5 Oriented"},
-    "Glucose": {"labs": (50931, 50809, 51478)},
-    "Height": {"items": ()},
-    "Respiratory rate": {"items": (220210, 224690, 224689, 224422)},
-    "pH": {"labs": (50820, 51491, 51094, 50831)},
-  }
+  changes = _PUBLISHED_ITEMS if items == "published" else {}
+  if normals == "published":
+    changes = changes | _PUBLISHED_NORMALS
   return tuple(
     dataclasses.replace(v, **changes.get(v.name, {})) for v in VARIABLES
   )
+
+
+def published():
+  """Returns the table that `--as_published` takes."""
+  return of("published", "published")
 
 
 def categories(variable):
