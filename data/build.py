@@ -44,6 +44,7 @@ def build(
   rules=None,
   validation_list=None,
   test_list=None,
+  phenotypes=None,
   threads=None,
   memory="2GB",
   overwrite=False,
@@ -67,6 +68,8 @@ def build(
     rules: `rules.Rules`.
     validation_list, test_list: files of `subject_id,0|1`; who is in neither
       is in train. Without them a hash of subject_id gives 70/10/20.
+    phenotypes: file of phenotypes and their ICD codes, in place of HCUP's 25
+      categories.
     threads: as many as there are cores by default; changes no byte.
     memory: what DuckDB may hold, as "2GB"; it spills to disk beyond.
     overwrite: replaces a dataset that is already there.
@@ -81,6 +84,11 @@ def build(
   rules = rules or rules_lib.Rules()
   task = task or (source if source not in MIMIC else None)
   _check(source, task, memory, threads)
+  if phenotypes and (source not in MIMIC or task != "phenotyping"):
+    raise InputError(
+      f"--phenotypes={phenotypes}: only --task=phenotyping of MIMIC has"
+      " phenotypes; leave the flag out."
+    )
   final = pathlib.Path(data_dir) / task / "1.0.0"
   if final.exists() and not overwrite:
     raise InputError(
@@ -108,7 +116,7 @@ def build(
   if source in MIMIC:
     roots = mimic_iv, mimic_cxr, mimic_note
     lists = validation_list, test_list
-    name, extract = _mimic(source, rules, roots, lists, common)
+    name, extract = _mimic(source, rules, roots, lists, phenotypes, common)
   elif source == "tables":
     name, extract = _tables(tables, common)
   else:
@@ -127,11 +135,12 @@ def build(
   return final
 
 
-def _mimic(source, rules, roots, lists, common):
+def _mimic(source, rules, roots, lists, phenotypes, common):
   """Name of the working folder, and (that folder) -> its `dataset`."""
   from data.mimic import extract
 
-  files = extract.inputs(common["task"], roots) + [f for f in lists if f]
+  files = extract.inputs(common["task"], roots)
+  files += [f for f in (*lists, phenotypes) if f]
   given = [common["task"], dataclasses.asdict(rules), source]
   return resume.key(given, files), lambda work: extract.extract(
     work / "dataset",
@@ -139,6 +148,7 @@ def _mimic(source, rules, roots, lists, common):
     roots=roots,
     rules=rules,
     lists=lists,
+    phenotypes=phenotypes,
     twin=source == "synthetic",
     **common,
   )
@@ -285,6 +295,7 @@ def _flags():
   f.DEFINE_bool("as_published", False, "The published pipeline's choices.")
   f.DEFINE_string("validation_list", None, "File of subject_id,0|1.")
   f.DEFINE_string("test_list", None, "File of subject_id,0|1.")
+  f.DEFINE_string("phenotypes", None, "File of phenotypes and their codes.")
   f.DEFINE_integer("threads", None, "Threads; all cores by default.")
   f.DEFINE_string("memory", "2GB", "Memory DuckDB may hold.")
   f.DEFINE_bool("overwrite", False, "Replaces a dataset that is there.")
@@ -307,7 +318,8 @@ def main(_):
   v = flags.FLAGS
   names = (
     "source task data_dir mimic_iv mimic_cxr mimic_note tables challenge"
-    " raw_dir subjects seed layout density validation_list test_list threads memory overwrite"
+    " raw_dir subjects seed layout density validation_list test_list"
+    " phenotypes threads memory overwrite"
   ).split()
   try:
     path = build(rules=_rules(v), **{n: getattr(v, n) for n in names})

@@ -333,6 +333,9 @@ def test_as_published(tmp_path):
     )
   # Charted before intime.
   assert series("mask->Height").sum() == 0
+  report = json.loads((path / "report.json").read_text())
+  (remark,) = [r for r in report["remarks"] if "--phenotypes=FILE" in r]
+  assert remark.startswith("Labels of <11 stays with ICD-10 codes")
   assert series("mask->Glasgow coma scale total").sum() == 0
   assert series("Heart rate")[3] == 500
   assert series("Respiratory rate")[3] == 25

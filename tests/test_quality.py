@@ -226,7 +226,7 @@ def test_small_counts_show_nowhere():
       film = {"cxr_hour": np.float32(2)}
       tally.extend(split, [_example(subject_id=number, **film)], [48.0])
   people = cohort_lib.Cohort(
-    *[None] * 8, filters=[], remarks=[], facts={}, deaths=[[7, 1], [0, 1]]
+    *[None] * 9, filters=[], remarks=[], facts={}, deaths=[[7, 1], [0, 1]]
   )
   report = quality.collect(
     task="in_hospital_mortality",

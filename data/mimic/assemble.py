@@ -39,11 +39,13 @@ class Job(shards.Job):
   def features(self):
     task = schema.TASKS[self.task]
     columns = len(table.columns(self.rules.variables))
-    return records.features(len(task.labels), columns, hourly=task.hourly)
+    labels = len(self.cohort.labels)
+    return records.features(labels, columns, hourly=task.hourly)
 
   def tally(self):
     task = schema.TASKS[self.task]
-    return Tally(self.rules.variables, len(task.labels), classes=task.classes)
+    labels = len(self.cohort.labels)
+    return Tally(self.rules.variables, labels, classes=task.classes)
 
   def known(self):
     return ~np.isnan(self.cohort.label).any(axis=1)

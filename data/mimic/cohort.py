@@ -35,6 +35,7 @@ class Cohort:
     stay_id, subject_id: i64[S].
     split: i64[S], index into `splits.SPLITS`.
     end: f64[S], length of the series in hours.
+    labels: C names.
     label: f32[S C].
     age: f32[S] in years.
     gender: list of S words, as charted.
@@ -52,6 +53,7 @@ class Cohort:
   subject_id: np.ndarray
   split: np.ndarray
   end: np.ndarray
+  labels: tuple
   label: np.ndarray
   age: np.ndarray
   gender: list
@@ -95,7 +97,16 @@ def _load_small(connection, table, order, quiet):
   plausible.check(connection, table)
 
 
-def load(connection, opened, *, task, rules, lists=(None, None), quiet=False):
+def load(
+  connection,
+  opened,
+  *,
+  task,
+  rules,
+  lists=(None, None),
+  labels=None,
+  quiet=False,
+):
   """Reads patients, admissions and icustays and applies the filters.
 
   Leaves a DuckDB table `stays` (row, subject_id, hadm_id, intime, seconds,
@@ -107,6 +118,7 @@ def load(connection, opened, *, task, rules, lists=(None, None), quiet=False):
     task: a name of `schema.TASKS`.
     rules: `rules.Rules`.
     lists: (validation list, test list) paths or None.
+    labels: names; the task's by default.
     quiet: no progress.
 
   Returns:
@@ -150,8 +162,8 @@ def load(connection, opened, *, task, rules, lists=(None, None), quiet=False):
   rest = connection.execute(
     "SELECT age, gender, race, death, seconds, lived FROM stays ORDER BY row"
   ).fetchall()
-  labels = len(schema.TASKS[task].labels)
-  label = np.zeros((len(stay), labels), np.float32)
+  labels = labels or schema.TASKS[task].labels
+  label = np.zeros((len(stay), len(labels)), np.float32)
   if task == MORTALITY:
     label[:, 0] = [r[3] for r in rest]
   return Cohort(
@@ -159,6 +171,7 @@ def load(connection, opened, *, task, rules, lists=(None, None), quiet=False):
     subject_id=subject,
     split=split,
     end=np.array([r[4] / 3600 for r in rest], np.float64),
+    labels=labels,
     label=label,
     age=np.array([r[0] for r in rest], np.float32),
     gender=[r[1] or "" for r in rest],

@@ -8,10 +8,12 @@ import pathlib
 import shutil
 
 from data import page, records, report, resume, shards
+from data.counts import shown
 from data.errors import InputError
 from data.mimic import (
   assemble,
   cohort,
+  definitions,
   disk,
   phenotypes,
   published,
@@ -36,7 +38,18 @@ _COUNTED = {"outputevents": "icu", "diagnoses_icd": "hosp"}
 
 
 def extract(
-  out, work, *, task, roots, rules, lists, threads, memory, twin, quiet=False
+  out,
+  work,
+  *,
+  task,
+  roots,
+  rules,
+  lists,
+  threads,
+  memory,
+  twin,
+  phenotypes=None,
+  quiet=False,
 ):
   """Writes one task's dataset into the new folder `out`.
 
@@ -52,6 +65,7 @@ def extract(
     threads: cores for reading and writing.
     memory: limit of DuckDB, as "2GB".
     twin: the files are the synthetic twin's (said in the report).
+    phenotypes: file of definitions, or None for HCUP's categories.
     quiet: no progress on stderr.
 
   Raises:
@@ -62,6 +76,7 @@ def extract(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
   opened, cxr_root = _open(task, roots)
+  defined = definitions.read(phenotypes) if phenotypes else None
   if rules.uncoded == "drop" and "diagnoses_icd" not in opened:
     tables.find(roots[0], "diagnoses_icd", ("hosp",))
   connection = tables.connect(
@@ -69,11 +84,17 @@ def extract(
   )
   try:
     people = cohort.load(
-      connection, opened, task=task, rules=rules, lists=lists, quiet=quiet
+      connection,
+      opened,
+      task=task,
+      rules=rules,
+      lists=lists,
+      labels=defined and defined.names,
+      quiet=quiet,
     )
     disk.check(work, opened, people, schema.TASKS[task].hourly, quiet)
     kept = store.Store(connection, work, quiet)
-    views = _read(kept, opened, people, task, rules)
+    views = _read(kept, opened, people, task, rules, defined)
     linked = kept.one("SELECT count(*) FROM films")[0] if cxr_root else 0
     job = assemble.Job(
       work,
@@ -149,10 +170,17 @@ def _open(task, roots):
   return opened, cxr
 
 
-def _read(kept, opened, people, task, rules):
+def _read(kept, opened, people, task, rules, defined):
   """Every remaining table, once. -> names of those that records come from."""
   if task == cohort.PHENOTYPING:
-    phenotypes.label(kept, opened["diagnoses_icd"], people)
+    phenotypes.label(kept, opened["diagnoses_icd"], people, defined)
+    if rules.items == "published" and not defined:
+      coded = shown(people.facts["stays_with_an_icd10_code"])
+      people.remarks.append(
+        f"Labels of {coded} stays with ICD-10 codes may differ from the"
+        " published ones, which follow a list of the published code; give your"
+        " copy of it with --phenotypes=FILE."
+      )
   chart = sources.events(kept, opened["chartevents"], rules)
   labs = sources.events(kept, opened["labevents"], rules)
   people.facts.update(
@@ -217,13 +245,16 @@ def _finish(
   result = report.make(
     task=task,
     release=found,
-    published=[published.of(task, i) for i in range(len(SPLITS))],
+    published=[
+      published.of(task, people.labels, i) for i in range(len(SPLITS))
+    ],
     remarks=remarks,
     cxr_given=roots[1] is not None,
     opened=opened,
     cohort=people,
     tally=counts,
     rules=rules,
+    labels=people.labels,
   )
   found_in = quality.collect(
     task=task, release=found, cohort=people, tally=counts, rules=rules
@@ -232,7 +263,7 @@ def _finish(
   writer.finish(
     {
       "task": task,
-      "label_names": list(schema.TASKS[task].labels),
+      "label_names": list(people.labels),
       "columns": table.columns(rules.variables),
       "modalities": list(schema.MODALITIES),
       "kinds": schema.KINDS,

@@ -3,6 +3,8 @@
 MIMIC.md section 2; train, validation and test in that order.
 """
 
+from medpatch_jax import schema
+
 STAYS = {
   "in_hospital_mortality": (18845, 2138, 5243),
   "phenotyping": (42628, 4802, 11914),
@@ -62,7 +64,7 @@ LABELS = {
 }
 
 
-def of(task, number):
+def of(task, labels, number):
   """The published cohort's numbers of one split, where there are any."""
   if task not in STAYS:
     return {}
@@ -70,5 +72,9 @@ def of(task, number):
     "stays": STAYS[task][number],
     "stays_v3": STAYS_V3[task][number],
     "present": PRESENT[task],
-    "labels": [rates[number] for rates in LABELS[task]],
+    **(
+      {"labels": [rates[number] for rates in LABELS[task]]}
+      if tuple(labels) == schema.TASKS[task].labels
+      else {}
+    ),
   }

@@ -1,0 +1,162 @@
+"""Phenotypes as a file of the reader defines them: names and ICD codes.
+
+The form is that of the benchmark's own list (YAML):
+
+    Acute and unspecified renal failure:
+      codes: ['5845', N17.0]
+      type: acute
+      use_in_benchmark: true
+
+The list itself comes with the published code and is not repeated here.
+"""
+
+import dataclasses
+import hashlib
+import pathlib
+import re
+
+import yaml
+
+from data.errors import InputError, nearest
+
+MOST_BYTES = 16_000_000
+MOST_NAME = 200
+_FIELDS = ("codes", "id", "type", "use_in_benchmark")
+_YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+_CODE = re.compile(r"[A-Z0-9]{2,8}\Z")
+
+
+@dataclasses.dataclass(frozen=True)
+class Definitions:
+  """What a file defines.
+
+  Attributes:
+    source: the file's name and the start of its SHA-256, for reports.
+    names: C labels, in alphabetical order, as the published code has them.
+    codes: C sets of ICD codes of either version, as `plain` writes them.
+  """
+
+  source: str
+  names: tuple[str, ...]
+  codes: tuple[frozenset, ...]
+
+  def labels(self, code):
+    """Returns the indices of the labels that an ICD code stands for."""
+    code = plain(code or "")
+    return [i for i, codes in enumerate(self.codes) if code in codes]
+
+
+# Scalars stay text: 0389 is no number, and "no" no false.
+class _Loader(getattr(yaml, "CBaseLoader", yaml.BaseLoader)):
+  """Reads YAML into dicts, lists and text, and no key twice."""
+
+  def construct_mapping(self, node, deep=False):
+    seen = set()
+    for key, _ in node.value:
+      if not isinstance(key, yaml.ScalarNode) or key.value in seen:
+        raise yaml.constructor.ConstructorError(
+          None, None, "no name, or one of an earlier line", key.start_mark
+        )
+      seen.add(key.value)
+    return super().construct_mapping(node, deep=deep)
+
+
+def plain(code):
+  """Returns an ICD code without dots and blanks, in capitals."""
+  return code.strip().upper().replace(".", "")
+
+
+def read(path) -> Definitions:
+  """Reads and checks a file of phenotypes.
+
+  Raises:
+    InputError: it cannot be read, or is not of the form above.
+  """
+  path = pathlib.Path(path)
+  raw = _bytes(path)
+  groups = {
+    name: _codes(path, name, fields)
+    for name, fields in _parse(path, raw).items()
+  }
+  used = {name: codes for name, codes in groups.items() if codes is not None}
+  if not used:
+    raise InputError(
+      f"{path}: defines no phenotype to use; use_in_benchmark is false in all"
+      f" {len(groups):,}."
+    )
+  names = tuple(sorted(used))
+  digest = hashlib.sha256(raw).hexdigest()[:12]
+  return Definitions(
+    f"{path.name} (sha256 {digest})", names, tuple(used[n] for n in names)
+  )
+
+
+def _bytes(path):
+  try:
+    if path.stat().st_size > MOST_BYTES:
+      raise InputError(
+        f"--phenotypes={path}: is over {MOST_BYTES // 10**6} MB; wanted a YAML"
+        " file of names and ICD codes."
+      )
+    return path.read_bytes()
+  except OSError as error:
+    raise InputError(
+      f"--phenotypes={path}: cannot be read ({error.strerror}); wanted a YAML"
+      " file."
+    ) from None
+
+
+def _parse(path, raw):
+  """Returns name -> fields, the names checked."""
+  try:
+    groups = yaml.load(raw.decode("utf-8-sig"), _Loader)
+  except UnicodeDecodeError:
+    raise InputError(f"{path}: is not UTF-8 text.") from None
+  except yaml.YAMLError as error:
+    mark = getattr(error, "problem_mark", None)
+    where = f"line {mark.line + 1}: " if mark else ""
+    what = getattr(error, "problem", None) or "a character it may not hold"
+    raise InputError(f"{path}: {where}is no YAML ({what}).") from None
+  except RecursionError:
+    raise InputError(f"{path}: is no YAML of this form (too deep).") from None
+  if not isinstance(groups, dict) or not groups:
+    raise InputError(
+      f"{path}: wanted phenotypes by name, each with its fields"
+      f" ({', '.join(_FIELDS)})."
+    )
+  for number, name in enumerate(groups, 1):
+    blank = not name or name != name.strip()
+    if blank or len(name) > MOST_NAME or not name.isprintable():
+      raise InputError(
+        f"{path}: phenotype {number}: its name is empty, has blanks at its ends"
+        f" or characters that cannot be printed, or is over {MOST_NAME} long."
+      )
+  return groups
+
+
+def _codes(path, name, fields):
+  """Returns the codes of one phenotype, None if it is not to be used."""
+  here = f"{path}: phenotype {name!r}"
+  if not isinstance(fields, dict):
+    raise InputError(f"{here}: wanted fields, {', '.join(_FIELDS)}.")
+  for field in fields:
+    if field not in _FIELDS:
+      raise InputError(
+        f"{here}: field {field!r} is unknown; known are {', '.join(_FIELDS)}."
+        f"{nearest(field, _FIELDS)}"
+      )
+  use = fields.get("use_in_benchmark", "true")
+  if not isinstance(use, str) or use.lower() not in _YES + _NO:
+    raise InputError(f"{here}, use_in_benchmark: wanted true or false.")
+  if use.lower() in _NO:
+    return None
+  codes = fields.get("codes")
+  if not isinstance(codes, list) or not codes:
+    raise InputError(f"{here}, codes: wanted a list of ICD codes.")
+  for number, code in enumerate(codes, 1):
+    if not isinstance(code, str) or not _CODE.match(plain(code)):
+      raise InputError(
+        f"{here}, codes: entry {number} is no ICD code; wanted such as 4280 or"
+        " I50.9."
+      )
+  return frozenset(map(plain, codes))
