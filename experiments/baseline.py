@@ -90,7 +90,8 @@ def from_encodings(stages) -> Fusion:
 
 
 def _loss(stages, model, params, batch, key):
-  batch = thinned(batch, stages.config.modality_dropout, key)
+  config = stages.config
+  batch = thinned(batch, config.modality_dropout, key, config.modalities)
   rngs = None if key is None else {"dropout": key}
   outputs, out = model.apply(
     {"params": params}, batch, train=key is not None, rngs=rngs
@@ -99,7 +100,7 @@ def _loss(stages, model, params, batch, key):
   total, count = stages.run.loss(logits, batch.label, batch.weight)
   for term in out.get("losses", {}).values():
     total += (batch.weight * term).sum()
-  return total, count, {stages.config.model: logits}
+  return total, count, {config.model: logits}
 
 
 def module(run: Run, encoded: bool = False):

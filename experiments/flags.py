@@ -206,8 +206,8 @@ def define() -> None:
   flags.DEFINE_float(
     "modality_dropout",
     0.0,
-    "Share of a stay's modalities hidden in each update of stage 3; one is"
-    " always left.",
+    "Share of a stay's modalities hidden in each update of stage 3, for every"
+    " model as if they were absent; one is always left.",
     0.0,
     0.9,
   )

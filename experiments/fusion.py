@@ -15,7 +15,7 @@ import numpy as np
 
 from experiments import from_authors, initial, models
 from medpatch_jax import schema
-from medpatch_jax.input import loader
+from medpatch_jax.input import loader, missing
 from medpatch_jax.train import freeze, losses
 
 
@@ -45,10 +45,10 @@ def build(stages) -> Fusion:
 
 def from_pools(stages) -> Fusion:
   """Encoders are frozen, so pools are made once per stay and read back."""
-  model = stages.architecture.medpatch()
+  model, names = stages.architecture.medpatch(), stages.config.modalities
 
   def forward(params, frozen, batch, key):
-    batch = thinned(batch, stages.config.modality_dropout, key)
+    batch = thinned(batch, stages.config.modality_dropout, key, names)
     return _loss(stages, model, params, batch)
 
   return Fusion(forward, _start(stages), {}, _pool_loader(stages))
@@ -68,7 +68,7 @@ def from_encoders(stages) -> Fusion:
   def forward(params, frozen, batch, key):
     inputs = {m: pool(m, frozen, batch) for m in names}
     pools = schema.Pools(inputs, batch.present, batch.label, batch.weight)
-    pools = thinned(pools, stages.config.modality_dropout, key)
+    pools = thinned(pools, stages.config.modality_dropout, key, names)
     return _loss(stages, model, params, pools)
 
   # The same stays in the same order as of pools.
@@ -110,7 +110,7 @@ def from_input(stages) -> Fusion:
     return made.pool(m, out["encoded"], sure["encoded"].tokens, sureness)
 
   def forward(params, frozen, batch, key):
-    batch = thinned(batch, stages.config.modality_dropout, key)
+    batch = thinned(batch, stages.config.modality_dropout, key, names)
     inputs = {
       m: pool(m, params["encoder"][m], frozen, batch, key) for m in names
     }
@@ -137,13 +137,17 @@ def _parts(stages, m: str, params):
   )
 
 
-def thinned(batch, rate: float, key):
+def thinned(batch, rate: float, key, modalities=None):
   """In training, `batch` with some of each stay's modalities hidden.
+
+  Hidden is absent, for every model alike (`missing.hide`).
 
   Args:
     batch: with present bool[B M].
     rate: share to hide; one of those a stay has is always left.
     key: of the step; None in evaluation, which hides nothing.
+    modalities: M names, the columns; by default those of the batch, in the
+      order of `schema.MODALITIES`.
   """
   if key is None or not rate:
     return batch
@@ -154,7 +158,9 @@ def thinned(batch, rate: float, key):
   drawn = jnp.where(batch.present, jax.random.uniform(leave, shape), -1.0)
   one = batch.present & (drawn == drawn.max(axis=1, keepdims=True))
   kept = jnp.where(kept.any(axis=1, keepdims=True), kept, one)
-  return batch.replace(present=kept)
+  if modalities is None:
+    modalities = [m for m in schema.MODALITIES if m in batch.inputs]
+  return missing.hide(batch, kept, modalities)
 
 
 def raw_loader(stages, **how):

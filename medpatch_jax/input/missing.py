@@ -3,6 +3,8 @@
 Dims: N stays, M modalities, C labels.
 """
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 Rates = dict[str, tuple[float, float]]
@@ -88,3 +90,38 @@ def fraction(subject, share: float) -> np.ndarray:
   """
   names, group = np.unique(np.asarray(subject), return_inverse=True)
   return (np.random.default_rng(0).random(len(names)) < share)[group]
+
+
+def hide(batch, kept, modalities):
+  """A batch whose stays have no other modalities than some of their own.
+
+  What a stay has not is zeros and False throughout, which is how loaders fill
+  the rows of an absent modality, be it raw input, encodings or pools: hidden
+  is absent.
+
+  Args:
+    batch: `schema.Batch` or `schema.Pools`, with present bool[B M].
+    kept: bool[B M], what is not hidden.
+    modalities: M names, the columns; `batch.inputs` may hold fewer.
+
+  Raises:
+    ValueError: `batch.inputs` holds a modality that is no column.
+  """
+  if not set(batch.inputs) <= set(modalities):
+    raise ValueError(
+      f"inputs of {', '.join(sorted(batch.inputs))}; wanted columns of"
+      f" `present` for each, got those of {', '.join(modalities)}."
+    )
+  present = batch.present & kept
+  column = {m: present[:, i] for i, m in enumerate(modalities)}
+  inputs = {
+    m: jax.tree.map(lambda x, here=column[m]: _rows(x, here), fields)
+    for m, fields in batch.inputs.items()
+  }
+  return batch.replace(inputs=inputs, present=present)
+
+
+def _rows(x, here):
+  """[B ...] with zeros in the rows that are not in here bool[B]."""
+  here = here.reshape(-1, *[1] * (x.ndim - 1))
+  return jnp.where(here, x, jnp.zeros_like(x))
