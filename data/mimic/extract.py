@@ -8,7 +8,7 @@ import pathlib
 import shutil
 
 from data import page, records, report, resume, shards
-from data.counts import shown
+from data.counts import share
 from data.errors import InputError
 from data.mimic import (
   assemble,
@@ -173,13 +173,13 @@ def _open(task, roots):
 def _read(kept, opened, people, task, rules, defined):
   """Every remaining table, once. -> names of those that records come from."""
   if task == cohort.PHENOTYPING:
-    phenotypes.label(kept, opened["diagnoses_icd"], people, defined)
+    new = phenotypes.label(kept, opened["diagnoses_icd"], people, defined)
     if rules.items == "published" and not defined:
-      coded = shown(people.facts["stays_with_an_icd10_code"])
       people.remarks.append(
-        f"Labels of {coded} stays with ICD-10 codes may differ from the"
-        " published ones, which follow a list of the published code; give your"
-        " copy of it with --phenotypes=FILE."
+        f"Labels of {share(new, len(people.stay_id))} stays with ICD-10 codes"
+        " may differ from the published ones, which follow a list that comes"
+        " with the published code; give your copy of it with"
+        " --phenotypes=FILE."
       )
   chart = sources.events(kept, opened["chartevents"], rules)
   labs = sources.events(kept, opened["labevents"], rules)

@@ -22,6 +22,9 @@ def label(store: Store, table, cohort, definitions=None):
     table: diagnoses_icd.
     cohort: `cohort.Cohort`.
     definitions: `definitions.Definitions` in place of HCUP's categories.
+
+  Returns:
+    How many stays have an ICD-10 code.
   """
   store.scan(
     table,
@@ -55,7 +58,7 @@ def label(store: Store, table, cohort, definitions=None):
     " FROM codes"
   )
   cohort.facts["stays_without_a_code"] = len(cohort.stay_id) - coded
-  cohort.facts["stays_with_an_icd10_code"] = new
+  return new
 
 
 def _defined(table, cohort, stays, definitions):
