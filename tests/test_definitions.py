@@ -1,6 +1,7 @@
 """Phenotypes that a file of the reader defines: its form, and its labels."""
 
 import json
+import pathlib
 
 import pytest
 
@@ -50,6 +51,14 @@ def test_published_form_is_read_as_text(tmp_path):
   assert found.labels("0340") == [0, 2]
   assert found.labels(" a41.9") == [2]
   assert found.labels("N17") == found.labels(None) == []
+
+
+def test_the_documented_example_is_of_the_form(tmp_path):
+  page = pathlib.Path(__file__).parent.parent / "docs" / "data.md"
+  example = page.read_text("utf-8").split("```yaml")[1].split("```")[0]
+  _, found = _read(tmp_path, example)
+  assert found.names == ("Acute kidney injury", "Sepsis")
+  assert found.codes == ({"5849", "N179"}, {"0389", "A419"})
 
 
 @pytest.mark.parametrize(
