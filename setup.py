@@ -30,7 +30,7 @@ setuptools.setup(
     "optax>=0.2.8",
     "orbax-checkpoint>=0.11.36",
     "pillow",
-    "pyyaml",  # Files of phenotypes.
+    "pyyaml>=6.0.1",  # Files of phenotypes.
     "pyarrow",  # Writes the synthetic twin's large tables.
     "safetensors",
     "tensorstore",  # The files of Orbax; damage is looked for in them.

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import medpatch_jax
-from medpatch_jax.input import channels, series, stay
+from medpatch_jax.input import channels, series, stay, variables
 from medpatch_jax.predict import __main__ as command
 from medpatch_jax.predict import reliability
 from tests import exported, tables_folder
@@ -222,8 +222,6 @@ def test_mimic_s_rules_hold_for_a_raw_stay():
     (0.2, "Glasgow coma scale verbal response", "Confused"),
   ]
   grid, said = recipe.grid(rows)
-  from medpatch_jax.input import variables
-
   columns = variables.columns()
   value = {name: grid[:, i] for i, name in enumerate(columns)}
   np.testing.assert_allclose(value["Temperature"], 37, atol=1e-5)
@@ -235,6 +233,20 @@ def test_mimic_s_rules_hold_for_a_raw_stay():
   assert [s for s in said if s.startswith("pH")] == [
     "pH: 1 of 1 values beyond the valid range: set to its end"
   ]
+
+
+def test_as_published_holds_for_a_raw_stay():
+  """Of two values at one time the greater text, given as text or number."""
+  rules = {"items": "published", "outliers": "keep", "ties": "text"}
+  rules |= {"normals": "data", "carry_in": 0.0}
+  recipe = series.Recipe.of({"rules": rules, "hours": 1})
+  names = variables.columns()
+  for few, many in (("8", "23"), (8, 23.0)):
+    for order in ((few, many), (many, few)):
+      grid, _ = recipe.grid([(0.5, "Respiratory rate", v) for v in order])
+      assert grid[0, names.index("Respiratory rate")] == 8
+  eye = names.index("Glasgow coma scale eye opening->Spontaneously")
+  assert grid[0, eye] == 1
 
 
 def test_the_interval_is_wilson_s_of_the_bin():
