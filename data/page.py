@@ -57,6 +57,10 @@ def page(quality):
     " one; the rest holds the normal value. The range is one that eleven stays"
     " reach at either end.</p>",
     _variables(quality["variables"], _HOURLY),
+    *(
+      f"<p>{_word(v['variable'])}: {v['why']}; {_word(v['done'])}.</p>"
+      for v in quality["constant_variables"]
+    ),
     "<h2>Cleaning</h2>",
     "<p>Raw rows of the stays: read; converted to the variable's unit;"
     " outliers, taken for missing (outside the range) or clamped to it; text of"
@@ -218,14 +222,18 @@ def _deaths(deaths):
 
 
 def _codes(codes):
-  head = [_cells(["", "distinct codes", "without a category"], "th")]
-  rows = [_cells([f"ICD-{v}", *codes[f"icd{v}"].values()]) for v in (9, 10)]
-  text = _table(head, rows, "plain")
-  text += f"<p>Stays without a code: {_word(codes['stays_without_a_code'])}."
-  if codes["common"]:
+  head = ["", "distinct codes", "by their prefix", "without a category"]
+  rows = [_cells([f"ICD-{v}", *codes[f"icd{v}"]]) for v in (9, 10)]
+  text = _table([_cells(head, "th")], rows, "plain")
+  text += (
+    "<p>A code of ICD-10 newer than the list takes the category of its longest"
+    " known prefix. Stays without a code:"
+    f" {_word(codes['stays_without_a_code'])}."
+  )
+  if codes["without_category"]:
     listed = ", ".join(
-      f"{html.escape(str(c['code']))} (ICD-{c['version']}, {c['stays']:,} stays)"
-      for c in codes["common"]
+      f"{_word(c['code'])} (ICD-{c['version']}, {_word(c['patients'])})"
+      for c in codes["without_category"]
     )
-    text += f" Codes without a category that 11 stays or more have: {listed}."
+    text += f" Codes without a category, and patients who have them: {listed}."
   return text + "</p>"

@@ -48,6 +48,7 @@ def collect(
       | {s: _variable(tally, s, i, v.name) for s in SPLITS}
       for i, v in enumerate(tally.variables)
     },
+    "constant_variables": tally.constant(),
     "presence_by_hour": {s: _presence(last, tally, s) for s in SPLITS},
     **more,
   }

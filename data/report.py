@@ -25,6 +25,7 @@ def make(
   source=None,
   labels=None,
   published=None,
+  codes=(),
 ):
   """Collects the report as a JSON-like dict.
 
@@ -32,6 +33,7 @@ def make(
     source: what was read, in words; MIMIC-IV by default.
     labels: names; those of a task of MIMIC's by default.
     published: of each split the numbers to print beside ours.
+    codes: diagnosis codes without a category, as `mimic.quality.codes`.
   """
   labels = labels or schema.TASKS[task].labels
   return {
@@ -64,6 +66,8 @@ def make(
       for s, theirs in zip(SPLITS, published or [{}] * len(SPLITS))
     },
     "variables": _variables(tally),
+    "constant_variables": tally.constant(),
+    "codes_without_category": list(codes),
   }
 
 
@@ -267,6 +271,18 @@ def _table(report):
       v[f"events_{w}"] for w in ("converted", "outside", "clamped", "text")
     ]
     lines.append(_row(f"  {name}", *cells, widths=widths))
+  if report["constant_variables"]:
+    lines += ["", "Variables that do not vary in train"]
+  lines += [
+    f"  {v['variable']}: {v['why']}; {v['done']}"
+    for v in report["constant_variables"]
+  ]
+  if report["codes_without_category"]:
+    lines += ["", "Diagnosis codes without a category, and their patients"]
+  lines += [
+    _row(f"  {c['code']} (ICD-{c['version']})", c["patients"], widths=(36, 8))
+    for c in report["codes_without_category"]
+  ]
   return lines
 
 

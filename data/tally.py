@@ -273,7 +273,8 @@ class Tally:
   def normaliser(self):
     """(mean, std) lists over all columns; 0 and 1 where not z-scored.
 
-    Without a record the normal values and 1 stand in.
+    Without a record the normal values and 1 stand in, and 1 for the spread
+    of a column that has none (`discretise.scale`).
     """
     width = len(table.columns(self.variables))
     mean, std = np.zeros(width), np.ones(width)
@@ -281,10 +282,31 @@ class Tally:
     numbers = [i for i, v in enumerate(self.variables) if not v.classes]
     if self.moments.count:
       mean[columns] = self.moments.mean[columns]
-      std[columns] = self.moments.std()[columns]
+      std[columns] = discretise.scale(
+        mean[columns], self.moments.std(0.0)[columns]
+      )[0]
     else:
       mean[columns] = table.normals(self.variables)[numbers]
     return mean.tolist(), std.tolist()
+
+  def constant(self):
+    """Variables that do not vary in train: [{"variable", "why", "done"}]."""
+    if not self.moments.count:
+      return []
+    _, flat = discretise.scale(self.moments.mean, self.moments.std(0.0))
+    out, first = [], table.starts(self.variables)
+    for i, v in enumerate(self.variables):
+      if not flat[first[i] : first[i] + table.width(v)].all():
+        continue
+      never = not self.measured["train"][i].count
+      done = "z-scored with a standard deviation of 1"
+      if v.classes:
+        done = "its categories stay 0 or 1"
+      elif never:
+        done = f"the normal value {v.normal:g} is its mean, " + done
+      why = "never measured in train" if never else "one value in all of train"
+      out.append({"variable": v.name, "why": why, "done": done})
+    return out
 
   def bucket_hours(self):
     """Mean hours left in each bucket of the train split; None of other tasks.

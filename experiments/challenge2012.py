@@ -28,6 +28,7 @@ from experiments.config import Config
 from experiments.run import Run
 from experiments.stages import Stages
 from medpatch_jax.evaluate import metrics
+from medpatch_jax.input import discretise
 from medpatch_jax.train import checkpoint
 from medpatch_jax.train.log import logger
 
@@ -101,9 +102,10 @@ def linear(X, y, split):
   train, validation = split == "train", split == "validation"
 
   def logits(learn, apply, penalty):
-    mean, std = np.nanmean(X[learn], axis=0), np.nanstd(X[learn], axis=0)
-    std = np.where(std > 0, std, 1.0)
-    Z = np.nan_to_num((X - mean[None]) / std[None])  # Missing: the mean.
+    x = X[:, ~np.isnan(X[learn]).all(axis=0)]
+    mean, std = np.nanmean(x[learn], axis=0), np.nanstd(x[learn], axis=0)
+    std, _ = discretise.scale(mean, std)
+    Z = np.nan_to_num((x - mean[None]) / std[None])  # Missing: the mean.
     w, bias = regression(Z[learn], y[learn], penalty)
     return Z[apply] @ w + bias
 

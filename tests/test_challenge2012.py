@@ -67,6 +67,34 @@ def test_a_stay_by_hand(built):
   )
 
 
+def test_what_train_never_measured_stands_at_its_usual_value(built):
+  """Not at the low end of its range: a pH of 6.3, a coma score of 3."""
+  stay, columns = _stay(built, 601), built.metadata["columns"]
+  for name, usual in (("pH", 7.4), ("GCS", 15), ("Platelets", 250)):
+    i = columns.index(name)
+    assert (stay["ehr"][:, i] == np.float32(usual)).all()
+    assert built.mean[i] == np.float32(usual) and built.std[i] == 1
+  text = (built.path / "report.txt").read_text()
+  assert "pH: never measured in train; the normal value 7.4" in text
+  ranges = {name: limits for name, *limits, _ in read.NUMBERS}
+  assert ranges.keys() == read.USUAL.keys()
+  for name, (low, high) in ranges.items():
+    assert low <= read.USUAL[name] <= high, name
+
+
+def test_regression_of_columns_without_spread():
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(60, 4))
+  y = (x[:, 0] > 0).astype(float)
+  x[:, 1], x[:, 2] = np.float32(0.1), np.nan
+  x[-10:, 1:3] = 1e6  # Known of nobody that is learned from.
+  split = np.array(["train"] * 40 + ["validation"] * 10 + ["test"] * 10)
+  x[:, 3] = 0.1 + 1e-9 * x[:, 3]
+  logits = challenge2012.linear(x, y, split)
+  assert np.isfinite(logits).all()
+  assert challenge2012.scores(logits, y[50:])[0] > 0.9
+
+
 def test_columns_are_the_36_series_and_the_stay(built):
   masks = [c for c in built.metadata["columns"] if c.startswith("mask->")]
   assert len(masks) == 36 + len(

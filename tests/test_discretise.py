@@ -69,6 +69,33 @@ def test_matches_released_normaliser():
   )
 
 
+@pytest.mark.parametrize(
+  "mean, std, wanted",
+  [
+    (0.21, 0.0, 1),
+    (0.1, 1e-9, 1),  # Rounding of float32.
+    (1e5, 0.02, 1),
+    (0.0, 1e-9, 1),
+    (1e5, 20.0, 20),
+    (0.0, 1e-3, 1e-3),
+    (7.4, 1e-4, 1e-4),
+    (-40.0, 1e-5, 1),
+  ],
+)
+def test_a_spread_of_rounding_is_none(mean, std, wanted):
+  divisor, flat = discretise.scale(np.array([mean]), np.array([std]))
+  assert divisor[0] == wanted and flat[0] == (wanted == 1)
+
+
+def test_a_million_equal_values_have_no_spread():
+  moments = discretise.Moments()
+  rows = np.full((100_003, 2), np.float32(0.1))
+  rows[::2, 1] = np.nextafter(np.float32(0.1), np.float32(1))
+  for _ in range(10):
+    moments.add(rows)
+  assert discretise.scale(moments.mean, moments.std(0.0))[1].all()
+
+
 def test_normalised_columns_are_the_released_ones():
   golden = np.load(GOLDEN / "discretizer__used_ts1_previous_end48.npz")
   data = golden["out/data"].astype(float)

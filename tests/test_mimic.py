@@ -1,12 +1,13 @@
 """Hand-worked stays: cohort, series, films, notes and labels."""
 
 import json
+import types
 
 import numpy as np
 import pytest
 
 from data import build, splits
-from data.mimic import ccs, cohort, release, rules
+from data.mimic import ccs, cohort, quality, release, rules
 from medpatch_jax.input import variables
 from tests import mimic_raw
 
@@ -249,18 +250,25 @@ def test_ethnic_group(charted, group):
 
 
 def test_normaliser_is_of_the_train_split(built):
-  stays, metadata, _ = built["phenotyping"]
+  stays, metadata, report = built["phenotyping"]
   train = [e["ehr"] for e in stays.values() if e["split"] == "train"]
   rows = np.concatenate(train).astype(np.float64)
   columns = metadata["continuous"]
   assert columns == variables.continuous().tolist()
   mean, std = np.array(metadata["mean"]), np.array(metadata["std"])
   np.testing.assert_allclose(mean[columns], rows[:, columns].mean(axis=0))
+  # Nobody has a pH: the normal value is every hour's, and 1 the spread.
+  spread = rows[:, columns].std(axis=0, ddof=1)
+  assert spread[-1] == 0 and mean[columns][-1] == np.float32(7.4)
   np.testing.assert_allclose(
-    std[columns],
-    np.maximum(rows[:, columns].std(axis=0, ddof=1), 1e-7),
-    rtol=1e-6,
+    std[columns], np.where(spread < 1e-9, 1, spread), rtol=1e-6
   )
+  assert {
+    "variable": "pH",
+    "why": "never measured in train",
+    "done": "the normal value 7.4 is its mean, z-scored with a standard"
+    " deviation of 1",
+  } in report["constant_variables"]
   rest = np.delete(np.arange(76), columns)
   assert set(mean[rest]) == {0.0} and set(std[rest]) == {1.0}
 
@@ -344,6 +352,100 @@ def test_as_published(tmp_path):
   assert series("Glasgow coma scale eye opening->4 Spontaneously")[0] == 1
   # The whole admission's reports.
   assert stays[1]["rr"].startswith(b"Before.")
+
+
+# Codes of ICD-10-CM that came after the list of 2019 (October 2019 to 2022),
+# and the category of the code they were split from.
+NEWER = {
+  "N1830": 158, "N1831": 158, "N1832": 158,  # Chronic kidney disease.
+  "I4811": 106, "I4819": 106, "I4820": 106, "I4821": 106,  # Fibrillation.
+  "I4710": 106, "I4719": 106,  # Supraventricular tachycardia.
+  "E8720": 55, "E8721": 55, "E8722": 55, "E8729": 55,  # Acidosis.
+  "R051": 133, "R059": 133,  # Cough.
+  "K2100": 138, "D84821": 57, "M5459": 205, "I7121": 115, "D75821": 62,
+  # Below a heading that is no code: all its codes are of one category.
+  "J1282": 122, "I2694": 103, "I202": 101, "K7682": 151, "G4042": 83,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("code", NEWER)
+def test_a_newer_code_takes_the_category_of_its_prefix(code):
+  assert code not in ccs.categories(10)
+  assert ccs.lookup(code, 10) == (NEWER[code], True)
+  dotted = f" {code[:3]}.{code[3:]} ".lower()
+  assert ccs.lookup(dotted, 10) == (NEWER[code], True)
+
+
+@pytest.mark.parametrize(
+  "code, version",
+  [
+    ("U071", 10),  # COVID-19: U07 is in no list.
+    ("U099", 10),
+    ("I5A", 10),  # I5 is no heading.
+    ("Z8616", 10),  # Below Z86.1 stand codes of four categories,
+    ("D89831", 10),  # below D89.8 of two,
+    ("T40711A", 10),  # below T40.7 poisonings and adverse effects.
+    ("N1", 10),
+    ("", 10),
+    (" . ", 10),
+    (None, 10),
+    ("58490", 9),  # The list of ICD-9 is its last: no newer code can be.
+    ("389", 9),  # 038.9 that has lost its zero, not hearing loss.
+  ],
+)
+def test_codes_without_a_category(code, version):
+  assert ccs.lookup(code, version) == (None, False)
+
+
+def test_newer_codes_are_labelled_counted_and_listed(tmp_path):
+  tables = mimic_raw.rows()
+  tables["mimiciv/hosp/diagnoses_icd"] = [
+    (1, 101, 1, "N18.30", 10),
+    (1, 101, 2, "n1830 ", 10),  # The same once more.
+    (1, 101, 3, "U071", 10),
+    (5, 105, 1, "j1282", 10),
+    (5, 105, 2, "Mr Smith", 10),  # No code: it is counted, never listed.
+    (5, 105, 3, "", 10),
+    (6, 106, 1, "I4820", 10),
+    (6, 106, 2, "5849", 9),
+  ]
+  raw = mimic_raw.write(tmp_path / "raw", tables)
+  path = _build(raw, tmp_path / "out", "phenotyping", mimic_cxr=None)
+  stays, metadata = read(path)
+  names = {
+    s: [metadata["label_names"][i] for i in np.flatnonzero(stays[s]["label"])]
+    for s in stays
+  }
+  assert names[1] == ["Chronic kidney disease"]
+  assert [n.split(" (")[0] for n in names[5]] == ["Pneumonia"]
+  assert sorted(names[6]) == [
+    "Acute and unspecified renal failure",
+    "Cardiac dysrhythmias",
+  ]
+  report = json.loads((path / "report.json").read_text())
+  few = "<11"
+  assert report["codes_without_category"] == [
+    {"version": 10, "code": "U071", "patients": few}
+  ]
+  for name in (
+    "distinct_icd10_codes_by_their_prefix",
+    "diagnoses_of_icd10_by_their_prefix",
+    "distinct_icd10_codes_without_category",
+    "diagnoses_of_a_blank_code",
+  ):
+    assert report["facts"][name] == few, name
+  for file in ("report.txt", "quality.html", "quality.json", "report.json"):
+    text = (path / file).read_text()
+    assert "U071" in text and "SMITH" not in text.upper()
+
+
+def test_the_order_of_listed_codes_tells_no_small_count():
+  people = types.SimpleNamespace(
+    codes=[(10, "U071", 3), (10, "U099", 9), (9, "0000", 2), (10, "I5A", 11)]
+  )
+  listed = [(c["code"], c["patients"]) for c in quality.codes(people)]
+  few = "<11"
+  assert listed == [("I5A", 11), ("0000", few), ("U071", few), ("U099", few)]
 
 
 def test_codes_of_both_versions():

@@ -65,6 +65,56 @@ def test_series_by_hand(built):
   assert data.description.hours == 3
 
 
+def test_variables_that_do_not_vary_in_train(tmp_path):
+  tables = tables_folder.rows()
+  names = ("Oxygen", "Pump", "Base", "Acid", "Dose", "Mode", "Gas")
+  tables["variables"] += [
+    dict(name=n, low=low, high=high, categories=words)
+    for n, low, high, words in zip(
+      names,
+      ("", "", "", 6.3, 5, "", ""),
+      ("", "", "", 8.5, "", "", ""),
+      ("", "", "", "", "", "a|b", "a|b"),
+    )
+  ]
+  event = tables_folder._event
+  for stay in (1, 2):
+    tables["events"] += [
+      event(stay, 0.5, "Oxygen", 0.21),
+      event(stay, 0.5, "Pump", 0.1),
+      event(stay, 1.5, "Pump", 0.10000001 * stay / stay),
+      event(stay, 0.5, "Base", 1e-9 * stay),
+      event(stay, 0.5, "Gas", "b"),
+    ]
+  test = dict(Oxygen=1.0, Pump=0.2, Base=-2, Acid=7.1, Dose=9, Mode="b")
+  tables["events"] += [event(4, 0.5, n, value) for n, value in test.items()]
+  tables_folder.build(tables_folder.write(tmp_path / "in", tables), tmp_path)
+  stays, data = read(tmp_path)
+
+  def column(name):
+    return data.metadata["columns"].index(name)
+
+  # The fill of what train never had: the middle of its range, else what is
+  # nearest to 0 in it.
+  assert stays[3]["ehr"][0, column("Acid")] == np.float32(7.4)
+  assert stays[3]["ehr"][0, column("Dose")] == 5
+  z = (stays[4]["ehr"] - data.mean) / data.std
+  got = [z[0, column(n)] for n in ("Oxygen", "Pump", "Base", "Acid", "Dose")]
+  np.testing.assert_allclose(got, [0.79, 0.1, -2, -0.3, 4], atol=1e-6)
+  for name in ("report", "quality"):
+    found = json.loads((data.path / f"{name}.json").read_text())
+    why = {v["variable"]: v["why"] for v in found["constant_variables"]}
+    never = "never measured in train"
+    assert why == {
+      **dict.fromkeys(("Oxygen", "Pump", "Base"), "one value in all of train"),
+      **dict.fromkeys(("Acid", "Dose", "Mode"), never),
+      "Gas": "one value in all of train",
+    }
+  for file in ("report.txt", "quality.html"):
+    text = (data.path / file).read_text()
+    assert "Acid: never measured in train; the normal value 7.4 is" in text
+
+
 def test_modalities_are_what_the_tables_hold(built):
   stays, data = built
   assert data.description.kinds == {

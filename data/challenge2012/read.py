@@ -67,6 +67,19 @@ NUMBERS = (
   ("WBC", 0, 2000, "/nL"),
   ("Weight", 20, 300, "kg"),
 )
+# What stands where no stay of train has a measurement: of the 17 variables of
+# the field's benchmark its normal value, of others the middle of the adult
+# reference range, in the unit above.
+USUAL = {
+  "Age": 65, "Height": 170, "Albumin": 4.2, "ALP": 80, "ALT": 25, "AST": 25,
+  "Bilirubin": 0.6, "BUN": 14, "Cholesterol": 170, "Creatinine": 0.9,
+  "DiasABP": 59, "FiO2": 0.21, "GCS": 15, "Glucose": 128, "HCO3": 24,
+  "HCT": 41, "HR": 86, "K": 4.2, "Lactate": 1, "Mg": 2, "MAP": 77, "Na": 140,
+  "NIDiasABP": 59, "NIMAP": 77, "NISysABP": 118, "PaCO2": 40, "PaO2": 90,
+  "pH": 7.4, "Platelets": 250, "RespRate": 19, "SaO2": 98, "SysABP": 118,
+  "Temp": 36.6, "TroponinI": 0, "TroponinT": 0, "Urine": 60, "WBC": 7,
+  "Weight": 81,
+}  # fmt: skip
 # Class -> value in the files; the first is the normal one.
 CLASSES = {
   "Gender": {"female": 0, "male": 1},

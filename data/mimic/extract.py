@@ -255,6 +255,7 @@ def _finish(
     tally=counts,
     rules=rules,
     labels=people.labels,
+    codes=quality.codes(people),
   )
   found_in = quality.collect(
     task=task, release=found, cohort=people, tally=counts, rules=rules

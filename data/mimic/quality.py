@@ -6,8 +6,6 @@ from data.quality import Leak as Leak
 from data.splits import SPLITS
 from medpatch_jax import schema
 
-_LISTED = 50  # Codes without a category that are named, at most.
-
 
 def collect(*, task, release, cohort, tally, rules):
   """As `quality.collect`.
@@ -67,24 +65,31 @@ def _deaths(cohort):
   }
 
 
+def codes(cohort):
+  """Codes without a category, the commonest first, as they may be printed.
+
+  Small counts are hidden, and do not show in the order either.
+  """
+  common = sorted(
+    cohort.codes, key=lambda c: (-c[2] if not small(c[2]) else 0, c[0], c[1])
+  )
+  return [
+    {"version": version, "code": code, "patients": shown(patients)}
+    for version, code, patients in common
+  ]
+
+
 def _codes(cohort):
-  """Diagnosis codes without a category; None in a task without codes."""
-  if "distinct_icd9_codes" not in cohort.facts:
+  """What became of diagnosis codes; None in a task without codes."""
+  facts = cohort.facts
+  if "distinct_icd9_codes" not in facts:
     return None
-  listed = sorted(cohort.codes, key=lambda c: (-c[2], c[0], str(c[1])))
-  named = [c for c in listed if not small(c[2])][:_LISTED]
+  names = ("", "_by_their_prefix", "_without_category")
   return {
     **{
-      f"icd{v}": {
-        "distinct": cohort.facts[f"distinct_icd{v}_codes"],
-        "without_category": cohort.facts[
-          f"distinct_icd{v}_codes_without_category"
-        ],
-      }
+      f"icd{v}": [facts.get(f"distinct_icd{v}_codes{n}", 0) for n in names]
       for v in (9, 10)
     },
-    "stays_without_a_code": shown(cohort.facts["stays_without_a_code"]),
-    "common": [
-      {"version": v, "code": code, "stays": shown(n)} for v, code, n in named
-    ],
+    "stays_without_a_code": shown(facts["stays_without_a_code"]),
+    "without_category": codes(cohort),
   }

@@ -37,6 +37,7 @@ class Source:
     about: for TFDS.
     id_name: what a stay's id is called where predictions are written.
     remarks: sentences for the report.
+    usual: variable -> value that stands where train measured none of it.
   """
 
   name: str = "tables"
@@ -44,6 +45,7 @@ class Source:
   about: records.About = ABOUT
   id_name: str = "stay_id"
   remarks: tuple = ()
+  usual: dict = dataclasses.field(default_factory=dict)
 
 
 def extract(
@@ -74,7 +76,7 @@ def extract(
   )
   try:
     stays, variables, kinds = _read(
-      connection, opened, work, folder, found, quiet
+      connection, opened, work, folder, found, source.usual, quiet
     )
     assemble.keep(connection, work, opened.keys() & assemble.KEPT.keys())
     linked = 0
@@ -105,7 +107,7 @@ def extract(
     connection.close()
 
 
-def _read(connection, opened, work, folder, found, quiet):
+def _read(connection, opened, work, folder, found, usual, quiet):
   """Every table, once. -> (Stays, variables, modality -> kind)."""
   stays = stays_lib.load(connection, opened.get("stays"), found, quiet)
   variables, kinds = (), {}
@@ -127,7 +129,7 @@ def _read(connection, opened, work, folder, found, quiet):
     _check_groups(opened["stays"], stays, kinds, found)
   found.stop()
   if sources.SERIES in kinds:
-    variables = sources.normals(connection, variables, stays.split)
+    variables = sources.normals(connection, variables, stays.split, usual)
   return stays, variables, kinds
 
 

@@ -207,16 +207,18 @@ def _check_rows(connection, table, inside, problems):
     )  # fmt: skip
 
 
-def normals(connection, variables, split):
+def normals(connection, variables, split, usual):
   """Fills in normal values that were not given.
 
   With the mean of the train split's values, or their commonest category, the
-  first of several.
+  first of several. What train never measured gets its usual value, else the
+  middle of its range, or its first category.
 
   Args:
     connection: with the tables events and stays.
     variables: of `variables`.
     split: i64[S], index into SPLITS, in record order.
+    usual: name -> value of a healthy person, as far as the source knows.
 
   Returns:
     Tuple of `Variable`.
@@ -244,13 +246,18 @@ def normals(connection, variables, split):
     if v.classes and not v.normal:
       v = dataclasses.replace(v, normal=v.classes[int(most.get(i, 0))])
     elif not v.classes and np.isnan(v.normal):
-      v = dataclasses.replace(v, normal=float(means.get(i, _middle(v))))
+      v = dataclasses.replace(
+        v, normal=float(means.get(i, usual.get(v.name, _middle(v))))
+      )
     out.append(v)
   return tuple(out)
 
 
 def _middle(variable):
+  """The middle of a variable's range; of one open to a side, what is next to 0."""
   low, _, _, high = variable.limits
+  if np.isfinite(low) and np.isfinite(high):
+    return (low + high) / 2
   return np.clip(0.0, low, high)
 
 

@@ -13,6 +13,9 @@ from medpatch_jax.input import variables as table
 
 # An event on the hour belongs to the hour that ends there.
 EDGE = 1e-6
+# A standard deviation up to this share of the mean, some eight steps of a
+# float32, is rounding; so is one up to the floor of the released normaliser.
+ROUNDING, FLOOR = 1e-6, 1e-7
 
 
 def bins(end):
@@ -85,6 +88,22 @@ def _columns(filled, measured, variables):
   return grid
 
 
+def scale(mean, std):
+  """Returns what z-scores divide by: `std`, or 1 of a column without spread.
+
+  A spread that is no more than the rounding of float32 is none: dividing by
+  it would make a z-score of 1e6 of the next value that differs.
+
+  Args:
+    mean, std: f64[F].
+
+  Returns:
+    (f64[F], which columns have no spread bool[F]).
+  """
+  flat = np.asarray(std) <= np.maximum(ROUNDING * np.abs(mean), FLOOR)
+  return np.where(flat, 1.0, std), flat
+
+
 @dataclasses.dataclass
 class Moments:
   """Mean and spread of columns, added up batch by batch in float64.
@@ -121,7 +140,7 @@ class Moments:
     self.mean = self.mean + delta * other.count / total
     self.count = total
 
-  def std(self, floor=1e-7):
+  def std(self, floor=FLOOR):
     """Standard deviation f64[F] with N - 1, at least `floor`."""
     variance = self.square / max(self.count - 1, 1)
     return np.maximum(np.sqrt(variance), floor)
