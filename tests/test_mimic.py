@@ -296,6 +296,10 @@ def _beside(root):
       [5, 105, 1050, "", f"2150-01-01 {time}:00", "", item, value, number]
       + ["", ""]
     )
+  # Its stay is none of the cohort.
+  tables["mimiciv/icu/chartevents"].append(
+    [5, 105, 1059, "", "2150-01-01 15:30:00", "", 220277, "90", "90", "", ""]
+  )
   for time, value in (("13:30", "131"), ("15:30", "___")):
     tables["mimiciv/hosp/labevents"].append(
       [99, 5, 105, 50931, f"2150-01-01 {time}:00", value, "130", "mg/dL"]
@@ -335,6 +339,7 @@ def test_as_published(tmp_path):
     ("mask->Heart rate", [0, 1, 0, 1, 0, 0]),
     ("Glucose", [128, 128, 128, 131, 131, 131]),
     ("mask->Glucose", [0, 0, 0, 1, 0, 0]),
+    ("mask->Oxygen saturation", [0, 0, 0, 0, 0, 0]),
   ):
     np.testing.assert_allclose(
       series(name, 5)[:6], np.float32(values), rtol=1e-6, err_msg=name

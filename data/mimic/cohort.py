@@ -110,7 +110,8 @@ def load(
   """Reads patients, admissions and icustays and applies the filters.
 
   Leaves a DuckDB table `stays` (row, subject_id, hadm_id, intime, seconds,
-  admit, discharge), one row per stay that is left, in record order.
+  admit, discharge), one row per stay that is left, in record order, and a view
+  `eligible` (hadm_id, stay_id) of the stays that any task may have.
 
   Args:
     connection: of `tables.connect`.
@@ -254,6 +255,10 @@ def _filter(connection, task, rules):
     left = connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0]
     counts.append((sentence, left))
     previous = name
+    if name in ("adult", "with_code"):  # Whatever the task asks beyond it.
+      connection.execute(
+        f"CREATE OR REPLACE VIEW eligible AS SELECT hadm_id, stay_id FROM {name}"
+      )
   seconds = str(WINDOW) if task == MORTALITY else "length"
   connection.execute(
     f"CREATE TABLE chosen AS SELECT *, {seconds} AS seconds FROM {previous}"

@@ -13,6 +13,7 @@ CHOICES = {
   "numbers": ("valuenum", "value"),
   "units": ("item", "published"),
   "lab_join": ("time", "admission"),
+  "chart_join": ("time", "stay"),
   "death": ("flag", "dates"),
   "items": ("table", "published"),
   "normals": ("data", "published"),
@@ -39,8 +40,10 @@ class Rules:
       text; of a row whose text is no number, such as "___", the second takes
       none.
     units: by the "item", or what the "published" pipeline makes of them.
-    lab_join: lab rows by subject and "time", or of the "admission" only,
-      which loses rows without hadm_id.
+    lab_join: lab rows by subject and "time", or only those that name an
+      "admission" of the cohort, which loses rows without hadm_id.
+    chart_join: chart rows by subject and "time", or only those that name a
+      "stay" of the cohort.
     death: hospital_expire_flag ("flag"), or from the "dates" of death.
     items: the "table" of input/variables.py, or the "published" map.
     normals: coma-scale values before the first measurement in the spelling
@@ -58,6 +61,7 @@ class Rules:
   numbers: str = "valuenum"
   units: str = "item"
   lab_join: str = "time"
+  chart_join: str = "time"
   death: str = "flag"
   items: str = "table"
   normals: str = "data"
@@ -93,6 +97,7 @@ def published():
     numbers="value",
     units="published",
     lab_join="admission",
+    chart_join="stay",
     death="dates",
     items="published",
     normals="published",

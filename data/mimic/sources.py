@@ -45,9 +45,11 @@ def events(store, table, rules):
   ]
   carried = [i for v in variables if v.carry for i in v.items] or [-1]
   early = int(rules.carry_in * 3600)
-  admission = ""
+  named = ""
   if lab and rules.lab_join == "admission":
-    admission = " AND e.hadm_id = s.hadm_id"
+    named = " AND e.hadm_id IN (SELECT hadm_id FROM eligible)"
+  if not lab and rules.chart_join == "stay":
+    named = " AND e.stay_id IN (SELECT stay_id FROM eligible)"
   in_list = ", ".join(str(i) for i in items)
   text = (
     f"CASE WHEN {number} IS NULL OR e.itemid IN"
@@ -66,12 +68,12 @@ def events(store, table, rules):
     f" CAST(e.itemid AS INTEGER) AS item, {number} AS number, {text} AS text,"
     f" coalesce({odd}, false) AS odd"
     f" FROM {tables.scan(table)} e JOIN stays s"
-    f" ON e.subject_id = s.subject_id{admission}"
+    " ON e.subject_id = s.subject_id"
     f" WHERE e.itemid IN ({in_list}) AND ({wrong} OR"
     f" {_seconds('e.charttime')} <= s.seconds"
     f" AND {_seconds('e.charttime')} >="
     f" CASE WHEN e.itemid IN ({', '.join(map(str, carried))})"
-    f" THEN -{early} ELSE 0 END)"
+    f" THEN -{early} ELSE 0 END){named}"
     " ORDER BY s.row",
   )
   total, rows, odd = store.one(
