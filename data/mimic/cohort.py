@@ -133,14 +133,7 @@ def load(
     _load_small(connection, opened[name], key, quiet)
   _check_joins(connection, opened)
   if rules.uncoded == "drop":
-    table = opened["diagnoses_icd"]
-    tables.load(
-      connection,
-      table,
-      f"CREATE TABLE coded AS SELECT DISTINCT hadm_id FROM {tables.scan(table)}"
-      " WHERE icd_code IS NOT NULL",
-      quiet=quiet,
-    )
+    _load_coded(connection, opened["diagnoses_icd"], quiet)
   filters = _filter(connection, task, rules)
   emptied = next((rule for rule, left in filters if not left), None)
   if emptied:
@@ -182,6 +175,17 @@ def load(
     facts=facts,
     deaths=deaths,
     lived=np.array([np.inf if r[5] is None else r[5] / 3600 for r in rest]),
+  )
+
+
+def _load_coded(connection, table, quiet):
+  """Leaves the admissions with a diagnosis code in a table `coded`."""
+  tables.load(
+    connection,
+    table,
+    f"CREATE TABLE coded AS SELECT DISTINCT hadm_id FROM {tables.scan(table)}"
+    " WHERE icd_code IS NOT NULL",
+    quiet=quiet,
   )
 
 
