@@ -11,7 +11,6 @@ import os
 import pathlib
 import re
 import shutil
-import sys
 
 from absl import flags
 
@@ -20,6 +19,7 @@ from data.errors import InputError, nearest
 from data.mimic import rules as rules_lib
 from data.progress import Progress
 from medpatch_jax import schema
+from medpatch_jax.input import places
 
 _LAYOUTS = ("v1.0", "v2.2", "v3.1")
 MIMIC = ("mimic", "synthetic")
@@ -83,7 +83,7 @@ def build(
   """
   rules = rules or rules_lib.Rules()
   task = task or (source if source not in MIMIC else None)
-  _check(source, task, memory, threads)
+  check(source, task, memory, threads)
   if phenotypes and (source not in MIMIC or task != "phenotyping"):
     raise InputError(
       f"--phenotypes={phenotypes}: only --task=phenotyping of MIMIC has"
@@ -94,6 +94,12 @@ def build(
     raise InputError(
       f"{final}: a dataset is already there; pass --overwrite to replace it."
     )
+  places.a_folder("data_dir", data_dir)
+  for name, file in (
+    ("validation_list", validation_list),
+    ("test_list", test_list),
+  ):
+    places.readable(name, file)
   if source == "synthetic":
     raw_dir = _twin(data_dir, raw_dir, subjects, seed, layout, density, quiet)
     mimic_iv, mimic_cxr, mimic_note = (
@@ -201,7 +207,8 @@ def _empty(work):
       path.unlink()
 
 
-def _check(source, task, memory, threads):
+def check(source, task, memory="2GB", threads=None):
+  """Refuses arguments of `build` that it does not know (InputError)."""
   if source not in MIMIC and not re.fullmatch("[a-z][a-z0-9_]*", task or ""):
     raise InputError(
       f"--task={task}: wanted lower-case letters, digits and _, as"
@@ -321,13 +328,7 @@ def main(_):
     " raw_dir subjects seed layout density validation_list test_list"
     " phenotypes threads memory overwrite"
   ).split()
-  try:
-    path = build(rules=_rules(v), **{n: getattr(v, n) for n in names})
-  except KeyboardInterrupt:
-    print(
-      "stopped; the same command goes on where this one was.", file=sys.stderr
-    )
-    sys.exit(130)
+  path = build(rules=_rules(v), **{n: getattr(v, n) for n in names})
   print((path / "report.txt").read_text("utf-8"))
   print(f"Dataset: {path}")
 

@@ -2,14 +2,12 @@
 
 import difflib
 import sys
+import textwrap
 
+from medpatch_jax.input import interrupt
+from medpatch_jax.input.places import InputError
 
-class InputError(ValueError):
-  """Something given to a command is not as it must be.
-
-  The message is one line: file, column or row number (never its content),
-  what was found, what was wanted.
-  """
+__all__ = ["InputError", "nearest", "run", "usage"]
 
 
 def nearest(name, names):
@@ -25,18 +23,45 @@ def run(main):
   def guarded(argv):
     if len(argv) > 1:
       _stop(f"unexpected argument {argv[1]!r}; flags are written --name=value")
+    interrupt.listen()
     try:
       main(argv)
     except InputError as error:
       _stop(str(error))
+    except KeyboardInterrupt:
+      interrupt.end()
 
   def parse(argv):
+    if {"-h", "-help", "--help"} & set(argv[1:]):
+      print(usage(argv[0]))
+      sys.exit(0)
     try:
       return flags.FLAGS(argv)
     except flags.Error as error:
       _stop(" ".join(str(error).split()))
 
   app.run(guarded, flags_parser=parse)
+
+
+def usage(command):
+  """What a command does, and its own flags with their defaults."""
+  from absl import flags
+
+  lines = [(sys.modules["__main__"].__doc__ or "").strip(), "", "flags:"]
+  of_modules = flags.FLAGS.flags_by_module_dict()
+  own = [
+    flag
+    for module, found in of_modules.items()
+    if module == command or module.partition(".")[0] in ("data", "experiments")
+    for flag in found
+  ]
+  for flag in sorted(own, key=lambda flag: flag.name):
+    default = (flag.default_as_str or "").strip("'")
+    lines.append(f"  --{flag.name}{'=' * bool(default)}{default}")
+    lines += textwrap.wrap(
+      flag.help, 78, initial_indent=" " * 6, subsequent_indent=" " * 6
+    )
+  return "\n".join(lines)
 
 
 def _stop(message):

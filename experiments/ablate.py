@@ -11,6 +11,7 @@ SWEEP/results.csv, table.md and table.tex, and presence.md with a line for each
 presence pattern of at least 200 test stays.
 """
 
+import contextlib
 import copy
 import pathlib
 import re
@@ -19,9 +20,11 @@ import time
 import jax
 from absl import flags
 
-from experiments import evaluate, sweeps, tabulate, train
+from experiments import evaluate, start, sweeps, tabulate, train
 from experiments import flags as experiment_flags
 from experiments.config import Config
+from experiments.run import Run
+from medpatch_jax.input import places
 from medpatch_jax.train import checkpoint
 from medpatch_jax.train.log import logger
 
@@ -38,12 +41,16 @@ def run(rows, values, workdir, seeds: int, shard=(1, 1), truth=None) -> None:
     truth: truth.csv of the synthetic twin, or None.
 
   Raises:
-    ValueError: a row has a flag that is unknown or out of range, or the
-      workdir holds another sweep's runs under the same names.
+    ValueError: a row has a flag that is unknown, out of range or does not fit
+      the data: before anything is written; or the workdir holds another sweep's runs under the same names.
   """
   runs = [(row, seed) for seed in range(seeds) for row in rows]
   configs = [configure(*one, values, workdir) for one in runs]
   mine = list(zip(runs, configs))[shard[0] - 1 :: shard[1]]
+  places.readable("truth", truth)
+  for row, config in zip(rows, configs):  # All rows, of one seed.
+    with _row(row):
+      start.check(Run(config))
   began = time.monotonic()
   made = 0
   for i, ((row, seed), config) in enumerate(mine):
@@ -73,7 +80,7 @@ def configure(row, seed, values, workdir) -> Config:
   """
   workdir = pathlib.Path(workdir)
   values = copy.deepcopy(values)
-  try:
+  with _row(row):
     values(["ablate", *row.flags])
     return Config.from_flags(
       values,
@@ -81,6 +88,13 @@ def configure(row, seed, values, workdir) -> Config:
       workdir=workdir / "runs" / (row.trained or row.name) / str(seed),
       share=workdir / "share",
     )
+
+
+@contextlib.contextmanager
+def _row(row):
+  """Inside the `with`, bad input names the row."""
+  try:
+    yield
   except (flags.Error, ValueError) as error:
     raise ValueError(f"row {row.name!r} of the sweep: {error}") from None
 

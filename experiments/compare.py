@@ -20,6 +20,7 @@ from absl import flags
 from data import errors
 from experiments import flags as experiment_flags
 from medpatch_jax.evaluate import bootstrap, compare, predictions
+from medpatch_jax.input import places
 from medpatch_jax.train import checkpoint
 from medpatch_jax.train.log import logger
 
@@ -87,6 +88,7 @@ def main(argv) -> None:
   for name in ("a", "b"):
     if not values[name].value:
       raise ValueError(f"--{name} is missing: pass the --workdir of a run.")
+  places.a_file("out", values.out)
   result = compared(values.a, values.b, values.resamples, values.seed)
   print(compare.text(result))
   if values.out:

@@ -101,9 +101,7 @@ class Config:
         raise ValueError(f"--{name}={given[name]}: wanted a number above 0.")
     sizes = presets.PRESETS[get("preset")]
     described = dataset.describe(get("data_dir"), get("task"))
-    modalities = values.among(
-      get("modalities") or described.inputs, described.inputs, "modalities"
-    )
+    modalities = values.modalities(get("modalities"), described, get("task"))
     kinds = {m: described.kinds[m] for m in modalities}
     without = values.among(get("without"), WITHOUT, "without")
     text = [m for m in modalities if kinds[m] == "text"]
@@ -127,6 +125,8 @@ class Config:
       wandb=get("wandb"),
     )
     conflicts.refuse(get, without, kinds)
+    if f is not None:  # A run that is read back may do without.
+      values.given_places(get)
     if get("model") != "medpatch":
       conflicts.refuse_of_baseline(f, get, kinds)
     return cls(

@@ -28,7 +28,7 @@ from experiments.config import Config
 from experiments.run import Run
 from experiments.stages import Stages
 from medpatch_jax.evaluate import metrics, predictions, report, table
-from medpatch_jax.input import examples
+from medpatch_jax.input import examples, places
 from medpatch_jax.train import checkpoint
 from medpatch_jax.train.log import logger
 
@@ -253,6 +253,8 @@ def _bayes(run_, rows, present, truth) -> dict[str, np.ndarray]:
 
 def main(argv) -> None:
   del argv
+  places.readable("truth", flags.FLAGS.truth)
+  places.a_file("predict", flags.FLAGS.predict)
   config = Config.from_workdir(
     flags.FLAGS.workdir,
     flags.FLAGS.share,

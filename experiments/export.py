@@ -26,7 +26,7 @@ from experiments.run import Run
 from experiments.stages import Stages
 from medpatch_jax.evaluate import disclosure, report
 from medpatch_jax.export import artefact, authors, card, onnx_file, programs
-from medpatch_jax.input import dataset, series
+from medpatch_jax.input import dataset, places, series
 from medpatch_jax.train.log import logger
 
 FORMATS = ("folder", "authors")
@@ -219,6 +219,12 @@ def main(argv) -> None:
   out = pathlib.Path(values.out or "")
   if not values.out or out.exists():
     raise ValueError(f"--out={values.out}: wanted a name not taken yet.")
+  places.writable("out", out)
+  for word in values.onnx:
+    if not word.isdecimal():
+      raise ValueError(f"--onnx={word}: wanted hours, whole numbers.")
+  if values.onnx:
+    onnx_file.check_installed()
   config = Config.from_workdir(values.workdir, values.share)
   stages = Stages(Run(config))
   stages.check_complete()

@@ -360,7 +360,8 @@ def run(main) -> None:
   """Runs `main(argv)` under absl, progress on stderr, errors in one line.
 
   A `ValueError` is bad input: its message is shown and the exit code is 2, as
-  for a full disk and a loss that is not finite. After SIGTERM it is 143.
+  for a full disk and a loss that is not finite. After SIGTERM it is 143, after
+  Ctrl-C 130.
   """
   from absl import logging as absl_logging
 
@@ -385,8 +386,8 @@ def run(main) -> None:
         f"{error.filename or 'a file'}: the disk is full. Nothing that was saved"
         " before is lost: free some room and give the same command again."
       ) from error
-    except stop.Stopped:
-      logger.info("stopped by SIGTERM; the same command goes on from here")
-      sys.exit(stop.EXIT_CODE)
+    except stop.Stopped as error:
+      logger.info("%s; the same command goes on from here", error)
+      sys.exit(error.code)
 
   errors.run(guarded)

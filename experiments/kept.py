@@ -24,8 +24,10 @@ from medpatch_jax.train import store
 from medpatch_jax.train.log import logger
 
 
-def chosen(run) -> frozenset[str]:
+def chosen(run) -> tuple[frozenset[str], int]:
   """What there is room for within --cache_gb: `fusion`, `hidden/<modality>`.
+
+  And how many bytes it takes.
 
   `fusion` are pools or encodings, and come first: they are read in each of
   stage 3's epochs. The sizes are said before anything is written.
@@ -50,7 +52,7 @@ def chosen(run) -> frozenset[str]:
       if fits
       else f", more than --cache_gb={bound:g}: made anew in every epoch",
     )
-  return frozenset(names)
+  return frozenset(names), used
 
 
 def pools(stages, m: str, split: str) -> dict[str, np.ndarray]:

@@ -15,14 +15,17 @@ def dtype(run: Run):
 
 
 @once
-def architecture(run: Run) -> Architecture:
-  """MedPatch at the preset's size: encoders, confidence and fusion."""
+def architecture(run: Run, m: str | None = None) -> Architecture:
+  """MedPatch at the preset's size: encoders, confidence and fusion.
+
+  With a modality named, no other encoder than its own.
+  """
   config = run.config
   return Architecture(
     kinds=config.kinds,
     labels=run.labels,
     width=config.sizes.width,
-    encoders={m: _encoder(run, m) for m in config.modalities},
+    encoders={n: _encoder(run, n) for n in (m and [m]) or config.modalities},
     thresholds=config.thresholds,
     confidence=config.confidence,
     fuser=config.fuser,

@@ -20,16 +20,17 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import ablate, ensemble, evaluate, published, train
+from experiments import ablate, ensemble, evaluate, published, start, train
 from experiments import compare as comparing
 from experiments import flags as experiment_flags
 from experiments.published import MEDPATCH, MILLIONS, TABLES, Entry
+from experiments.run import Run
 from experiments.stages import Stages
 from experiments.sweeps import Row
 from medpatch_jax.baselines.ensemble import KINDS, choose
 from medpatch_jax.evaluate import compare, report
 from medpatch_jax.evaluate.names import shorten
-from medpatch_jax.input import dataset
+from medpatch_jax.input import dataset, places
 from medpatch_jax.train import checkpoint
 from medpatch_jax.train.log import logger
 
@@ -63,6 +64,20 @@ class Paper:
       # Each run compiles its own programs; too many end in a crash.
       jax.clear_caches()
     return config.results
+
+  def check(self, names, tasks) -> None:
+    """Refuses what a table could not be made of, before anything trains.
+
+    Raises:
+      ValueError: a dataset, a modality or a file is missing, or does not fit.
+    """
+    places.readable("truth", self.truth)
+    rows = {MEDPATCH}.union(*(TABLES[n].entries for n in names if n in TABLES))
+    for task in tasks:
+      dataset.Dataset(self.values.data_dir, task)
+      for entry in sorted(rows, key=lambda entry: entry.name):
+        if task in entry.tasks and not entry.ensemble:
+          start.check(Run(self._config(task, entry, None)))
 
   def medpatch(self, task: str) -> Stages:
     """The chosen run of MedPatch on all modalities."""
@@ -285,9 +300,8 @@ def main(argv) -> None:
   if not values.workdir:
     raise ValueError("--workdir is missing: pass a folder.")
   names = NAMES if values.table == "all" else (values.table,)
-  for task in values.tasks:
-    dataset.Dataset(values.data_dir, task)  # Refused before anything trains.
   paper = Paper(values, values.workdir, values.draws, values.truth)
+  paper.check(names, values.tasks)
   for name in names:
     print(write(paper, name, values.tasks))
 

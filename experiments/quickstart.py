@@ -17,7 +17,8 @@ from data.synthetic import model
 from experiments import evaluate, train
 from experiments import flags as experiment_flags
 from experiments.config import Config
-from medpatch_jax.train import checkpoint
+from medpatch_jax.input import places
+from medpatch_jax.train import workdir
 from medpatch_jax.train.log import logger
 
 FLAGS = flags.FLAGS
@@ -34,25 +35,30 @@ def main(argv) -> None:
     "layout": FLAGS.layout,
     "density": FLAGS.density,
   }
-  checkpoint.claim(root, twin | {"task": FLAGS.task})
+  config = Config.from_flags(FLAGS, data_dir=records, workdir=trained)
+  build.check(source="synthetic", task=FLAGS.task)
+  places.a_folder("workdir", root)
+  workdir.claim(root, twin | {"task": FLAGS.task})
   if not (records / FLAGS.task).exists():
     _say(1, "raw files in MIMIC's layout, cohort, records", began)
     build.build(
       source="synthetic", task=FLAGS.task, data_dir=records, raw_dir=raw, **twin
     )
   _say(2, "encoders, token confidence, calibration, fusion", began)
-  config = Config.from_flags(FLAGS, data_dir=records, workdir=trained)
   opened = train.train(config)
   _say(3, "evaluation", began)
   known = FLAGS.task in model.EVIDENCE
   print(evaluate.evaluate(opened, truth=raw / "truth.csv" if known else None))
+  built = opened.run.data.path
   print(f"""
 raw files      {raw}
 records        {records / FLAGS.task}
-build report   {next((records / FLAGS.task).glob("*/report.txt"))}
+build report   {built / "report.txt"}
+data quality   {built / "quality.html"} (open it in a browser)
 checkpoints    {trained / "fuse"}
 results        {trained / "results.json"}
-{time.monotonic() - began:.0f} s in all""")
+{time.monotonic() - began:.0f} s in all
+next: python -m experiments.export --workdir={trained} --out={root / "model"}""")
 
 
 def _say(part: int, what: str, began: float) -> None:

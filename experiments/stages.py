@@ -24,12 +24,21 @@ from experiments import (
   initial,
   kept,
   models,
+  start,
   temperature,
 )
 from experiments.run import Run, once
 from medpatch_jax import calibrate
 from medpatch_jax.evaluate import metrics
-from medpatch_jax.train import checkpoint, freeze, lock, loop, losses, store
+from medpatch_jax.train import (
+  checkpoint,
+  freeze,
+  lock,
+  loop,
+  losses,
+  store,
+  workdir,
+)
 from medpatch_jax.train import step as steps
 
 # Stages that go through the loop, once for each modality.
@@ -54,6 +63,8 @@ class Stages:
     run.parallel.in_turn(self._claim)
 
   def _claim(self) -> None:
+    if self.run.parallel.first:
+      workdir.claim(self.workdir, self.config.given)
     checkpoint.claim(self.workdir, self.config.given)
     checkpoint.claim(
       self.workdir / "records", {"fingerprint": self.run.data.fingerprint}
@@ -87,22 +98,7 @@ class Stages:
         )
 
   def until(self, last: str) -> None:
-    """Runs the stages up to and with `last`, each for every modality.
-
-    Raises:
-      ValueError: a modality is absent from the whole train split.
-    """
-    absent = [
-      m
-      for m in self.config.modalities
-      if not len(self.run.rows("train", m, "encoders"))
-    ]
-    if absent:
-      raise ValueError(
-        f"{self.run.data.path}: no stay of the train split has"
-        f" {', '.join(absent)}; leave it out with --modalities, or build with"
-        " its source."
-      )
+    """Runs the stages up to and with `last`, each for every modality."""
     for m in self.config.modalities:
       if self.config.model == flags.RAW:
         break  # It has no encoders.
@@ -226,7 +222,11 @@ class Stages:
   @functools.cached_property
   def on_disk(self) -> frozenset[str]:
     """What is computed once and read back: all that --cache_gb has room for."""
-    return kept.chosen(self.run)
+    names, size = kept.chosen(self.run)
+    learns = self.config.finetune_encoders or self.config.model != "medpatch"
+    if not learns and not loop.complete(self.workdir / "fuse"):
+      start.room(self, size)
+    return names
 
   @once
   def fusion(self) -> fusion.Fusion:

@@ -5,16 +5,20 @@
       [--coordinator=HOST:PORT --processes=N --process=I | --coordinator=auto]
 
 A run that was stopped goes on from its last checkpoint when the same command
-is given again; stages that are complete are read back. SIGTERM saves and ends
-it with exit code 143.
+is given again; stages that are complete are read back. SIGTERM and Ctrl-C save
+and end it, with exit code 143 and 130.
 """
+
+import contextlib
 
 from absl import flags
 
 from experiments import flags as experiment_flags
+from experiments import start
 from experiments.config import Config
 from experiments.run import Run
 from experiments.stages import Stages
+from medpatch_jax.train import workdir
 from medpatch_jax.train.log import logger
 
 
@@ -22,10 +26,17 @@ def train(config: Config, stage: str = "all") -> Stages:
   """Runs the stages up to and with `stage`.
 
   Raises:
-    ValueError: the configuration does not fit the data or the workdir.
+    ValueError: the configuration does not fit the data or the workdir, which
+      is then as it was.
   """
-  stages = Stages(Run(config))
-  stages.until("fuse" if stage == "all" else stage)
+  run = Run(config)
+  start.check(run)
+  undone = contextlib.nullcontext()
+  if run.parallel.first:
+    undone = workdir.untouched(config.workdir)
+  with undone:
+    stages = Stages(run)
+    stages.until("fuse" if stage == "all" else stage)
   return stages
 
 
@@ -35,8 +46,9 @@ def main(argv) -> None:
   config = Config.from_flags(flags.FLAGS)
   train(config, flags.FLAGS.stage)
   logger.info(
-    "trained; next: python -m experiments.evaluate --workdir=%s",
+    "trained; next: python -m experiments.evaluate --workdir=%s%s",
     config.workdir,
+    f" --share={config.share}" if config.share else "",
   )
 
 

@@ -3,9 +3,12 @@
 All raise ValueError with the flag, what was given and what was wanted.
 """
 
+import functools
+import os
 import re
 
 from medpatch_jax import schema
+from medpatch_jax.train.log import logger
 
 
 def released(names) -> tuple[str, ...]:
@@ -23,6 +26,86 @@ def among(names, valid, flag) -> tuple[str, ...]:
       f" of {', '.join(valid)}."
     )
   return tuple(name for name in valid if name in names)
+
+
+# What brings a modality of MIMIC's, and of own tables by its kind.
+SOURCES = {"cxr": "--mimic_cxr", "rr": "--mimic_note", "dn": "--mimic_note"}
+TABLES = {"series": "events", "image": "images", "text": "notes"}
+
+
+def modalities(names, described, task) -> tuple[str, ...]:
+  """Those named, else all that a stay of the train split has.
+
+  Args:
+    names: of --modalities, or None.
+    described: `dataset.Description`.
+    task: its name.
+
+  Raises:
+    ValueError: one is unknown, or no stay of the train split has it.
+  """
+  unseen = described.unseen
+  if not names:
+    names = [m for m in described.inputs if m not in unseen]
+    if not names:
+      raise ValueError(
+        f"{task}: no stay of the train split has any of"
+        f" {', '.join(described.inputs)}; build the dataset with more stays, or"
+        " another source."
+      )
+    if unseen:
+      _say_left_out(task, unseen, tuple(_brought(described, unseen)))
+  names = among(names, described.inputs, "modalities")
+  if wrong := [m for m in names if m in unseen]:
+    raise ValueError(
+      f"--modalities={','.join(names)}: no stay of {task}'s train split has"
+      f" {', '.join(wrong)}; leave it out, or build the dataset with"
+      f" {' and '.join(_brought(described, wrong))}."
+    )
+  return names
+
+
+def _brought(described, names) -> list[str]:
+  """What a build takes to have these modalities."""
+  mimic = tuple(described.kinds) == schema.MODALITIES
+  found = [
+    f"{SOURCES[m]}=DIR"
+    if mimic and m in SOURCES
+    else f"its table {TABLES[described.kinds[m]]}"
+    for m in names
+  ]
+  return list(dict.fromkeys(found))
+
+
+@functools.cache
+def _say_left_out(task, names, brought) -> None:
+  """Once, however many runs a command makes."""
+  logger.info(
+    "%s: no stay of the train split has %s: left out (built with %s)",
+    task,
+    ", ".join(names),
+    " and ".join(brought),
+  )
+
+
+def given_places(get) -> None:
+  """Refuses names of files and folders of weights where nothing is.
+
+  Raises:
+    ValueError: names the flag; says how to download what has a hub's name.
+  """
+  for flag in ("bert", "vit", "authors", "init_from"):
+    path = get(flag)
+    if not path or os.path.exists(path):
+      continue
+    hint = "give the name of a file or folder"
+    if re.fullmatch(r"([\w.-]+/)?[\w.-]+", path) and flag != "authors":
+      name = path if "/" in path or flag != "vit" else f"timm/{path}"
+      hint = (
+        "nothing is downloaded here; if it is a name of the Hugging Face hub,"
+        f" `hf download {name} --local-dir=DIR`, then --{flag}=DIR"
+      )
+    raise ValueError(f"--{flag}={path}: no such file or folder; {hint}.")
 
 
 def span(text: str | None) -> tuple[int, int] | None:

@@ -26,15 +26,16 @@ SETTINGS = loop.Settings(learning_rate=0.05, epochs=7)
 
 @dataclasses.dataclass(frozen=True)
 class Ended(Loader):
-  """Sends its own process SIGTERM after so many batches, once."""
+  """Sends its own process a signal after so many batches, once."""
 
   left: list = dataclasses.field(default_factory=list)
+  number: int = signal.SIGTERM
 
   def epoch(self, epoch=0, start=0):
     for item in super().epoch(epoch, start):
       self.left[0] -= 1
       if not self.left[0]:
-        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(self.number)
       yield item
 
 

@@ -35,22 +35,30 @@ def again(folder, whole) -> None:
   assert (folder / "metrics.jsonl").read_text() == whole[1]
 
 
-@pytest.mark.parametrize(("name", "batches"), [("train", 6), ("validation", 5)])
-def test_sigterm_saves_and_the_run_goes_on_from_there(
-  tmp_path, whole, name, batches
+@pytest.mark.parametrize(
+  ("name", "batches", "number", "code"),
+  [
+    ("train", 6, signal.SIGTERM, 143),
+    ("validation", 5, signal.SIGTERM, 143),
+    ("train", 6, signal.SIGINT, 130),
+  ],
+)
+def test_a_signal_saves_and_the_run_goes_on_from_there(
+  tmp_path, whole, name, batches, number, code
 ):
   stage = problem()
-  ended = Ended(**vars(getattr(stage, name)), left=[batches])
-  before = signal.getsignal(signal.SIGTERM)
+  ended = Ended(**vars(getattr(stage, name)), left=[batches], number=number)
+  before = signal.getsignal(ended.number)
   settings = dataclasses.replace(SETTINGS, save_minutes=1e9)
-  with pytest.raises(stop.Stopped):
+  with pytest.raises(stop.Stopped, match=", toy saved in epoch 2") as said:
     loop.fit(
       dataclasses.replace(stage, **{name: ended}),
       settings,
       tmp_path,
       Parallel(),
     )
-  assert signal.getsignal(signal.SIGTERM) is before
+  assert said.value.code == code
+  assert signal.getsignal(ended.number) is before
   saves = checkpoint.Checkpoints(tmp_path, Parallel())
   step = {"train": batches, "validation": 6}[name]
   assert list(saves._managers["latest"].all_steps()) == [step]

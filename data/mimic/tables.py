@@ -8,6 +8,7 @@ name file, column and line, never content.
 
 import dataclasses
 import gzip
+import itertools
 import json
 import pathlib
 import zlib
@@ -146,7 +147,24 @@ def find(root, name, folders, stem=None):
       if candidate.is_file():
         return _open(name, candidate)
   wanted = " or ".join(f"{p}[.gz]" for p in tried)
-  raise InputError(f"{root}: table {name} is missing; wanted {wanted}.")
+  raise InputError(
+    f"{root}: table {name} is missing; wanted {wanted}."
+    f"{_near(pathlib.Path(root), folders, stem)}"
+  )
+
+
+def _near(root, folders, stem):
+  """' It is in DIR: pass that folder.' if a folder above or below has it."""
+  root = root.absolute()
+  below = itertools.islice(
+    itertools.chain(root.glob("*/"), root.glob("*/*/")), 500
+  )
+  for other in (*root.parents[:2], *below):
+    for name in folders:
+      for end in ("csv", "csv.gz"):
+        if (other / name / f"{stem}.{end}").is_file():
+          return f" It is in {other}: pass that folder."
+  return ""
 
 
 def _open(name, path):

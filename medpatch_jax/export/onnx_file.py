@@ -6,6 +6,7 @@ ONNX's Einsum does not take them.
 """
 
 import dataclasses
+import importlib.util
 import logging
 
 from medpatch_jax.export import programs
@@ -19,12 +20,9 @@ def write(architecture, params, head, shapes, hours: int) -> bytes:
   Raises:
     ValueError: jax2onnx is not installed.
   """
-  try:
-    import jax2onnx
-  except ImportError:
-    raise ValueError(
-      "--onnx needs the package jax2onnx: pip install 'medpatch-jax[onnx]'."
-    ) from None
+  check_installed()
+  import jax2onnx
+
   # It warns of every intermediate whose shape it does not write down.
   logging.getLogger("onnx_ir").setLevel(logging.ERROR)
   arguments = programs.like(architecture.kinds, shapes, hours, "b", "w")
@@ -46,6 +44,14 @@ def write(architecture, params, head, shapes, hours: int) -> bytes:
   )
   _drop_unused(model.graph)
   return model.SerializeToString(deterministic=True)
+
+
+def check_installed() -> None:
+  """Refuses without jax2onnx (ValueError)."""
+  if not importlib.util.find_spec("jax2onnx"):
+    raise ValueError(
+      "--onnx needs the package jax2onnx: pip install 'medpatch-jax[onnx]'."
+    )
 
 
 def _drop_unused(graph) -> None:

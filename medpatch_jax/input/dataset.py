@@ -39,6 +39,7 @@ class Description:
     hours: length of every series, None where they differ.
     hourly: a row is an hour of a stay (input/hourly.py), not a stay.
     classes: exactly one label is true, not any of them.
+    unseen: those of `inputs` that no stay of the train split has.
   """
 
   labels: tuple[str, ...]
@@ -47,6 +48,7 @@ class Description:
   hours: int | None = None
   hourly: bool = False
   classes: bool = False
+  unseen: tuple[str, ...] = ()
 
 
 def describe(data_dir, task: str) -> Description:
@@ -65,15 +67,20 @@ def _describe(task: str, metadata: dict) -> Description:
   known = schema.TASKS.get(task)
   modalities = metadata.get("modalities", schema.MODALITIES)
   kinds = metadata.get("kinds", schema.KINDS)
+  inputs = metadata.get("inputs") or (known.modalities if known else modalities)
+  unseen = ()
+  if metadata:
+    present = metadata["index"]["train"].get("present", ())
+    seen = int(np.bitwise_or.reduce(np.asarray(present, np.int64), initial=0))
+    unseen = [m for i, m in enumerate(modalities) if not seen >> i & 1]
   return Description(
     labels=tuple(metadata.get("label_names") or known.labels),
     kinds={m: kinds[m] for m in modalities},
-    inputs=tuple(
-      metadata.get("inputs") or (known.modalities if known else modalities)
-    ),
+    inputs=tuple(inputs),
     hours=metadata.get("hours"),
     hourly=metadata.get("hourly", known is not None and known.hourly),
     classes=metadata.get("classes", known is not None and known.classes),
+    unseen=tuple(m for m in inputs if m in unseen),
   )
 
 

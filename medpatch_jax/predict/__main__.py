@@ -7,14 +7,13 @@ was stopped goes on when it is given again.
 """
 
 import argparse
-import os
 import pathlib
 import sys
 import time
 
 import medpatch_jax
 from medpatch_jax.export import artefact
-from medpatch_jax.input import stay
+from medpatch_jax.input import interrupt, stay
 from medpatch_jax.predict import out, tables
 
 PART = 256  # Stays predicted and kept at once.
@@ -118,6 +117,7 @@ def main() -> None:
     help="Leave out variables and kinds of notes that the model does not know.",
   )
   given = parser.parse_args()
+  interrupt.listen()
   try:
     count, without = run(
       given.model,
@@ -129,9 +129,7 @@ def main() -> None:
   except ValueError as error:
     _stop(error)
   except KeyboardInterrupt:
-    print("stopped; the same command goes on where this was.", file=sys.stderr)
-    # Without the last rites of libraries that complain.
-    os._exit(130)
+    interrupt.end()
   more = f"; {without:,} without any input left out" if without else ""
   print(f"{given.out}: {count:,} stays{more}")
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import os
 import pathlib
 import socket
 
@@ -25,6 +26,9 @@ def take(path):
   file = path.open("a+")
   try:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    if not _is(file, path):  # A refused run removed it meanwhile.
+      file.close()
+      return take(path)
   except OSError:
     file.seek(0)
     holder = file.read().strip() or "another process"
@@ -37,6 +41,13 @@ def take(path):
   file.write(socket.gethostname())
   file.flush()
   return file
+
+
+def _is(file, path) -> bool:
+  """Whether the open file is the one of that name still."""
+  return path.exists() and os.path.samestat(
+    os.fstat(file.fileno()), path.stat()
+  )
 
 
 @contextlib.contextmanager

@@ -47,6 +47,8 @@ class Log:
     if not self._write:
       return
     for path, values in ((self.path, numbers), (self.speeds, speeds)):
+      if not values:
+        continue
       line = json.dumps({"epoch": epoch, "step": step} | values) + "\n"
       with disk.room(path), path.open("a", encoding="utf-8") as out:
         out.write(line)

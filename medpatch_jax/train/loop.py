@@ -23,6 +23,8 @@ from medpatch_jax.train.parallel import Parallel
 from medpatch_jax.train.stage import Settings, Stage
 from medpatch_jax.train.stop import Stopped
 
+START = -1  # Epoch of the numbers from before training.
+
 
 def batches(mapped, parallel: Parallel, params, frozen, loader: Loader):
   """Evaluates a loader's batches one by one.
@@ -95,12 +97,14 @@ def fit(stage: Stage, settings: Settings, workdir, parallel: Parallel):
 
   Raises:
     FloatingPointError: the loss is not finite; the state before is saved.
-    Stopped: SIGTERM came; what was done is saved.
+    Stopped: SIGTERM or Ctrl-C came; what was done is saved.
     TooLittle, DiskFull: memory or disk do not suffice.
   """
   parallel.check(stage.train.batch_size, settings.accumulate)
   if complete(workdir):
     logger.info("%s: complete, read back", stage.name)
+  else:
+    logger.info("%s: compiling", stage.name)
   with parallel.listening():
     return _Run(stage, settings, pathlib.Path(workdir), parallel).run()
 
@@ -141,12 +145,12 @@ class _Run:
 
   def run(self):
     host, progress = self.restored()
-    log = Log(
-      self.workdir, progress["epoch"], self.parallel.first, self.settings.wandb
-    )
+    begins = self.stage.start_counts and progress["best"] is None
+    epoch = START if begins else progress["epoch"]
+    log = Log(self.workdir, epoch, self.parallel.first, self.settings.wandb)
     current = self.parallel.replicate(host)
-    if self.stage.start_counts and progress["best"] is None:
-      progress = self.score_start(current, progress)
+    if begins:
+      progress = self.score_start(current, progress, log)
     for epoch in range(progress["epoch"], self.settings.epochs):
       if progress["stopped"]:
         break
@@ -181,14 +185,14 @@ class _Run:
       self.saves.drop_after("best", int(host.step))
     return host, progress
 
-  def score_start(self, current, progress):
+  def score_start(self, current, progress, log):
     """Progress in which the start is the best so far."""
     if not len(self.stage.validation.rows):
       return progress
     loss, value, numbers = self.validate(current, 0.0)
-    shown = " ".join(
-      f"{k} {v:.4f}" for k, v in ({"loss": loss} | numbers).items()
-    )
+    numbers = {"loss": loss} | numbers
+    log.write(START, 0, numbers, {})
+    shown = " ".join(f"{k} {v:.4f}" for k, v in numbers.items())
     logger.info("%s: before training, %s", self.stage.name, shown)
     return progress | {"best": value}
 
@@ -220,10 +224,7 @@ class _Run:
     except Stopped:
       self.save(current, epoch, progress, done)
       self.saves.close()
-      logger.info(
-        "%s: stopped and saved in epoch %d", self.stage.name, epoch + 1
-      )
-      raise
+      raise Stopped(f", {self.stage.name} saved in epoch {epoch + 1}") from None
     numbers = {"train_loss": train_loss, "loss": loss} | numbers
     _, rule = self.plateau(host.params, host.plateau, value=loss)
     host = host.replace(

@@ -1,47 +1,63 @@
-"""SIGTERM, as a scheduler sends before it takes a machine away."""
+"""SIGTERM, as a scheduler sends before it takes a machine away, and Ctrl-C."""
 
 import contextlib
 import signal
 import threading
 
+NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 # What a shell shows for a process that SIGTERM ended: 128 + 15.
-EXIT_CODE = 143
+EXIT_CODE = 128 + signal.SIGTERM
 
 
 class Stopped(Exception):
-  """The run was asked to stop and has saved what it had."""
+  """The run was asked to stop and has saved what it had.
+
+  Attributes:
+    code: exit code of the process.
+  """
+
+  def __init__(self, saved: str = ""):
+    """Says by what, and where it `saved`."""
+    self.number = _asked or signal.SIGTERM
+    self.code = 128 + self.number
+    super().__init__(f"stopped by {NAMES[self.number]}{saved}")
 
 
-_asked = False
+_asked: int | None = None
 
 
 @contextlib.contextmanager
 def listening():
-  """Inside the `with`, SIGTERM is noted instead of killing; a second kills.
+  """Inside the `with`, both are noted instead of killing; a second kills.
 
   Raises:
-    Stopped: at the end, if it came and nobody asked since.
+    Stopped: at the end, if one came and nobody asked since.
   """
   global _asked
-  _asked = False
+  _asked = None
   if threading.current_thread() is not threading.main_thread():
     yield  # Only the main thread may change what a signal does.
     return
-  before = signal.signal(signal.SIGTERM, _note)
+  before = {number: signal.getsignal(number) for number in NAMES}
+  if before[signal.SIGINT] is signal.SIG_IGN:  # A shell's background job.
+    del before[signal.SIGINT]
+  for number in before:
+    signal.signal(number, _note)
   try:
     yield
   finally:
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+      signal.signal(number, handler)
   if _asked:
     raise Stopped
 
 
 def _note(number, frame):
   global _asked
-  _asked = True
-  signal.signal(signal.SIGTERM, signal.SIG_DFL)
+  _asked = number
+  signal.signal(number, signal.SIG_DFL)
 
 
 def asked() -> bool:
-  """Whether SIGTERM has come since `listening`."""
-  return _asked
+  """Whether one of them has come since `listening`."""
+  return _asked is not None
