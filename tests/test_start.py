@@ -97,7 +97,7 @@ def test_a_place_that_cannot_be_written_is_found_at_the_start(
   place = tmp_path / "file" / "below"
   words = [] if name == "workdir" else [f"--{name}={place}"]
   config = small("file/below" if name == "workdir" else "run", *words)
-  with pytest.raises(ValueError, match=f"--{name}=.*cannot be written"):
+  with pytest.raises(ValueError, match=f"--{name}: .* cannot be created"):
     train.train(config)
   assert not (tmp_path / "run").exists()
 

@@ -37,7 +37,7 @@ def writable(flag: str, path) -> None:
       pass
   except OSError as error:
     raise InputError(
-      f"--{flag}={path}: cannot be written there ({error.strerror}); give"
+      f"--{flag}: {path} cannot be created or written ({error.strerror}); give"
       " another place."
     ) from None
   finally:
