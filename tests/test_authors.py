@@ -209,6 +209,20 @@ def test_other_loss_scalars_are_refused(tmp_path, weights, message):
     authors.read(checkpoint(tmp_path, change), FORM)
 
 
+def test_loss_scalars_in_lists_without_an_end_are_refused(tmp_path):
+  weights = [1.0]
+  for _ in range(30):
+    weights = [weights, weights]
+  with pytest.raises(ValueError, match="not three numbers"):
+    authors._scalars(weights)
+
+
+def test_a_block_of_a_great_number_lists_no_blocks_before_it():
+  blocks = ["blocks.0.x", "blocks.1.x", f"blocks.{10**12}.x", "head"]
+  assert names.depth(blocks, r"blocks\.(\d+)\.") == 4
+  assert names.depth(blocks[:2], r"blocks\.(\d+)\.") == 2
+
+
 def test_without_loss_scalars_they_start_equal(tmp_path):
   file = checkpoint(tmp_path, lambda state, content: content.pop("weights"))
   scalars = authors.read(file, FORM)["medpatch"]["loss_scalars"]

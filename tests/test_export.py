@@ -323,7 +323,7 @@ def other_format(folder):
   ("damage", "said"),
   [
     (flip, "params.safetensors: its checksum is not"),
-    (evil, "is no safetensors file"),
+    (evil, "no readable safetensors"),
     (listed_outside, "../secret leads outside the folder"),
     (linked_outside, "config.json leads outside the folder"),
     (lambda folder: (folder / "README.md").unlink(), "README.md: is missing"),

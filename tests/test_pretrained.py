@@ -291,6 +291,10 @@ def test_unreadable_files_are_refused(tmp_path, monkeypatch):
     "lfs.safetensors": (lfs, "Git LFS pointer"),
     "noise.safetensors": (b"noise" * 9, "no readable safetensors"),
     "empty.safetensors": (b"", "no readable safetensors"),
+    "long.safetensors": (
+      (50 << 20).to_bytes(8, "little") + b"{" * 99,
+      "a header of 52,428,800 bytes",
+    ),
     "old.bin": (
       pickle.dumps(_Bomb()),
       "a bare pickle, not written by torch.save",
@@ -442,6 +446,8 @@ def test_bad_bert_is_refused(tmp_path, kind):
     ({"hidden_size": 13}, "13 is no multiple of num_attention_heads 3"),
     ({"vocab_size": None}, "vocab_size is None, wanted a positive integer"),
     ({"num_hidden_layers": True}, "num_hidden_layers is True"),
+    ({"num_hidden_layers": 10**9}, "1000000000, wanted .* at most 1,024"),
+    ({"vocab_size": 10**15}, "vocab_size is 1000000000000000, wanted"),
     ({"quantization_config": {"bits": 4}}, "quantization_config is"),
   ],
 )

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from medpatch_jax.input import vocabulary
 from medpatch_jax.input.tokenise import SPECIALS, Tokeniser
 
 PAD, UNK, CLS, SEP = 0, 1, 2, 3
@@ -151,6 +152,95 @@ def test_bad_vocabularies_are_refused(tmp_path):
   bpe.save(str(tmp_path / "tokenizer.json"))
   with pytest.raises(ValueError, match="holds a BPE model"):
     Tokeniser.load(tmp_path)
+
+
+def _written(folder, change):
+  """A tokenizer.json whose content was changed."""
+  path = folder("lung", "##s")
+  Tokeniser.load(path).save(path)
+  file = path / "tokenizer.json"
+  content = json.loads(file.read_text("utf-8"))
+  change(content)
+  file.write_text(json.dumps(content), "utf-8")
+  return path
+
+
+def _regex(c):
+  pattern = {"Regex": "(a+)+$"}
+  c["normalizer"] = {"type": "Replace", "pattern": pattern, "content": ""}
+
+
+def _doubling(c):
+  one = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
+  c["normalizer"] = {"type": "Sequence", "normalizers": [one] * 40}
+
+
+def _split(c):
+  one = {"type": "Split", "pattern": {"Regex": "(a+)+$"}}
+  one |= {"behavior": "Removed", "invert": False}
+  c["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [one]}
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    (_regex, "normalizer is of type 'Replace'"),
+    (_doubling, "no Sequence of at most 16 steps"),
+    (_split, "pre_tokenizer is of type 'Split'"),
+    (
+      lambda c: c["model"].update(max_input_chars_per_word=10**9),
+      "from 1 to 1000",
+    ),
+    (
+      lambda c: c["model"].update(continuing_subword_prefix="#" * 10**6),
+      "at most 16 characters",
+    ),
+    (lambda c: c["model"]["vocab"].update({"a" * 300: 9}), "300 characters"),
+    (lambda c: c["model"]["vocab"].update(a=2**40), "not from 0 to 999,999"),
+    (
+      lambda c: c["model"].update(vocab=dict.fromkeys(map(str, range(101)))),
+      "holds 101 pieces",
+    ),
+    (
+      lambda c: c["added_tokens"].append({"content": "a" * 300}),
+      "300 characters",
+    ),
+    (lambda c: c["model"].update(vocab=None), "unreadable"),
+    (lambda c: c.update(model=[]), "unreadable"),
+  ],
+)
+def test_a_tokenizer_that_would_not_end_is_refused(
+  folder, monkeypatch, change, message
+):
+  monkeypatch.setattr(vocabulary, "PIECES", 100)
+  if "999" in message:
+    monkeypatch.undo()
+  with pytest.raises(ValueError, match=message) as e:
+    Tokeniser.load(_written(folder, change))
+  assert "tokenizer.json: " in str(e.value) and "\n" not in str(e.value)
+
+
+def test_files_without_an_end_are_refused(folder, monkeypatch):
+  """One too large, one nested too deep, a piece too long."""
+  path = folder("lung")
+  for name in ("tokenizer.json", "tokenizer_config.json"):
+    (path / name).write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=f"{name}: is no JSON object"):
+      Tokeniser.load(path)
+    (path / name).unlink()
+  folder("a" * 300)
+  with pytest.raises(ValueError, match="vocab.txt: .*300 characters"):
+    Tokeniser.load(path)
+  monkeypatch.setattr(vocabulary, "BYTES", 1 << 20)
+  with open(path / "vocab.txt", "ab") as file:
+    file.truncate((1 << 20) + 1)
+  with pytest.raises(ValueError, match="vocab.txt: is larger than 1 MiB"):
+    Tokeniser.load(path)
+
+
+def test_an_id_beyond_the_count_of_pieces_needs_an_embedding(folder):
+  path = _written(folder, lambda c: c["model"]["vocab"].update(lung=90))
+  assert Tokeniser.load(path).vocab_size == 91
 
 
 TRAIN = """

@@ -1,15 +1,19 @@
 """Torch's files read and written without torch; nothing is ever executed."""
 
+import argparse
+import collections
+import contextlib
 import io
 import pickle
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 
 import numpy as np
 import pytest
 
-from medpatch_jax.export import torch_file, torch_pickle
+from medpatch_jax.export import torch_file, torch_pickle, torch_values
 
 
 def _zip(path, pickled, storage=b"\x00" * 16):
@@ -218,8 +222,157 @@ def test_nothing_is_executed(tmp_path, monkeypatch, call, old):
   make = dict(storages=(), keys=()) if old else {}
   file = (_stream if old else _zip)(tmp_path / "a.bin", call, **make)
   content = torch_file.read(file)
-  assert isinstance(content, torch_pickle.Ignored)
+  assert isinstance(content, torch_values.Ignored)
   assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+# Files that an unpickler dies of, hangs over or fills the memory for.
+DEEP = b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b"."
+DEEP_KEY = b"\x80\x02}" + b")" + b"\x85" * 100_000 + b"Ns."
+# x = (x, x), 40 times: few opcodes, 2 ** 40 values to visit.
+DOUBLED = b"N" + b"2\x86" * 40
+DOUBLED_LIST = b"]q\x00" + b"](h\x00h\x00eq\x00" * 40
+ITSELF = b"\x80\x02]q\x00h\x00a."
+LARGE_MEMO = b"\x80\x02Nr\xff\xff\xff\xff."
+# A GLOBAL of ours, and a state for it.
+STATE = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n"
+STATE += b"}X\x01\x00\x00\x00aK\x01sb."
+EQUAL_HASHES = b"\x80\x02}(" + b"".join(
+  b"\x8a\x09" + (i * (2**61 - 1)).to_bytes(9, "little") + b"N"
+  for i in range(1, 100)
+)
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize(
+  "pickled, message",
+  [
+    (DEEP, "deep"),
+    (DEEP_KEY, "a key of type tuple"),
+    (b"\x80\x02}" + DOUBLED + b"Ns.", "a key of type tuple"),
+    (b"\x80\x02" + DOUBLED + b".", "more than 50,000 values"),
+    (b"\x80\x02" + DOUBLED_LIST + b".", "more than 50,000 values"),
+    (b"\x80\x02}]Ns.", "a key of type list"),
+    (ITSELF, "deep"),
+    (STATE, "changed as another"),
+    (EQUAL_HASHES + b"u.", "a key of type int, or too large"),
+    (b"\x80\x02" + b"N0" * 200_000 + b".", "300,000 opcodes"),
+    # Lengths of what is not there.
+    (b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7fa.", "remain"),
+    (b"\x80\x04X\xff\xff\xff\xffa.", "remain"),
+    (b"\x80\x02\x8b\xff\xff\xff\x7fa.", "not enough data"),
+    # Read from where nothing is, or what is not written.
+    (b"\x80\x02.", "empty stack"),
+    (b"\x80\x02(.", "empty stack"),
+    (b"\x80\x020.", "damaged"),
+    (b"\x80\x02t.", "damaged"),
+    (b"\x80\x02h\x07.", "damaged"),
+    (b"\x80\x02\x82\x01.", "opcode EXT1"),
+    (b"S" + b"x" * 5000 + b"\n.", "quotes"),
+    (b"P0\n.", "opcode PERSID"),
+    # Tensors whose arguments are something else.
+    (b"\x80\x02ctorch._utils\n_rebuild_tensor\n)R.", "without a storage"),
+    (b"\x80\x02ctorch._utils\n_rebuild_parameter\nN\x85R.", "no tensor"),
+    (b"\x80\x02K\x01)R.", "a call of a int"),
+  ],
+)
+def test_no_file_ends_hangs_or_fills_the_process(
+  tmp_path, monkeypatch, pickled, message, old
+):
+  """Each is refused in one line, and at once."""
+  monkeypatch.setattr(torch_pickle, "OPCODES", 300_000)
+  monkeypatch.setattr(torch_pickle, "VALUES", 50_000)
+  if old and not pickled.startswith(b"\x80"):
+    pickled = b"\x80\x02" + pickled
+  make = dict(storages=(), keys=()) if old else {}
+  file = (_stream if old else _zip)(tmp_path / "a.bin", pickled, **make)
+  with pytest.raises(ValueError, match=message) as e:
+    torch_file.read(file)
+  assert str(e.value).startswith(f"{file}: ") and len(str(e.value)) < 300
+  assert "\n" not in str(e.value)
+  assert vars(torch_values.tensor) == {}
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_number_at_a_great_place_of_the_memo_takes_no_room(tmp_path, old):
+  make = dict(storages=(), keys=()) if old else {}
+  file = (_stream if old else _zip)(tmp_path / "a.bin", LARGE_MEMO, **make)
+  tracemalloc.start()
+  assert torch_file.read(file) is None
+  assert tracemalloc.get_traced_memory()[1] < 1e6
+  tracemalloc.stop()
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_shared_storage_stays_shared(tmp_path, old):
+  """A thousand tensors over one storage take the room of one."""
+  data, count = np.arange(125_000, dtype="<f4").tobytes(), 125_000
+  one = _tensor((4,), (1,), view=b"N" * old)
+  count_ = b"J" + count.to_bytes(4, "little")
+  one = one.replace(b"cpuK\x04", b"cpu" + count_)
+  one = one.replace(b"(K\x04t", b"(" + count_ + b"t")[2:-1]
+  pickled = b"\x80\x02](" + one * 1000 + b"e."
+  make = dict(storages=((count, data),)) if old else dict(storage=data)
+  file = (_stream if old else _zip)(tmp_path / "a.bin", pickled, **make)
+  tracemalloc.start()
+  read = torch_file.read(file)
+  assert tracemalloc.get_traced_memory()[1] < 20e6
+  tracemalloc.stop()
+  assert len(read) == 1000 and np.shares_memory(read[0], read[-1])
+  np.testing.assert_array_equal(read[7], np.arange(count))
+  assert not read[0].flags.writeable
+
+
+def test_views_that_are_never_done_with_are_refused(tmp_path, monkeypatch):
+  monkeypatch.setattr(torch_pickle, "VIEWED", 0)
+  one = _tensor((4,), (1,))[2:-1]
+  for times, refused in ((16, False), (17, True)):
+    file = _zip(tmp_path / "a.bin", b"\x80\x02](" + one * times + b"e.")
+    with (
+      pytest.raises(ValueError, match="of one storage again and again")
+      if refused
+      else contextlib.nullcontext()
+    ):
+      torch_file.read(file)
+
+
+def test_zips_that_hold_more_than_they_are_long_are_refused(tmp_path):
+  """Entries on top of each other, and a list of files without an end."""
+  file = _zip(tmp_path / "a.bin", b"\x80\x02N.", b"\0" * 4096)
+  whole = file.read_bytes()
+  start = whole.index(b"PK\x01\x02")
+  end = whole.rindex(b"PK\x05\x06")
+  listing = whole[start:end]
+  last = listing[listing.rindex(b"PK\x01\x02") :]
+
+  def repeated(times):
+    listed = listing + last * times
+    size = struct.pack("<HHHHIIH", 0, 0, 0, 0, len(listed), start, 0)
+    return whole[:start] + listed + b"PK\x05\x06" + size
+
+  file.write_bytes(repeated(500))
+  with pytest.raises(ValueError, match="larger than the zip"):
+    torch_file.read(file)
+  file.write_bytes(repeated(80_000))
+  with pytest.raises(ValueError, match="list of files is over"):
+    torch_file.read(file)
+
+
+def test_keys_and_classes_of_other_files_are_read(tmp_path):
+  """Optimizers' numbers, thresholds, classes and their states, sets."""
+  content = {1: [3], 0.5: None, False: 2, None: (4, (5,)), "set": {6, 7}}
+  content["tuple"] = (collections.OrderedDict(a=1), b"bytes", -(2**40))
+  content["space"] = argparse.Namespace(a=1)
+  for protocol in range(6):
+    file = _zip(tmp_path / "a.bin", pickle.dumps(content, protocol))
+    read = torch_file.read(file)
+    assert isinstance(read.pop("set"), torch_values.Ignored)
+    assert isinstance(read.pop("space"), torch_values.Ignored)
+    a, _, n = read.pop("tuple")
+    assert (a, n) == ({"a": 1}, -(2**40))
+    assert read == {1: [3], 0.5: None, False: 2, None: (4, (5,))}
+  python2 = b"ccollections\nOrderedDict\n](](" + _text("a") + b"K\x01ee\x85R."
+  assert torch_file.read(_zip(tmp_path / "a.bin", python2)) == {"a": 1}
 
 
 def test_what_was_written_is_read(tmp_path):
@@ -280,4 +433,4 @@ def test_torch_reads_ours_and_we_read_torch(tmp_path, new):
   np.testing.assert_array_equal(read["weights"], [1, 1, 1])
   np.testing.assert_array_equal(read["half"].astype(np.float32), [1, 1])
   np.testing.assert_array_equal(read["flag"], [True, False])
-  assert isinstance(read["best_auroc"], torch_pickle.Ignored)
+  assert isinstance(read["best_auroc"], torch_values.Ignored)

@@ -12,9 +12,10 @@ import pathlib
 import shutil
 
 import numpy as np
-import safetensors
 from flax import traverse_util
 from safetensors.numpy import save
+
+from medpatch_jax.export import weights_file
 
 FORMAT = 1  # Of config.json; raised when a field changes its meaning.
 SUMS, CONFIG, PARAMS = "SHA256SUMS", "config.json", "params.safetensors"
@@ -125,7 +126,7 @@ def read_config(folder) -> dict:
   try:
     config = json.loads(path.read_text("utf-8"))
     version = config["format"]
-  except (OSError, ValueError, KeyError, TypeError):
+  except (OSError, ValueError, KeyError, TypeError, RecursionError):
     raise ValueError(f"{path}: is no configuration of a model.") from None
   if version != FORMAT:
     raise ValueError(
@@ -142,11 +143,5 @@ def read_params(folder) -> dict:
     ValueError: another kind of file; nothing in it is ever executed.
   """
   path = pathlib.Path(folder) / PARAMS
-  try:
-    with safetensors.safe_open(path, framework="numpy") as file:
-      flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-  except (safetensors.SafetensorError, TypeError) as error:
-    raise ValueError(
-      f"{path}: is no safetensors file ({error}); export the run again."
-    ) from None
+  flat = weights_file.read_safetensors(path, "export the run again")
   return traverse_util.unflatten_dict(flat, sep="/")

@@ -170,10 +170,14 @@ def _scalars(weights) -> np.ndarray:
   """The loss scalars of high, low and late; equal where none are there."""
   if weights is None:
     return np.ones(3, np.float32)
-  try:
+  scalars = np.zeros(0)
+  # Lists in lists could be of any size.
+  if isinstance(weights, np.ndarray):
     scalars = np.asarray(weights, np.float32).reshape(-1)
-  except (TypeError, ValueError):
-    scalars = np.zeros(0)
+  elif isinstance(weights, (list, tuple)) and all(
+    isinstance(x, (int, float)) for x in weights
+  ):
+    scalars = np.array(weights, np.float32)
   if len(scalars) != 3:
     raise ValueError(
       "the loss scalars, `weights`, are not three numbers (high, low, late)."

@@ -96,7 +96,7 @@ def _of_transformers(folder) -> bool:
   """Whether a folder's config.json is one of transformers, not of timm."""
   try:
     config = json.loads((folder / "config.json").read_text("utf-8"))
-  except (OSError, ValueError):
+  except (OSError, ValueError, RecursionError):
     return False
   return isinstance(config, dict) and "hidden_size" in config
 

@@ -189,9 +189,14 @@ def bert(name, path, depth: int) -> Entries:
 
 
 def depth(names: Iterable[str], pattern: str) -> int:
-  """1 + the largest number that the group of `pattern` matches, or 0."""
-  found = (re.match(pattern, name) for name in names)
-  return max((int(m.group(1)) + 1 for m in found if m), default=0)
+  """1 + the largest number that the group of `pattern` matches, or 0.
+
+  At most one more than there are names: what a file calls block 999,999,999
+  is no reason to list as many.
+  """
+  found = [m for name in names if (m := re.match(pattern, name))]
+  numbers = (int(m.group(1)[:9]) + 1 for m in found)
+  return min(max(numbers, default=0), len(found) + 1)
 
 
 def load(tensors: dict[str, np.ndarray], entries: Entries) -> dict:

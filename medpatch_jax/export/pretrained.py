@@ -43,6 +43,16 @@ SIZES = {
   "vocab_size": "vocab_size",
   "positions": "max_position_embeddings",
 }
+# Of a config.json; greater ones would fill the memory before the weights show
+# that they are not so.
+GREATEST = {
+  "width": 1 << 16,
+  "depth": 1 << 10,
+  "heads": 1 << 10,
+  "mlp": 1 << 18,
+  "vocab_size": 1 << 20,
+  "positions": 1 << 17,
+}
 OTHER_VIT = (
   "give a matching checkpoint in --vit or --init_from, or another --preset"
 )
@@ -109,7 +119,7 @@ def bert_sizes(folder) -> dict[str, int]:
   file = pathlib.Path(folder) / "config.json"
   try:
     config = json.loads(file.read_text("utf-8"))
-  except (OSError, ValueError) as e:
+  except (OSError, ValueError, RecursionError) as e:
     raise ValueError(
       f"{file}: unreadable ({type(e).__name__}); --bert takes a Hugging Face"
       " folder with config.json, weights and vocabulary."
@@ -124,9 +134,10 @@ def bert_sizes(folder) -> dict[str, int]:
       )
   sizes = {ours: config.get(theirs) for ours, theirs in SIZES.items()}
   for ours, got in sizes.items():
-    if type(got) is not int or got < 1:
+    if type(got) is not int or not 0 < got <= GREATEST[ours]:
       raise ValueError(
-        f"{file}: {SIZES[ours]} is {got!r}, wanted a positive integer."
+        f"{file}: {SIZES[ours]} is {str(got)[:40]}, wanted a positive integer"
+        f" of at most {GREATEST[ours]:,}."
       )
   if sizes["width"] % sizes["heads"]:
     raise ValueError(

@@ -7,19 +7,22 @@ the keys of the storages) and the storages in the order of these keys, each
 after its int64 count. Numbers lie raw and little-endian in both.
 """
 
-import functools
 import io
+import mmap
 import os
 import pickle
 import struct
 import tarfile
 import zipfile
+from collections.abc import Callable
 
 import numpy as np
 
-from medpatch_jax.export.torch_pickle import Reader
+from medpatch_jax.export import torch_pickle, torch_values
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+# Bytes of a zip's list of files, of which each takes about 70.
+DIRECTORY = 4 << 20
 
 
 def read(path):
@@ -29,11 +32,13 @@ def read(path):
     path: written by torch.save, of any version since 0.1.10.
 
   Returns:
-    what was saved, tensors as arrays; objects of any class but tensors,
-    dicts, lists, tuples, numbers and strings become `Ignored`.
+    what was saved, tensors as read-only arrays, which share their memory
+    where they shared a storage; objects of any class but tensors, dicts,
+    lists, tuples, numbers and strings become `Ignored`.
 
   Raises:
-    ValueError: no such file, not of this format, truncated, or damaged.
+    ValueError: no such file, not of this format, truncated, damaged, or
+      beyond a limit of torch_pickle.py.
   """
   try:
     with open(path, "rb") as file:
@@ -47,13 +52,33 @@ def read(path):
   except zipfile.BadZipFile:
     raise ValueError(f"{path}: truncated, or no zip of torch's.") from None
   except ValueError as e:
-    raise ValueError(f"{path}: {e}.") from None
-  # A damaged pickle can raise almost anything.
+    # Messages of pickletools quote what they could not read.
+    raise ValueError(f"{path}: {str(e)[:200]}.") from None
+  # A damaged file can raise almost anything.
   except Exception as e:
     raise ValueError(f"{path}: damaged ({type(e).__name__}).") from None
 
 
+class _Listing(io.FileIO):
+  """A file of which ZipFile reads at most `DIRECTORY` bytes at once."""
+
+  def read(self, size=-1):
+    if size > DIRECTORY:
+      raise ValueError(f"a zip whose list of files is over {DIRECTORY:,} bytes")
+    return super().read(size)
+
+
 def _zip(file):
+  with _Listing(file.fileno(), closefd=False) as listing:
+    with zipfile.ZipFile(listing) as archive:
+      infos = archive.infolist()
+  # Nothing is compressed there; what is could unpack to any size, and so
+  # could entries that lie on top of each other.
+  if any(i.compress_type != zipfile.ZIP_STORED for i in infos):
+    raise ValueError("compressed, and torch.save compresses nothing")
+  size = os.fstat(file.fileno()).st_size
+  if sum(i.file_size for i in infos) > size:
+    raise ValueError("its files are larger than the zip")
   with zipfile.ZipFile(file) as archive:
     names = archive.namelist()
     pickles = [n for n in names if n.endswith("data.pkl")]
@@ -63,42 +88,77 @@ def _zip(file):
     order = f"{root}byteorder"
     if order in names and archive.read(order) != b"little":
       raise ValueError("big-endian, wanted little-endian")
-    # Nothing is compressed there; what is could unpack to any size.
-    if any(i.compress_type != zipfile.ZIP_STORED for i in archive.infolist()):
-      raise ValueError("compressed, and torch.save compresses nothing")
 
     def storage(dtype, key, count):
-      array = np.frombuffer(archive.read(f"{root}data/{key}"), dtype)
-      if len(array) != count:
+      name = f"{root}data/{key}"
+      if archive.getinfo(name).file_size != count * dtype.itemsize:
+        held = archive.getinfo(name).file_size // dtype.itemsize
         raise ValueError(
-          f"storage {key} holds {len(array)} numbers, its entry says {count}"
+          f"storage {key} holds {held} numbers, its entry says {count}"
         )
-      return array
+      return np.frombuffer(archive.read(name), dtype)
 
-    return Reader(io.BytesIO(archive.read(pickles[0])), storage).load()
+    pickled = io.BytesIO(archive.read(pickles[0]))
+    return torch_pickle.load(pickled, _Storages(storage, size))
+
+
+class _Storages:
+  """Reads each storage once; refuses more of them than the file can hold.
+
+  Args:
+    read: (dtype, key, count of numbers) -> the numbers.
+    size: bytes of the file.
+  """
+
+  def __init__(self, read: Callable, size: int):
+    self._read, self._left = read, size
+    self.found: dict[str, np.ndarray] = {}
+
+  def __call__(self, dtype, key, count):
+    if key not in self.found:
+      self._left -= count * dtype.itemsize
+      if self._left < 0:
+        raise ValueError(
+          f"storage {key} of {count} numbers is larger than the file"
+        )
+      self.found[key] = self._read(dtype, key, count)
+    array = self.found[key]
+    if (array.dtype, len(array)) != (dtype, count):
+      raise ValueError(f"storage {key} is entered twice, and differently")
+    return array
 
 
 def _stream(file):
   """The format of before torch 1.6."""
-  plain = functools.partial(Reader, file, _none)
   if file.read(1) != b"\x80":
     file.seek(0)
     kind = "a tar of torch 0.1.9 or older" if _tar(file) else "no torch file"
     raise ValueError(f"{kind}, or truncated; save it anew with torch.save")
-  file.seek(0)
-  # Type and value: a pickle may hold anything.
-  if (magic := plain().load()) != MAGIC or not isinstance(magic, int):
-    raise ValueError("a bare pickle, not written by torch.save")
-  if (protocol := plain().load()) != PROTOCOL:
-    raise ValueError(f"torch.save's protocol {protocol!r}, wanted {PROTOCOL}")
-  machine = plain().load()
-  if not (isinstance(machine, dict) and machine.get("little_endian") is True):
-    raise ValueError("big-endian, wanted little-endian")
-  start = file.tell()
-  counts = _survey(file)
-  storages = _storages(file, plain().load(), counts)
-  file.seek(start)
-  return Reader(file, lambda _, key, __: storages[key]).load()
+  with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+    # Type and value: a pickle may hold anything.
+    magic = _plain(view)
+    if not isinstance(magic, int) or magic != MAGIC:
+      raise ValueError("a bare pickle, not written by torch.save")
+    protocol = _plain(view)
+    if not isinstance(protocol, int) or protocol != PROTOCOL:
+      raise ValueError(
+        f"torch.save's protocol {torch_values.shown(protocol)}, wanted"
+        f" {PROTOCOL}"
+      )
+    machine = _plain(view)
+    if not (isinstance(machine, dict) and machine.get("little_endian") is True):
+      raise ValueError("big-endian, wanted little-endian")
+    # The storages follow on the tensors, which are views of them: made
+    # first, and filled then.
+    storages = _Storages(lambda dtype, _, n: np.empty(n, dtype), len(view))
+    content = torch_pickle.load(view, storages)
+    _fill(view, _plain(view), storages.found)
+  return content
+
+
+def _plain(view):
+  """A pickle without tensors."""
+  return torch_pickle.load(view, _none)
 
 
 def _none(dtype, key, count):
@@ -112,40 +172,24 @@ def _tar(file) -> bool:
     return False
 
 
-def _survey(file) -> dict[str, tuple[np.dtype, int]]:
-  """Which storages the pickle at hand names; the file then stands behind it."""
-  counts: dict[str, tuple[np.dtype, int]] = {}
-  size = os.fstat(file.fileno()).st_size
-
-  def storage(dtype, key, count):
-    if counts.setdefault(key, (dtype, count)) != (dtype, count):
-      raise ValueError(f"storage {key} is entered twice, and differently")
-    if count * dtype.itemsize > size:
-      raise ValueError(
-        f"storage {key} of {count} numbers is larger than the file"
-      )
-    return np.zeros(0, dtype)
-
-  Reader(file, storage, tensors=False).load()
-  return counts
-
-
-def _storages(file, keys, counts) -> dict[str, np.ndarray]:
-  if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(counts):
+def _fill(view, keys, storages: dict[str, np.ndarray]) -> None:
+  """Reads the storages in the order of `keys`."""
+  # Of Python 2: keys were numbers' names there, too.
+  if not (isinstance(keys, list) and all(isinstance(k, str) for k in keys)):
+    raise ValueError("a list of storages that holds something else")
+  if sorted(keys) != sorted(storages):
     raise ValueError("the storages listed are not those in use")
-  storages = {}
-  for key in map(str, keys):
-    dtype, count = counts[key]
-    found = int.from_bytes(file.read(8), "little", signed=True)
-    if found != count:
+  for key in keys:
+    storage = storages[key]
+    count = int.from_bytes(view.read(8), "little", signed=True)
+    if count != len(storage):
       raise ValueError(
-        f"storage {key} holds {found} numbers, its entry says {count}"
+        f"storage {key} holds {count} numbers, its entry says {len(storage)}"
       )
-    data = file.read(count * dtype.itemsize)
-    if len(data) != count * dtype.itemsize:
+    data = view.read(storage.nbytes)
+    if len(data) != storage.nbytes:
       raise ValueError(f"truncated in storage {key}")
-    storages[key] = np.frombuffer(data, dtype)
-  return storages
+    storage.view(np.uint8)[:] = np.frombuffer(data, np.uint8)
 
 
 def write(path, content: dict) -> None:

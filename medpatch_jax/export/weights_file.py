@@ -10,6 +10,9 @@ from medpatch_jax.export import torch_file
 
 # In a folder, the first that exists.
 FILES = ("model.safetensors", "pytorch_model.bin")
+# Most bytes of a safetensors header, of which a tensor takes about 100: the
+# package itself would parse 100 MB.
+HEADER = 4 << 20
 
 
 def find(path, flag: str) -> pathlib.Path:
@@ -49,7 +52,7 @@ def read(file: pathlib.Path) -> dict[str, np.ndarray]:
         f"{file}: is a Git LFS pointer, not the weights; run git lfs pull."
       )
   if file.suffix == ".safetensors":
-    tensors = _safetensors(file)
+    tensors = read_safetensors(file, "save it again in float32")
   else:
     tensors = torch_file.read(file)
     for wrapper in ("state_dict", "model"):
@@ -71,11 +74,30 @@ def _float32(x: np.ndarray) -> np.ndarray:
   return x.astype(np.float32, copy=False) if real else x
 
 
-def _safetensors(file) -> dict[str, np.ndarray]:
+def read_safetensors(file, fix: str) -> dict[str, np.ndarray]:
+  """Every tensor of a .safetensors file.
+
+  Args:
+    file: its path.
+    fix: what to do about an unreadable one, for the message.
+
+  Raises:
+    ValueError: no such file, or one whose header is over `HEADER` bytes.
+  """
   try:
+    with open(file, "rb") as f:
+      length = int.from_bytes(f.read(8), "little")
+    if length > HEADER:
+      raise ValueError(f"a header of {length:,} bytes, at most {HEADER:,}")
     with safetensors.safe_open(file, framework="numpy") as f:
       return {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
-  except (safetensors.SafetensorError, TypeError, AttributeError) as e:
+  except (
+    safetensors.SafetensorError,
+    TypeError,
+    AttributeError,
+    OSError,
+    ValueError,
+  ) as e:
     raise ValueError(
-      f"{file}: no readable safetensors file ({e}); save it again in float32."
+      f"{file}: no readable safetensors file ({str(e)[:200]}); {fix}."
     ) from None

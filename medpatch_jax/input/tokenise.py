@@ -8,6 +8,8 @@ import numpy as np
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
+from medpatch_jax.input import vocabulary
+
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -34,11 +36,13 @@ class Tokeniser:
         f"tokenizer: vocabulary lacks {', '.join(missing)}; a BERT-type"
         " vocabulary (vocab.txt or tokenizer.json) is wanted."
       )
+    self._vocab_size = max(tokenizer.get_vocab().values()) + 1
     self.pad, self.cls, self.sep = ids["[PAD]"], ids["[CLS]"], ids["[SEP]"]
 
   @property
   def vocab_size(self) -> int:
-    return self._tokenizer.get_vocab_size()
+    """One more than the greatest id."""
+    return self._vocab_size
 
   @classmethod
   def load(cls, folder) -> "Tokeniser":
@@ -50,13 +54,16 @@ class Tokeniser:
     make it uncased, and of most words [UNK]).
 
     Raises:
-      ValueError: neither file is there, or it is no WordPiece vocabulary.
+      ValueError: neither file is there, it is no WordPiece vocabulary, or one
+        beyond the limits of vocabulary.py.
     """
     folder = pathlib.Path(folder)
-    settings = _settings(folder / "tokenizer_config.json")
+    file = folder / "tokenizer_config.json"
+    settings = vocabulary.read_json(file) if file.exists() else {}
     file = folder / "tokenizer.json"
     if file.exists():
-      tokenizer = _from_json(file)
+      tokenizer = vocabulary.read_tokenizer(file)
+      tokenizer.decoder = decoders.WordPiece()
       if isinstance(tokenizer.normalizer, normalizers.BertNormalizer):
         tokenizer.normalizer = _normalizer(settings, tokenizer.normalizer)
       return cls(tokenizer)
@@ -66,8 +73,7 @@ class Tokeniser:
         f"{folder}: has neither tokenizer.json nor vocab.txt; give a Hugging"
         " Face folder of a BERT-type model."
       )
-    # Not splitlines: U+2028 and its like are pieces of some vocabularies.
-    pieces = file.read_text("utf-8").removesuffix("\n").split("\n")
+    pieces = vocabulary.read_pieces(file)
     cased = any(p != p.lower() for p in pieces if not p.startswith("["))
     default = normalizers.BertNormalizer(lowercase=not cased)
     vocab = {piece: i for i, piece in enumerate(pieces)}
@@ -171,32 +177,6 @@ def _repeat(words, chunk: int = 1000):
   for word, n in sorted(words.items()):
     for i in range(0, n, chunk):
       yield " ".join([word] * min(chunk, n - i))
-
-
-def _settings(file: pathlib.Path) -> dict:
-  """tokenizer_config.json, where there is one."""
-  if not file.exists():
-    return {}
-  try:
-    settings = json.loads(file.read_text("utf-8"))
-  except ValueError:
-    settings = None
-  if not isinstance(settings, dict):
-    raise ValueError(f"{file}: is no JSON object; mend or remove it.")
-  return settings
-
-
-def _from_json(file: pathlib.Path) -> tokenizers.Tokenizer:
-  try:
-    tokenizer = tokenizers.Tokenizer.from_file(str(file))
-  except Exception as e:  # The package raises nothing narrower.
-    raise ValueError(f"{file}: unreadable ({e}); save it again.") from None
-  if not isinstance(tokenizer.model, models.WordPiece):
-    raise ValueError(
-      f"{file}: holds a {type(tokenizer.model).__name__} model; a BERT-type"
-      " vocabulary, WordPiece, is wanted."
-    )
-  return tokenizer
 
 
 def _normalizer(settings: dict, default) -> normalizers.BertNormalizer:
