@@ -117,6 +117,7 @@ def describe(stages: Stages) -> tuple[dict, dict | None]:
     kind = "twin" if "synthetic" in source else "mimic"
   recipe = series.Recipe.of(metadata)
   return {
+    **_vocabulary(run, stages.architecture),
     "format": artefact.FORMAT,
     "task": config.task,
     "hourly": run.data.description.hourly,
@@ -140,6 +141,20 @@ def describe(stages: Stages) -> tuple[dict, dict | None]:
     },
     "versions": {n: importlib.metadata.version(n) for n in PACKAGES},
   }, result
+
+
+def _vocabulary(run: Run, architecture) -> dict:
+  """Where the vocabulary of the texts comes from, where there are texts."""
+  if "text" not in architecture.kinds.values():
+    return {}
+  vocabulary = run.vocabulary()
+  if vocabulary["from"] == "train" and vocabulary["patients"] is None:
+    logger.warning(
+      "export: the run's vocabulary is of a version that kept words of single"
+      " patients, names among them; train a new run before the folder is given"
+      " away"
+    )
+  return {"vocabulary": vocabulary}
 
 
 def _size(run: Run, split: str) -> dict:

@@ -7,7 +7,7 @@ import numpy as np
 
 from experiments import reading
 from medpatch_jax import presets, schema
-from medpatch_jax.input import channels, dataset, examples, tokenise
+from medpatch_jax.input import channels, dataset, examples, tokenise, words
 from medpatch_jax.input.loader import Loader
 
 BASE = presets.PRESETS["base"]
@@ -42,7 +42,9 @@ def loader(data, m: str, batch_size: int, batches: int, learn: bool) -> Loader:
   tokeniser = None
   if kind == "text":
     text = examples.string(source[0][m])
-    tokeniser = tokenise.Tokeniser.train([text], BASE.vocab_size)
+    # As if enough patients had that note, or it would be read by letters.
+    notes = ((patient, text) for patient in range(words.PATIENTS))
+    tokeniser = tokenise.Tokeniser.train(notes, BASE.vocab_size)
 
   def fetch(row, rng):
     stored = source[row % STAYS][m]

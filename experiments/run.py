@@ -1,6 +1,8 @@
 """An open run: its configuration, records, tokeniser, loaders and devices."""
 
 import functools
+import json
+import pathlib
 
 import jax
 import numpy as np
@@ -15,10 +17,14 @@ from medpatch_jax.input import (
   loader,
   missing,
   tokenise,
+  words,
 )
 from medpatch_jax.train import losses, store
 from medpatch_jax.train.log import logger
 from medpatch_jax.train.parallel import Parallel
+
+# Beside a trained vocabulary: what it was trained on.
+ORIGIN = "origin.json"
 
 
 class Memory(dict):
@@ -133,27 +139,62 @@ class Run:
       return tokenise.Tokeniser.load(self.config.bert)
     if self.warm and self.warm.tokenizer:
       return tokenise.Tokeniser.load(self.warm.tokenizer)
-    size = self.config.sizes.vocab_size
-    folder = self.config.workdir / "tokenizer"
-    if self.config.share:
-      name = store.short({"vocabulary": size, **self.data.fingerprint})
-      folder = self.config.share / f"tokenizer-{name}"
+    folder = self._vocabulary
 
     def made():
       if not (folder / "tokenizer.json").exists():
         logger.info("tokenizer: training on the train split's notes")
-        tokenise.Tokeniser.train(self._notes("train"), size).save(folder)
+        trained = tokenise.Tokeniser.train(
+          self._notes("train"), self.config.sizes.vocab_size
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        origin = {"patients": words.PATIENTS, "source": self.source_version}
+        (folder / ORIGIN).write_text(json.dumps(origin) + "\n", "utf-8")
+        trained.save(folder)
       return tokenise.Tokeniser.load(folder)
 
     return self.parallel.in_turn(made)
 
+  @property
+  def _vocabulary(self) -> pathlib.Path:
+    """Folder of a vocabulary trained on this run's notes."""
+    if not self.config.share:
+      return self.config.workdir / "tokenizer"
+    size = self.config.sizes.vocab_size
+    what = {"vocabulary": size, "patients": words.PATIENTS}
+    name = store.short(what | self.data.fingerprint)
+    return self.config.share / f"tokenizer-{name}"
+
+  @property
+  def source_version(self) -> str:
+    """What the records were built from."""
+    return self.data.metadata["source_version"]
+
+  def vocabulary(self) -> dict:
+    """Where the vocabulary of the texts comes from.
+
+    Returns:
+      from: "bert", "init_from", or "train", the notes of the train split;
+      patients: how many have each word that is a piece, or whose part is one,
+      None if that is not known; source: of these notes, where it is known.
+    """
+    if self.config.bert:
+      return {"from": "bert", "patients": None}
+    if self.warm and self.warm.tokenizer:
+      before = getattr(self.warm, "config", {}).get("vocabulary", {})
+      return {"patients": None} | before | {"from": "init_from"}
+    file = self._vocabulary / ORIGIN
+    origin = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    return {"from": "train", "patients": None} | origin
+
   def _notes(self, split):
+    """(patient, text) of every note."""
     kinds = self.data.description.kinds
     texts = [m for m in self.data.modalities if kinds[m] == "text"]
-    for record in self.data.records(split, texts):
+    for record in self.data.records(split, ("subject_id", *texts)):
       for m in texts:
         if record[m]:
-          yield examples.string(record[m])
+          yield int(record["subject_id"]), examples.string(record[m])
 
   def scores(self, logits) -> np.ndarray:
     """A model's logits f32[N C] -> those whose sigmoid is the probability."""

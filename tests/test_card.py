@@ -1,6 +1,7 @@
 """The card of a scored run, held against the results it was made from."""
 
 import json
+import re
 import types
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import medpatch_jax
 from experiments import evaluate
 from medpatch_jax.evaluate import names, report
-from medpatch_jax.export import card
+from medpatch_jax.export import artefact, card
 from medpatch_jax.predict import reliability
 from tests import exported, small_run
 
@@ -37,6 +38,7 @@ def scored(tmp_path_factory):
     folder=folder,
     text=(folder / "README.md").read_text(),
     result=report.read(root / "run/results.json"),
+    config=artefact.read_config(folder),
   )
 
 
@@ -130,3 +132,23 @@ def test_a_prediction_comes_with_what_its_probability_was_worth(scored):
     np.testing.assert_allclose(error, (low - mean, high - mean))
     seen += 1
   assert seen
+
+
+@pytest.mark.parametrize(
+  ("vocabulary", "said"),
+  [
+    (
+      {"from": "train", "patients": 11, "source": "MIMIC-IV 3.1"},
+      "of the train split of MIMIC-IV 3.1. .* at least 11 patients have",
+    ),
+    ({"from": "train", "patients": None}, "is not known, so it may hold"),
+    ({"from": "bert", "patients": None}, "published model .*--bert"),
+    ({"from": "init_from", "patients": 11}, "started from .* 11 patients"),
+    ({"from": "init_from", "patients": None}, "started from .* is not known"),
+  ],
+)
+def test_the_card_says_where_the_vocabulary_is_from(scored, vocabulary, said):
+  config = scored.config | {"vocabulary": vocabulary}
+  data = section(card.text(config, scored.result, {}), "Data")
+  assert re.search(f"- Vocabulary of the texts: .*{said}", data)
+  assert "Vocabulary" not in scored.text  # That run reads no texts.

@@ -115,6 +115,21 @@ def test_the_card_says_whose_data_and_that_nothing_was_measured(mine):
   assert re.search("agreement holds\nfor those data", card)
 
 
+def test_config_and_card_say_where_the_vocabulary_is_from(mine):
+  """Of a run from before a vocabulary needed patients, that it may hold names."""
+  run = mine.stages.run
+  wanted = {"from": "train", "patients": 11, "source": run.source_version}
+  assert artefact.read_config(mine.model)["vocabulary"] == wanted
+  assert "at least 11 patients have" in (mine.model / "README.md").read_text()
+  origin = run._vocabulary / "origin.json"
+  content = origin.read_text("utf-8")
+  origin.unlink()
+  try:
+    assert run.vocabulary() == {"from": "train", "patients": None}
+  finally:
+    origin.write_text(content, "utf-8")
+
+
 def stablehlo(model, folder, hours):
   content = (folder / f"stablehlo/model-{hours}h.stablehlo").read_bytes()
   program = jax_export.deserialize(bytearray(content))
@@ -313,6 +328,38 @@ def linked_outside(folder):
   (folder / "config.json").symlink_to(outside)
 
 
+def linked_inside(folder):
+  shutil.move(folder / "config.json", folder / "tokenizer" / "c.json")
+  (folder / "config.json").symlink_to(folder / "tokenizer" / "c.json")
+
+
+def linked_folder(folder):
+  shutil.move(folder / "tokenizer", folder.parent / "elsewhere")
+  (folder / "tokenizer").symlink_to(folder.parent / "elsewhere")
+
+
+def unlisted(name):
+  """A file that would change what the model says."""
+
+  def write(folder):
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text(json.dumps({"do_lower_case": False}))
+
+  return write
+
+
+def listed(change):
+  """Changes the lines of SHA256SUMS; the first is of README.md."""
+
+  def write(folder):
+    file = folder / "SHA256SUMS"
+    lines = file.read_text("utf-8").splitlines()
+    assert lines[0].endswith("  README.md")
+    file.write_bytes("\n".join([*change(lines), ""]).encode())
+
+  return write
+
+
 def other_format(folder):
   path = folder / "config.json"
   path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
@@ -329,6 +376,32 @@ def other_format(folder):
     (lambda folder: (folder / "README.md").unlink(), "README.md: is missing"),
     (lambda folder: (folder / "SHA256SUMS").unlink(), "SHA256SUMS: is missing"),
     (other_format, "is of format 99, this code reads 1"),
+    (linked_inside, "config.json leads outside the folder, or could"),
+    (linked_folder, "tokenizer leads outside the folder, or could"),
+    (
+      unlisted("tokenizer/tokenizer_config.json"),
+      "tokenizer/tokenizer_config.json: is not listed in SHA256SUMS",
+    ),
+    (unlisted("vocab.txt"), "vocab.txt: is not listed"),
+    (unlisted("a/config.json"), "a/config.json: is not listed"),
+    (listed(lambda lines: lines[1:]), "README.md: is not listed"),
+    (listed(lambda lines: [*lines, lines[0]]), "lists README.md again"),
+    (listed(lambda lines: [x.upper() for x in lines]), "line 1 is not 64"),
+    (listed(lambda lines: [f"{x}\r" for x in lines]), "line 1 is not 64"),
+    (listed(lambda lines: [*lines, ""]), "is not 64 of 0-9 and a-f"),
+    (
+      listed(lambda lines: [x.replace("  ", "  ./") for x in lines]),
+      "./README.md leads outside the folder",
+    ),
+    (
+      listed(lambda lines: [x.replace("  ", "  /") for x in lines]),
+      "/README.md leads outside the folder",
+    ),
+    (listed(lambda lines: lines[:1]), "does not list config.json"),
+    (
+      lambda folder: (folder / "SHA256SUMS").write_bytes(b"\xff"),
+      "SHA256SUMS: is missing or damaged",
+    ),
   ],
 )
 def test_a_folder_that_is_not_as_it_was_written_is_refused(

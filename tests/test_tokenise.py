@@ -250,10 +250,10 @@ draw = random.Random(0)
 def word():
   return "".join(draw.choices("abcdefghijklmnopqrstuvwxyzé", k=draw.randint(1, 9)))
 words = [word() for _ in range(300)]
-texts = [" ".join(draw.choices(words, k=30)) for _ in range(100)]
+notes = [(i % 40, " ".join(draw.choices(words, k=30))) for i in range(300)]
 if sys.argv[2] == "reversed":
-  texts = texts[::-1]
-Tokeniser.train(iter(texts), 400).save(sys.argv[1])
+  notes = notes[::-1]
+Tokeniser.train(iter(notes), 400).save(sys.argv[1])
 """
 
 
@@ -268,14 +268,70 @@ def test_training_is_deterministic_across_processes(tmp_path, repository):
 
 
 def test_training_keeps_words_and_characters(tmp_path):
-  trained = Tokeniser.train(["Lung lung lung lung clear"] * 9, 40)
+  notes = [(p, "Lung lung lung lung clear") for p in range(11)]
+  trained = Tokeniser.train(notes, 105)
   trained.save(tmp_path)
   loaded = Tokeniser.load(tmp_path)
   assert (loaded.pad, loaded.cls, loaded.sep) == (PAD, CLS, SEP)
   assert len(_ids(loaded, "LUNG")) == 1
-  assert UNK not in _ids(loaded, "clear gun") and _ids(loaded, "x") == [UNK]
+  assert UNK not in _ids(loaded, "clear gun 3%") and _ids(loaded, "ß") == [UNK]
   for text in SENTENCES:
     assert _ids(trained, text) == _ids(loaded, text)
+
+
+def _pieces(tokeniser):
+  """Pieces without ##, of a vocabulary's, but the special ones."""
+  vocab = json.loads(tokeniser._tokenizer.to_str())["model"]["vocab"]
+  return [p for p in vocab if p not in SPECIALS]
+
+
+def _surname(i):
+  """One of 280, no two of them alike: Abacada, Abacade, ..."""
+  sounds = [c + v for c in "bcdfghjk" for v in "aeiou"]
+  return "".join(sounds[i // 7**k % 7 * 5 + i % 5] for k in range(4)).title()
+
+
+def test_no_piece_is_a_word_of_few_patients():
+  """280 surnames, each of one patient who has many notes, and a common one."""
+  notes = []
+  for p in range(280):
+    name = _surname(p) if p >= 20 else "Smith"
+    name += "" if p >= 10 else f" {_surname(p)}"
+    note = f"Mr. {name}, MRN {3_000_017 * (p + 1)}, has pneumonia of the lung."
+    # More often than any word that all have, and by some in another form.
+    notes += [(p, note + f" {name}!" * 20 + f"{name.upper()}-{name}")] * 3
+  surnames = {_surname(p).lower() for p in range(280)}
+  trained = Tokeniser.train(notes, 30_000)
+  pieces = _pieces(trained)
+  assert len({_surname(p) for p in range(280)}) == 280
+  assert {"smith", "pneumonia", "lung", "mrn"} <= set(pieces)
+  texts = [note.lower().split() for _, note in notes[::3]]
+  for piece in pieces:
+    plain = piece.removeprefix("##")
+    if len(plain) > 1:
+      having = sum(any(plain in word for word in text) for text in texts)
+      assert having >= 11 and plain not in surnames
+      assert not any(c.isdigit() for c in plain)
+  # They are spelled, and nothing of them is lost.
+  for name in surnames:
+    ids = trained._tokenizer.encode(name, add_special_tokens=False).ids
+    assert len(ids) > 1 and trained._tokenizer.decode(ids) == name
+
+
+def test_a_word_needs_patients_and_neither_notes_nor_forms():
+  ten = [(p % 10, "Borreliosis") for p in range(1000)]
+  assert "borreliosis" not in _pieces(Tokeniser.train(ten, 30_000))
+  forms = ["borreliosis", "Borreliosis,", "(BORRELIOSIS)"]
+  eleven = [(p, forms[p % 3]) for p in range(11)]
+  assert "borreliosis" in _pieces(Tokeniser.train(eleven, 30_000))
+  # All of fewer than eleven patients: characters alone, of ASCII alone.
+  few = Tokeniser.train([(p, "Łódź lung 12") for p in range(10)], 30_000)
+  assert all(len(p.removeprefix("##")) == 1 for p in _pieces(few))
+  assert all(p.isascii() for p in _pieces(few))
+  assert len(_ids(few, "lung 12")) == 6
+  # A letter that many have is one, wherever it stands.
+  many = Tokeniser.train([(p, "łuk oł") for p in range(11)], 30_000)
+  assert {"ł", "##ł", "łuk"} <= set(_pieces(many))
 
 
 def _vocabulary(cased):

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 
 import numpy as np
@@ -19,6 +20,7 @@ from medpatch_jax.export import weights_file
 
 FORMAT = 1  # Of config.json; raised when a field changes its meaning.
 SUMS, CONFIG, PARAMS = "SHA256SUMS", "config.json", "params.safetensors"
+MOST_SUMS = 1 << 20  # Bytes.
 CARD, TOKENIZER = "README.md", "tokenizer/tokenizer.json"
 
 
@@ -64,24 +66,26 @@ def verify(folder) -> pathlib.Path:
   """Checks every file of an exported folder against SHA256SUMS.
 
   Returns:
-    the folder.
+    the folder, in which nothing lies that is not listed.
 
   Raises:
-    ValueError: no exported folder; a file is missing, changed, or lies
-      outside of it.
+    ValueError: no exported folder; a file is missing, changed, not listed, or
+      lies outside of it.
   """
   folder = pathlib.Path(folder)
   if not folder.is_dir():
     found = "a file: unpack an archive first" if folder.exists() else "nothing"
     raise ValueError(f"{folder}: found {found}, wanted an exported folder.")
-  real = os.path.realpath(folder)
-  for name, wanted in digests(folder).items():
-    path = folder / name
-    # The list itself and links may lead anywhere.
-    if not os.path.realpath(path).startswith(real + os.sep):
+  listed = digests(folder)
+  for path in _files(folder):
+    name = path.relative_to(folder).as_posix()
+    if name != SUMS and name not in listed:
       raise ValueError(
-        f"{folder / SUMS}: {name} leads outside the folder; export it again."
+        f"{path}: is not listed in {SUMS}, so nobody says what it is; remove"
+        " it, or copy the whole folder again."
       )
+  for name, wanted in listed.items():
+    path = folder / name
     if not path.is_file():
       raise ValueError(f"{path}: is missing; copy the whole folder again.")
     with open(path, "rb") as file:
@@ -94,22 +98,59 @@ def verify(folder) -> pathlib.Path:
   return folder
 
 
+def _files(folder: pathlib.Path):
+  """Everything in a folder but folders.
+
+  Raises:
+    ValueError: a link, which may lead anywhere.
+  """
+  for at, folders, files in os.walk(folder):
+    for name in sorted(folders + files):
+      path = pathlib.Path(at) / name
+      if path.is_symlink():
+        raise ValueError(
+          f"{path} leads outside the folder, or could: it is a link; copy the"
+          " folder with its files in it."
+        )
+      if name in files:
+        yield path
+
+
 def digests(folder) -> dict[str, str]:
   """SHA-256 of each file of an exported folder, by name.
 
   Raises:
-    ValueError: no exported folder.
+    ValueError: no exported folder, or a list other than it was written.
   """
   path = pathlib.Path(folder) / SUMS
   try:
-    lines = path.read_text("utf-8").splitlines()
-    pairs = [line.split("  ", 1) for line in lines]
-    found = {name: digest for digest, name in pairs}
+    if not path.is_file() or path.stat().st_size > MOST_SUMS:
+      raise ValueError
+    text = path.read_bytes().decode("utf-8")
   except (OSError, ValueError):
     raise ValueError(
       f"{path}: is missing or damaged; wanted a folder that"
       " `python -m experiments.export` wrote."
     ) from None
+  found: dict[str, str] = {}
+  for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):
+    match = re.fullmatch(r"([0-9a-f]{64})  ([^\x00-\x1f\x7f\\]+)", line)
+    if not match:
+      raise ValueError(
+        f"{path}: line {number} is not 64 of 0-9 and a-f, two spaces and a"
+        " name; copy the folder again."
+      )
+    digest, name = match.groups()
+    if name == SUMS or name in found:
+      raise ValueError(
+        f"{path}: line {number} lists {name} again; copy the folder again."
+      )
+    if any(part in ("", ".", "..") for part in name.split("/")):
+      raise ValueError(
+        f"{path}: {name} leads outside the folder, or could; copy the folder"
+        " again."
+      )
+    found[name] = digest
   for name in (CONFIG, PARAMS):
     if name not in found:
       raise ValueError(f"{path}: does not list {name}; export the run again.")

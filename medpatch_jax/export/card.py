@@ -43,7 +43,7 @@ def text(config: dict, result: dict | None, training: dict) -> str:
   sections = [
     f"# MedPatch: {config['task']}",
     _what(config, made),
-    "## Data\n\n" + _data(config["dataset"]),
+    "## Data\n\n" + _data(config),
     "## Whose it is\n\n" + NOTICE[config["dataset"]["kind"]],
     "## Measured\n\n" + _measured(result),
     "## Limits\n\n" + LIMITS,
@@ -72,7 +72,8 @@ def _what(config, made):
   )
 
 
-def _data(dataset):
+def _data(config):
+  dataset = config["dataset"]
   lines = [f"- Source: {dataset['source']}"]
   for split, size in dataset["splits"].items():
     hours = f"{size['hours']:,} hours of " if "hours" in size else ""
@@ -84,7 +85,32 @@ def _data(dataset):
     f"- SHA-256 of the records of {s}: {d}"
     for s, d in sorted(dataset["digest"].items())
   ]
+  if "vocabulary" in config:
+    lines.append(f"- Vocabulary of the texts: {_pieces(config['vocabulary'])}")
   return "\n".join(lines)
+
+
+def _pieces(vocabulary) -> str:
+  """Where the vocabulary comes from, and what it can tell of a patient."""
+  origin, patients = vocabulary["from"], vocabulary["patients"]
+  if origin == "bert":
+    return "of the published model that the run was given (`--bert`)."
+  where = "trained on the notes of the train split"
+  if "source" in vocabulary:
+    where += f" of {vocabulary['source']}"
+  if origin == "init_from":
+    where = "of the model that the run started from (`--init_from`)"
+    if "source" in vocabulary:
+      where += f", trained on the notes of {vocabulary['source']}"
+  if patients is None:
+    return (
+      f"{where}; how many patients have each of its words is not known, so it"
+      " may hold the words of one, names among them."
+    )
+  return (
+    f"{where}. A piece of more than one character is part of a word that at"
+    f" least {patients} patients have; digits are pieces of their own."
+  )
 
 
 def _measured(result):

@@ -1,6 +1,5 @@
-"""Notes -> windows of WordPiece pieces (METHOD.md section 1, RR and DN)."""
+"""Notes -> windows of WordPiece pieces."""
 
-import collections
 import json
 import pathlib
 
@@ -8,7 +7,7 @@ import numpy as np
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
-from medpatch_jax.input import vocabulary
+from medpatch_jax.input import vocabulary, words
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -80,36 +79,32 @@ class Tokeniser:
     return cls(_wordpiece(vocab, _normalizer(settings, default)))
 
   @classmethod
-  def train(cls, texts, vocab_size: int) -> "Tokeniser":
-    """Trains an uncased WordPiece vocabulary on an iterable of texts.
+  def train(cls, notes, vocab_size: int) -> "Tokeniser":
+    """Trains an uncased WordPiece vocabulary on the notes of patients.
 
-    Same texts and size, same vocabulary, in whatever order the texts come.
+    Same notes and size, same vocabulary, in whatever order the notes come.
+    Digits are pieces of their own, and a piece of more than one character is
+    part of a word that at least `words.PATIENTS` patients have: the rest is
+    spelled in such pieces and in characters.
 
     Args:
-      texts: strings; read once.
+      notes: (patient, text); read once.
       vocab_size: most pieces; all characters are kept even if it is smaller.
     """
     normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer = _wordpiece({"[UNK]": 0}, normalizer)
-    spaced = collections.Counter()
-    for text in texts:
-      spaced.update(text.split())
-    words = collections.Counter()
-    for word, n in spaced.items():  # Each distinct one is normalised once.
-      plain = tokenizer.normalizer.normalize_str(word)
-      for part, _ in tokenizer.pre_tokenizer.pre_tokenize_str(plain):
-        words[part] += n
+    tokenizer = _wordpiece({"[UNK]": 0}, normalizer, digits=True)
+    counts, characters = words.common(notes, tokenizer)
     # The trainer numbers characters in the order of a hash table seeded anew
     # in each process and breaks ties of counts by number; characters that it
     # is given as special tokens are numbered by us.
     trainer = trainers.WordPieceTrainer(
       vocab_size=vocab_size,
-      special_tokens=[*SPECIALS, *_characters(words)],
+      special_tokens=[*SPECIALS, *characters],
       show_progress=False,
     )
-    tokenizer.train_from_iterator(_repeat(words), trainer)
+    tokenizer.train_from_iterator(_repeat(counts), trainer)
     vocab = json.loads(tokenizer.to_str())["model"]["vocab"]
-    return cls(_wordpiece(vocab, normalizer))
+    return cls(_wordpiece(vocab, normalizer, digits=True))
 
   def save(self, folder) -> None:
     """Writes tokenizer.json into `folder`, whole or not at all."""
@@ -156,25 +151,9 @@ class Tokeniser:
     return piece, mask, total
 
 
-def _characters(words) -> list[str]:
-  """First characters of `words`, then later ones with ##, each sorted.
-
-  Only the 1,000 most frequent characters, as the trainer itself keeps.
-  """
-  count = collections.Counter()
-  for word, n in words.items():
-    for character in word:
-      count[character] += n
-  ranked = sorted(count, key=lambda c: (-count[c], c))
-  kept = set(ranked[:1000])
-  first = {word[0] for word in words} & kept
-  later = {c for word in words for c in word[1:]} & kept
-  return sorted(first) + [f"##{c}" for c in sorted(later)]
-
-
-def _repeat(words, chunk: int = 1000):
+def _repeat(counts, chunk: int = 1000):
   """Every word as often as it was counted, as texts of `chunk` words."""
-  for word, n in sorted(words.items()):
+  for word, n in sorted(counts.items()):
     for i in range(0, n, chunk):
       yield " ".join([word] * min(chunk, n - i))
 
@@ -192,11 +171,17 @@ def _normalizer(settings: dict, default) -> normalizers.BertNormalizer:
   )
 
 
-def _wordpiece(vocab: dict[str, int], normalizer) -> tokenizers.Tokenizer:
+def _wordpiece(
+  vocab: dict[str, int], normalizer, digits: bool = False
+) -> tokenizers.Tokenizer:
   model = models.WordPiece(vocab, unk_token="[UNK]")
   tokenizer = tokenizers.Tokenizer(model)
   tokenizer.normalizer = normalizer
   tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+  if digits:
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+      [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Digits(True)]
+    )
   tokenizer.decoder = decoders.WordPiece()
   # Those absent from the vocabulary must not get an id beyond it.
   tokenizer.add_special_tokens([name for name in SPECIALS if name in vocab])
