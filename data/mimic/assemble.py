@@ -14,7 +14,7 @@ from data.mimic import cohort as cohort_lib
 from data.mimic import hourly, sources, store, tables
 from data.tally import Tally
 from medpatch_jax import schema
-from medpatch_jax.input import clean, discretise, examples, images
+from medpatch_jax.input import cell, clean, discretise, examples, images
 from medpatch_jax.input import variables as table
 
 
@@ -199,7 +199,7 @@ class Assembler:
     grouped = {}
     for row, hour, text in found:
       texts, hours = grouped.setdefault(row, ([], []))
-      texts.append(text.strip())
+      texts.append(cell.strip(text))
       hours.append(np.nan if hour is None else hour)
     return {
       r: (

@@ -12,6 +12,7 @@ from data.errors import InputError
 from data.mimic import hourly as hourly_lib
 from data.mimic import plausible, tables
 from data.mimic import store as store_lib
+from medpatch_jax.input import cell
 from medpatch_jax.input import variables as table_lib
 
 _DICOM = re.compile(r"[0-9A-Za-z-]+\Z")
@@ -191,8 +192,8 @@ def _notes(store, table, name, condition, inside):
     name,
     f"SELECT s.row, CASE WHEN NOT {wrong} THEN"
     f" ({_seconds('n.charttime')}) / 3600 END AS hour, n.note_seq AS seq,"
-    " n.note_type AS kind, CASE WHEN trim(n.text, ' \t\r\n') != '' AND"
-    f" NOT {wrong} AND {inside} THEN n.text END AS text, {wrong} AS absurd"
+    f" n.note_type AS kind, CASE WHEN {cell.text_sql('n.text')} IS NOT NULL"
+    f" AND NOT {wrong} AND {inside} THEN n.text END AS text, {wrong} AS absurd"
     f" FROM {tables.scan(table)} n JOIN stays s ON {condition}"
     " ORDER BY s.row",
     store_lib.TEXTS,

@@ -12,10 +12,10 @@ import re
 
 import numpy as np
 
+from medpatch_jax.input import cell
 from medpatch_jax.input import variables as table
 
-_NUMBER = re.compile(r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?\Z")
-_PRESSURES = re.compile(r"(\d+\.?\d*)\s*/\s*(\d+\.?\d*)\Z")
+_PRESSURES = re.compile(r"(\d+\.?\d*)\s*/\s*(\d+\.?\d*)\Z", re.ASCII)
 
 
 @dataclasses.dataclass
@@ -131,15 +131,13 @@ def _numbers(variable, number, text):
   )
   unread = 0
   for i in np.flatnonzero(text != None):  # noqa: E711 (elementwise)
-    word = str(text[i]).strip()
+    word = cell.strip(str(text[i]))
     pair = part and _PRESSURES.match(word)
     if pair:
       value[i] = float(pair.group(part))
     elif np.isnan(value[i]) and word:
-      if _NUMBER.match(word):
-        value[i] = float(word)
-      else:
-        unread += 1
+      value[i] = cell.number(word)
+      unread += bool(np.isnan(value[i]))
   return value, unread
 
 
@@ -159,7 +157,9 @@ def _classes(variable, number, text):
 
 
 def _fold(text):
-  return " ".join(str(text).casefold().split()) if text is not None else ""
+  if text is None:
+    return ""
+  return " ".join(cell.strip(str(text)).casefold().split())
 
 
 def _lookup(variable):

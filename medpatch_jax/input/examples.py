@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from medpatch_jax import schema
-from medpatch_jax.input import tokenise
+from medpatch_jax.input import cell, tokenise
 
 # Between notes of one kind that are joined.
 BLANK = "\n\n"
@@ -100,7 +100,7 @@ def string(value) -> str:
 
 def join(texts) -> str:
   """Notes of one kind, in order of time -> one text, as a record holds it."""
-  return BLANK.join(text.strip() for text in texts)
+  return BLANK.join(map(cell.strip, texts))
 
 
 def text(value, tokeniser: tokenise.Tokeniser, shapes: Shapes):
