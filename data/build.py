@@ -19,7 +19,7 @@ from data.errors import InputError, nearest
 from data.mimic import rules as rules_lib
 from data.progress import Progress
 from medpatch_jax import schema
-from medpatch_jax.input import places
+from medpatch_jax.input import places, series
 
 _LAYOUTS = ("v1.0", "v2.2", "v3.1")
 MIMIC = ("mimic", "synthetic")
@@ -36,6 +36,7 @@ def build(
   mimic_note=None,
   tables=None,
   challenge=None,
+  censored="refuse",
   raw_dir=None,
   subjects=2000,
   seed=0,
@@ -61,6 +62,7 @@ def build(
     mimic_iv, mimic_cxr, mimic_note: folders as downloaded. Without the second
       no stay has a film, without the third none has notes.
     tables: folder of tables, see docs/own_data.md.
+    censored: of own tables, see `series.CENSORED`.
     challenge: folder of the Challenge 2012's sets and outcomes.
     raw_dir: where the synthetic twin's raw files are, or are to be written;
       by default a folder of `data_dir` named after the next four.
@@ -83,7 +85,7 @@ def build(
   """
   rules = rules or rules_lib.Rules()
   task = task or (source if source not in MIMIC else None)
-  check(source, task, memory, threads)
+  check(source, task, memory, threads, censored)
   if phenotypes and (source not in MIMIC or task != "phenotyping"):
     raise InputError(
       f"--phenotypes={phenotypes}: only --task=phenotyping of MIMIC has"
@@ -124,7 +126,7 @@ def build(
     lists = validation_list, test_list
     name, extract = _mimic(source, rules, roots, lists, phenotypes, common)
   elif source == "tables":
-    name, extract = _tables(tables, common)
+    name, extract = _tables(tables, censored, common)
   else:
     name, extract = _challenge(challenge, common)
   created = _make(final.parent)
@@ -160,16 +162,20 @@ def _mimic(source, rules, roots, lists, phenotypes, common):
   )
 
 
-def _tables(folder, common):
+def _tables(folder, censored, common):
   """As `_mimic`; after a stop the tables are read anew, not what was written."""
-  from data.tables import extract, layout
+  from data.tables import extract
+  from medpatch_jax.input.tables import layout
 
   def made(work):
     _empty(work)
-    extract.extract(work / "dataset", work, folder=folder, **common)
+    extract.extract(
+      work / "dataset", work, folder=folder, censored=censored, **common
+    )
 
   files = layout.files(folder)
-  return resume.key([common["task"], "tables", str(folder)], files), made
+  given = [common["task"], "tables", str(folder), censored]
+  return resume.key(given, files), made
 
 
 def _challenge(folder, common):
@@ -207,7 +213,7 @@ def _empty(work):
       path.unlink()
 
 
-def check(source, task, memory="2GB", threads=None):
+def check(source, task, memory="2GB", threads=None, censored="refuse"):
   """Refuses arguments of `build` that it does not know (InputError)."""
   if source not in MIMIC and not re.fullmatch("[a-z][a-z0-9_]*", task or ""):
     raise InputError(
@@ -217,6 +223,7 @@ def check(source, task, memory="2GB", threads=None):
   for name, value, choices in (
     ("source", source, SOURCES),
     ("task", task, tuple(schema.TASKS) if source in MIMIC else (task,)),
+    ("censored", censored, series.CENSORED),
   ):
     if value not in choices:
       raise InputError(
@@ -288,6 +295,12 @@ def _flags():
   f.DEFINE_string("mimic_cxr", None, "MIMIC-CXR-JPG's folder; may be absent.")
   f.DEFINE_string("mimic_note", None, "MIMIC-IV-Note's folder; may be absent.")
   f.DEFINE_string("tables", None, "Folder of tables (docs/own_data.md).")
+  f.DEFINE_enum(
+    "censored",
+    "refuse",
+    series.CENSORED,
+    "Values of --tables beyond a limit of measurement (<5, >100, -inf).",
+  )
   f.DEFINE_string("challenge", None, "The Challenge 2012's sets and outcomes.")
   f.DEFINE_string("raw_dir", None, "Raw files of the synthetic twin.")
   f.DEFINE_integer("subjects", 2000, "Subjects of the twin.", lower_bound=1)
@@ -325,6 +338,7 @@ def main(_):
   v = flags.FLAGS
   names = (
     "source task data_dir mimic_iv mimic_cxr mimic_note tables challenge"
+    " censored"
     " raw_dir subjects seed layout density validation_list test_list"
     " phenotypes threads memory overwrite"
   ).split()

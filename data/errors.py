@@ -1,19 +1,13 @@
-"""Errors a user can act on, and how a command line ends with one."""
+"""How a command line ends with an error that a user can act on."""
 
-import difflib
 import sys
 import textwrap
 
 from medpatch_jax.input import interrupt
+from medpatch_jax.input.errors import nearest
 from medpatch_jax.input.places import InputError
 
 __all__ = ["InputError", "nearest", "run", "usage"]
-
-
-def nearest(name, names):
-  """' Did you mean X?' if one of `names` is close to `name`, else ''."""
-  close = difflib.get_close_matches(str(name), [str(n) for n in names], n=1)
-  return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def run(main):

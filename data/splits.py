@@ -6,6 +6,7 @@ import hashlib
 import numpy as np
 
 from data.errors import InputError
+from medpatch_jax.input import cell
 
 SPLITS = ("train", "validation", "test")
 SHARES = (0.7, 0.1, 0.2)
@@ -71,16 +72,23 @@ def _read(path):
     raise InputError(
       f"{path}: cannot be read ({type(error).__name__})."
     ) from None
-  found = {}
+  marked = {"0": {}, "1": {}}
   for number, row in enumerate(rows, 1):
-    flag = row[1].strip() if len(row) > 1 else ""
-    words = not any(c.strip()[:1].isdigit() for c in row)
+    row = list(map(cell.strip, row))
+    flag = row[1] if len(row) > 1 else ""
+    words = not any(c[:1].isdigit() for c in row)
     if not row or (number == 1 and words):
       continue  # A blank line, or a header.
-    if not row[0].strip().isdigit() or flag not in ("0", "1", "0.0", "1.0"):
+    subject = cell.whole(row[0])
+    if subject is None or flag not in ("0", "1", "0.0", "1.0"):
       raise InputError(
         f"{path}: row {number} is not `subject_id,0` or `subject_id,1`."
       )
-    if flag.startswith("1"):
-      found[int(row[0])] = number
-  return found
+    marked[flag[0]][subject] = number
+  both = marked["0"].keys() & marked["1"].keys()
+  if both:
+    raise InputError(
+      f"{path}: {len(both):,} subjects are marked both 1 and 0, the first in"
+      f" row {min(marked['1'][s] for s in both)}; wanted each of them once."
+    )
+  return marked["1"]

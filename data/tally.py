@@ -147,6 +147,8 @@ class Tally:
       self.moments.add(grid)
     V = len(self.variables)
     first, begin = table.starts(self.variables), np.cumsum(length) - length
+    # Of a stay without an hour reduceat would take the next one's first.
+    starts = begin[length > 0]
     mask = grid[:, -V:] > 0
     for i in range(V):
       rows = mask[:, i]
@@ -157,7 +159,7 @@ class Tally:
         series[rows] = value
         # One value of each stay that has one.
         least, greatest = (
-          f.reduceat(series, begin) for f in (np.fmin, np.fmax)
+          f.reduceat(series, starts) for f in (np.fmin, np.fmax)
         )
         there = ~np.isnan(least)
         self._extremes(split, i, least[there], greatest[there])

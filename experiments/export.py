@@ -130,6 +130,7 @@ def describe(stages: Stages) -> tuple[dict, dict | None]:
       "variables": [v.to_json() for v in recipe.variables],
       "rules": recipe.rules,
       "hours": recipe.hours,
+      "censored": recipe.censored,
       **run.channels.to_json(),
     },
     "reliability": _reliability(result),

@@ -379,6 +379,9 @@ def test_lists_hold_ids_and_nothing_else(tmp_path):
     ("../../secret,1\n", "test.csv: row 1 is not `subject_id,0`"),
     ("1\n../x,1\n", "test.csv: row 1 is not"),
     ("", "test.csv: names no subject of the cohort"),
+    ("²,1\n", "test.csv: row 1 is not"),
+    # The 1 used to win without a word.
+    ("1,0\n2,1\n1,1\n2,0\n", "test.csv: 2 subjects are marked both 1 and 0"),
   ):
     names.write_text(text)
     mimic_raw.assert_refused(root, tmp_path / "out", wanted, test_list=names)

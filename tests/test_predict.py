@@ -35,13 +35,9 @@ def raw(mine, number):
   return {
     "hours": row["hours"],
     "ehr": [(r["hour"], r["variable"], r["value"]) for r in own["events"]],
-    "cxr": mine.tables / inside[-1]["path"] if inside else None,
+    "cxr": [(r["hour"], mine.tables / r["path"]) for r in inside],
     **{
-      kind: [
-        (r["hour"], r["text"])
-        for r in own["notes"]
-        if r["kind"] == kind and r["hour"] <= row["hours"]
-      ]
+      kind: [(r["hour"], r["text"]) for r in own["notes"] if r["kind"] == kind]
       for kind in ("nursing", "triage")
     },
   }
@@ -326,13 +322,19 @@ def change(table, **cells):
   ("damage", "said"),
   [
     (change("events", variable="Puls"), "events.csv, column variable: .*row 1"),
-    (change("events", value="fast"), "stays.csv, row 1: ehr: row 2: Pulse"),
-    (change("events", stay_id="9"), "column stay_id: wanted one of the table"),
+    (
+      change("events", value="fast"),
+      "events.csv, column value: no number .row 1",
+    ),
+    (
+      change("events", stay_id="9"),
+      "column stay_id: is of no stay of the table",
+    ),
     (change("notes", kind="poem"), "notes.csv, column kind: .*--skip_unknown"),
-    (change("notes", hour="soon"), "notes.csv, column hour: wanted a number"),
+    (change("notes", hour="soon"), "notes.csv, column hour: no number"),
     (change("images", hour=2.5, path="../x"), "path: leads outside the folder"),
-    (change("stays", hours=0), "stays.csv, column hours: wanted above 0"),
-    (change("stays", stay_id=2), "column stay_id: wanted each once"),
+    (change("stays", hours=0), "stays.csv, column hours: no number .* above 0"),
+    (change("stays", stay_id=2), "column stay_id: .* wanted each stay once"),
   ],
 )
 def test_wrong_tables_are_refused_and_nothing_is_written(

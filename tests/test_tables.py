@@ -8,8 +8,8 @@ import pytest
 
 from data import build as build_lib
 from data import errors, records, resume, shards
-from data.tables import layout
 from medpatch_jax.input.dataset import Dataset
+from medpatch_jax.input.tables import layout
 from tests import tables_folder
 from tests.tables_folder import SECRET
 from tests.test_build import _digest as digest
@@ -616,3 +616,25 @@ def test_disk_is_told_and_refused(tmp_path, monkeypatch):
     resume.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})
   )
   tables_folder.refused(folder, tmp_path / "full", "of disk are needed")
+
+
+def test_stays_without_events_count_for_no_extreme(tmp_path):
+  """First, between and last in their file: of notes alone."""
+  tables = tables_folder.rows()
+  del tables["images"]
+  tables["stays"] = [
+    tables_folder._stay(i, i, 2, i % 2, 0, "train", "F", 50)
+    for i in range(1, 41)
+  ]
+  tables["notes"] = [
+    tables_folder._note(i, "triage", 1, "calm") for i in range(1, 41)
+  ]
+  tables["events"] = [
+    tables_folder._event(i, 0.5, "Pulse", 60 + i) for i in range(1, 41, 2)
+  ]
+  folder = tables_folder.write(tmp_path / "in", tables)
+  path = tables_folder.build(folder, tmp_path / "out")
+  found = json.loads((path / "quality.json").read_text())
+  pulse = found["variables"]["Pulse"]["train"]
+  # The eleventh of twenty from either end.
+  assert (pulse["low"], pulse["high"]) == (81, 79)

@@ -11,17 +11,18 @@ import numpy as np
 
 from data import records, resume, shards
 from data.errors import InputError
-from data.tables import layout, sources
 from data.tally import Tally
 from medpatch_jax.input import discretise, examples, images
 from medpatch_jax.input import variables as table
+from medpatch_jax.input.tables import file, reader
+from medpatch_jax.input.tables import rows as sources
 
 # What each process reads, as Parquet files sorted by row: name -> what of the
 # checked table of that name, rows of a row group (which is decoded at once).
 KEPT = {
   "events": (
-    f"SELECT row, hour, variable, value, row_no FROM events WHERE state ="
-    f" {sources.KEPT}",
+    "SELECT row, hour, variable, value, row_no FROM events WHERE"
+    f" {sources.USED}",
     30_720,
   ),
   "notes": (
@@ -39,7 +40,7 @@ def keep(connection, folder, names):
     sql, group = KEPT[name]
     with resume.whole(folder / f"{name}.parquet") as part:
       connection.execute(
-        f"COPY ({sql} ORDER BY row) TO {layout.quote(part)} (FORMAT parquet,"
+        f"COPY ({sql} ORDER BY row) TO {file.quote(part)} (FORMAT parquet,"
         f" COMPRESSION snappy, ROW_GROUP_SIZE {group})"
       )
 
@@ -85,7 +86,7 @@ class Job(shards.Job):
     )
 
   def assembler(self):
-    connection = layout.connect(
+    connection = reader.connect(
       ":memory:",
       threads=1,
       memory=f"{int(shards.EACH / 1e6)}MB",
@@ -95,7 +96,7 @@ class Job(shards.Job):
       if (path := self.folder / f"{name}.parquet").exists():
         connection.execute(
           f"CREATE VIEW {name} AS SELECT * FROM"
-          f" read_parquet({layout.quote(path)})"
+          f" read_parquet({file.quote(path)})"
         )
     return Assembler(
       connection, self.stays, self.kinds, self.variables, self.root

@@ -12,10 +12,15 @@ import pathlib
 import numpy as np
 
 from data import page, quality, records, report, resume, shards
+from data.progress import Progress
 from data.splits import SPLITS
-from data.tables import assemble, disk, layout, problems, sources
+from data.tables import assemble, disk, normals
 from data.tables import stays as stays_lib
 from medpatch_jax.input import variables as table
+from medpatch_jax.input.tables import layout, problems, reader
+from medpatch_jax.input.tables import rows as sources
+from medpatch_jax.input.tables import variables as variables_lib
+from medpatch_jax.input.tables.stays import GROUP
 
 ABOUT = records.About(
   description="""\
@@ -49,7 +54,16 @@ class Source:
 
 
 def extract(
-  out, work, *, folder, task, threads, memory, source=None, quiet=False
+  out,
+  work,
+  *,
+  folder,
+  task,
+  threads,
+  memory,
+  source=None,
+  censored="refuse",
+  quiet=False,
 ):
   """Writes one dataset into the new folder `out`.
 
@@ -62,6 +76,8 @@ def extract(
     threads: cores for reading and writing.
     memory: limit of DuckDB, as "2GB".
     source: `Source`.
+    censored: of `series.CENSORED`, what is done with values beyond a limit of
+      measurement.
     quiet: no progress on stderr.
 
   Raises:
@@ -71,12 +87,17 @@ def extract(
   work, out = pathlib.Path(work), pathlib.Path(out)
   found = problems.Problems(folder)
   opened = layout.open_all(folder, found)
-  connection = layout.connect(
+  connection = reader.connect(
     work / "tables.duckdb", threads=threads, memory=memory, temporary=work
+  )
+  read = reader.Reader(
+    connection,
+    found,
+    lambda title, poll: Progress(title, poll=poll, quiet=quiet),
   )
   try:
     stays, variables, kinds = _read(
-      connection, opened, work, folder, found, source.usual, quiet
+      read, opened, work, folder, censored, source.usual, quiet
     )
     assemble.keep(connection, work, opened.keys() & assemble.KEPT.keys())
     linked = 0
@@ -102,40 +123,42 @@ def extract(
     for split, path, met in files:
       writer.adopt(split, path, met)
     _count(connection, opened, variables, stays, tally)
-    _finish(writer, out, task, opened, job, tally, source)
+    _finish(writer, out, task, opened, job, tally, source, censored)
   finally:
     connection.close()
 
 
-def _read(connection, opened, work, folder, found, usual, quiet):
+def _read(read, opened, work, folder, censored, usual, quiet):
   """Every table, once. -> (Stays, variables, modality -> kind)."""
-  stays = stays_lib.load(connection, opened.get("stays"), found, quiet)
-  variables, kinds = (), {}
-  whole = {n for n, t in opened.items() if _complete(t)}
+  stays = stays_lib.load(read, opened.get("stays"))
+  variables, kinds, ranged = (), {}, ()
+  whole = {n for n, t in opened.items() if t.complete}
   if "variables" in whole:
-    variables = sources.variables(connection, opened["variables"], found, quiet)
+    variables, ranged = variables_lib.load(read, opened["variables"])
   if stays is not None:
     disk.check(work, opened, stays.end, variables, quiet)
   if {"variables", "events"} <= whole:
-    sources.events(connection, opened["events"], variables, found, quiet)
+    sources.events(read, opened["events"], variables, censored)
     kinds[sources.SERIES] = "series"
   if "images" in whole:
-    sources.images(connection, opened["images"], folder, found, quiet)
+    sources.images(read, opened["images"], folder)
     kinds[sources.IMAGE] = "image"
   if "notes" in whole:
-    texts = sources.notes(connection, opened["notes"], found, quiet)
+    texts, _ = sources.notes(read, opened["notes"])
     kinds |= dict.fromkeys(texts, "text")
   if stays is not None:
-    _check_groups(opened["stays"], stays, kinds, found)
-  found.stop()
+    _check_groups(opened["stays"], stays, kinds, read.problems)
+  read.problems.stop()
   if sources.SERIES in kinds:
-    variables = sources.normals(connection, variables, stays.split, usual)
+    variables = normals.normals(read.connection, variables, stays.split, usual)
+  for v in variables:
+    if v.name in ranged:
+      low, *_, high = v.limits
+      stays.remarks.append(
+        f"{v.name} was given without low and high: {low:g} to {high:g}"
+        f" {v.unit} are taken, beyond which no human's lies."
+      )
   return stays, variables, kinds
-
-
-def _complete(opened):
-  must, _ = layout.COLUMNS[opened.name]
-  return set(must) <= set(opened.header)
 
 
 def _check_groups(opened, stays, kinds, found):
@@ -147,13 +170,21 @@ def _check_groups(opened, stays, kinds, found):
         opened.file,
         "wanted letters, digits and _ after group_, and no name of a field or"
         " kind of note",
-        stays_lib.GROUP + name,
+        GROUP + name,
       )
 
 
 _STATES = {
   sources.WINDOW: "events_outside_the_hours_of_the_stay",
   sources.EMPTY: "events_without_a_value",
+  sources.CENSORED: "events_beyond_a_limit_of_measurement_left_out",
+  sources.BOUND: "events_beyond_a_limit_of_measurement_at_the_limit",
+}
+# Where the cleaning of each variable counts them.
+_CLEANED = {
+  sources.RANGE: "outside",
+  sources.CENSORED: "text",
+  sources.BOUND: "clamped",
 }
 
 
@@ -168,8 +199,8 @@ def _count(connection, opened, variables, stays, tally):
       name, what = variables[i].name, _STATES.get(state)
       cleaned = tally.cleaned[SPLITS[split]]
       cleaned[name, "rows"] += count
-      if state == sources.RANGE:
-        cleaned[name, "outside"] += count
+      if state in _CLEANED:
+        cleaned[name, _CLEANED[state]] += count
       if what:
         stays.facts[what] = stays.facts.get(what, 0) + count
     for cleaned in tally.cleaned.values():
@@ -185,7 +216,7 @@ def _count(connection, opened, variables, stays, tally):
   stays.filters.append(("with an event, an image or a note", written))
 
 
-def _finish(writer, out, task, opened, job, tally, source):
+def _finish(writer, out, task, opened, job, tally, source, censored):
   """Metadata and reports, from what was counted."""
   stays, variables, kinds = job.stays, job.variables, job.kinds
   stays.remarks += source.remarks
@@ -226,6 +257,7 @@ def _finish(writer, out, task, opened, job, tally, source):
       "std": std,
       "source_version": source.name,
       "rules": {},
+      "censored": censored,
       "cohort": {"filters": result["filters"], "facts": result["facts"]},
       "index": tally.index(),
     }

@@ -48,6 +48,8 @@ NO_NUMBER = {
   "with a unit or other words": r"[-+]?[0-9.].*",
 }
 OTHER = "other text"
+# Those of them that state a limit of measurement.
+LIMITS = tuple(NO_NUMBER)[:2]
 LEAST, MOST = -(2**63), 2**63 - 1
 
 
@@ -101,6 +103,15 @@ def limit(word) -> float | None:
   if not re.fullmatch(CENSORED, word):
     return None
   return float(re.sub(_SIGN, "", word))
+
+
+def kind(word) -> str:
+  """Returns what a cell that is no number is: a name of `NO_NUMBER`."""
+  word = strip(str(word))
+  for name, pattern in NO_NUMBER.items():
+    if re.fullmatch(pattern, word):
+      return name
+  return OTHER
 
 
 def text_sql(expression: str) -> str:

@@ -11,13 +11,17 @@ import difflib
 
 import numpy as np
 
-from medpatch_jax.input import clean, discretise
+from medpatch_jax.input import cell, clean, discretise
 from medpatch_jax.input import variables as table
 
 MOST_HOURS = 20_000
 MOST_ROWS = 10_000_000
 # Beyond it a number is none; as docs/own_data.md.
 ABSURD = 1e30
+# What is done with values of own tables beyond a limit of measurement (<5,
+# >100, -inf): refused, left out, or taken to be at the limit, which of an
+# infinite one is that of the variable's range.
+CENSORED = ("refuse", "drop", "bound")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,11 +33,13 @@ class Recipe:
     rules: of MIMIC's builder: outliers, ties, items, normals, carry_in; None
       for own tables, which have none of these.
     hours: rows of every series, None where they differ.
+    censored: of `CENSORED`, by which own tables were read.
   """
 
   variables: tuple[table.Variable, ...]
   rules: dict | None = None
   hours: float | None = None
+  censored: str = "refuse"
 
   @classmethod
   def of(cls, metadata: dict) -> "Recipe":
@@ -44,15 +50,18 @@ class Recipe:
     else:
       # Datasets of before had one choice for both.
       found = table.of(rules["items"], rules.get("normals", rules["items"]))
-    return cls(found, rules, metadata.get("hours"))
+    # Datasets of before had no choice.
+    censored = metadata.get("censored", "refuse")
+    return cls(found, rules, metadata.get("hours"), censored)
 
   def grid(self, rows, hours=None):
     """Cleans and discretises.
 
     Args:
       rows: (hour, variable, value) each, hours since the start of the stay,
-        in any order; of several at one time the last counts. A value is a
-        number, or text: of a category, or as it was charted; None is missing.
+        in any order. Of several at one time the last counts or, by MIMIC's
+        rules, the greatest. A value is a number, or text: of a category, or as
+        it was charted; None is missing.
         Columns of these names (a dict, a data frame) will do as well.
       hours: length of the window; if not given, that of the dataset, else up
         to the last event.
@@ -140,7 +149,7 @@ class Recipe:
     """By the rules of MIMIC's builder."""
     del rows
     text = np.array([v if isinstance(v, str) else None for v in value], object)
-    number = np.array([_number(v) for v in value], np.float64)
+    number = np.array([cell.number(v) for v in value], np.float64)
     value, counts = clean.read(
       kind,
       np.zeros(len(kind), np.int64),
@@ -179,27 +188,47 @@ class Recipe:
       mine = np.flatnonzero(kind == i)
       known = table.categories(v)
       low, _, _, high = v.limits or (-np.inf,) * 2 + (np.inf,) * 2
-      empty = 0
+      count = dict.fromkeys(("empty", "censored", "bound", "outside"), 0)
       for row in mine:
         word = value[row]
-        word = word.strip() if isinstance(word, str) else word
+        word = cell.strip(word) if isinstance(word, str) else word
         if word is None or word == "" or word != word:  # NaN is missing, too.
-          empty += 1
-          continue
-        found[row] = (
-          known.get(str(word), np.nan) if v.classes else _number(word)
-        )
-        if not abs(found[row]) <= ABSURD:
-          wanted = f"one of {', '.join(v.classes)}" if v.classes else "a number"
-          raise ValueError(f"row {rows[row]}: {v.name} wants {wanted}.")
+          count["empty"] += 1
+        elif v.classes:
+          found[row] = known.get(str(word), np.nan)
+          if np.isnan(found[row]):
+            raise ValueError(
+              f"row {rows[row]}: {v.name} wants one of {', '.join(v.classes)}."
+            )
+        else:
+          found[row], what = self._real(v, word, rows[row])
+          count["censored"] += what == "censored"
+          if what == "bound" and low <= found[row] <= high:
+            count["bound"] += 1
       outside = mine[(found[mine] < low) | (found[mine] > high)]
+      count["outside"] = len(outside)
       found[outside] = np.nan
       counts[v.name, "rows"] = len(mine)
-      counts[v.name, "outside"] = len(outside)
-      counts[v.name, "empty"] = empty
+      counts |= {(v.name, what): n for what, n in count.items()}
     keep = np.flatnonzero(~np.isnan(found))
     order = keep[np.argsort(hour[keep], kind="stable")]
     return hour[order], kind[order], found[order], counts
+
+  def _real(self, variable, word, row):
+    """A word that is not empty -> (number or NaN, what was done to it)."""
+    number = cell.number(word)
+    if abs(number) <= ABSURD:
+      return number, None
+    limit = cell.limit(word)
+    if limit is None or self.censored == "refuse":
+      kind = f": found {cell.kind(word)}" if np.isnan(number) else ""
+      raise ValueError(f"row {row}: {variable.name} wants a number{kind}.")
+    if np.isinf(limit):
+      low, *_, high = variable.limits
+      limit = high if limit > 0 else low
+    if self.censored == "drop" or not abs(limit) <= ABSURD:
+      return np.nan, "censored"
+    return limit, "bound"
 
   def _say(self, counts):
     """What was done to values, one sentence for each variable and reason."""
@@ -229,15 +258,9 @@ _DONE = {
   "converted": "in another unit: converted",
   "clamped": "beyond the valid range: set to its end",
   "empty": "empty: taken as missing",
+  "censored": "beyond a limit of measurement: left out",
+  "bound": "beyond a limit of measurement: taken to be at it",
 }
-
-
-def _number(value) -> float:
-  """A number, or text of one; NaN else. Infinity is none."""
-  try:
-    return float(value)
-  except (TypeError, ValueError):
-    return np.nan
 
 
 def _variable(plain: dict) -> table.Variable:

@@ -12,7 +12,14 @@ import os
 import numpy as np
 from PIL import Image
 
-from medpatch_jax.input import channels, examples, images, series, tokenise
+from medpatch_jax.input import (
+  cell,
+  channels,
+  examples,
+  images,
+  series,
+  tokenise,
+)
 
 MOST_BYTES = 100_000_000  # Of a film's file.
 MOST_CHARACTERS = 10_000_000  # Of a note.
@@ -34,6 +41,8 @@ class Preparation:
     recipe: of the series, None without one.
     channels: how the series is read.
     tokeniser: of the texts, None without any.
+    late: texts that are read whenever they were written, also after the
+      window; of all others nothing is seen that is not of the window.
   """
 
   kinds: dict[str, str]
@@ -41,6 +50,7 @@ class Preparation:
   recipe: series.Recipe | None
   channels: channels.Channels
   tokeniser: tokenise.Tokeniser | None
+  late: tuple[str, ...] = ()
 
   def example(self, stay: dict):
     """Prepares one stay.
@@ -48,7 +58,9 @@ class Preparation:
     Args:
       stay: modality -> its raw input, or None; "hours" -> length of its
         window. Series: see `series.Recipe.grid`. Image: path, bytes of a JPEG
-        or PNG, or array u8[H W]. Text: a text, or (hour, text) of several.
+        or PNG, or array u8[H W]; or (hour, image), or a list of these, of
+        which the last in the window is read. Text: a text, or (hour, text) of
+        several. Hours count from the start of the stay.
 
     Returns:
       (dict as `examples.collate` takes it, without a label; sentences on what
@@ -66,18 +78,19 @@ class Preparation:
         raise ValueError(
           f"the stay has an unknown input; known are {', '.join(known)}.{hint}"
         )
-    inputs, said = {}, []
+    inputs, said, end = {}, [], self._end(stay.get("hours"))
     for m, kind in self.kinds.items():
       inputs[m], remarks = None, []
-      if stay.get(m) is None or (kind != "image" and _none(stay[m])):
+      if stay.get(m) is None or _none(stay[m], kind):
         continue
       try:
         if kind == "series":
           inputs[m], remarks = self._series(stay[m], stay.get("hours"))
         elif kind == "image":
-          inputs[m], remarks = self._image(stay[m])
+          inputs[m], remarks = self._image(stay[m], end)
         else:
-          inputs[m], remarks = self._text(stay[m])
+          late = m in self.late
+          inputs[m], remarks = self._text(stay[m], None if late else end)
       except ValueError as error:
         raise ValueError(f"{m}: {error}") from None
       said += [f"{m}: {remark}" for remark in remarks]
@@ -96,56 +109,106 @@ class Preparation:
       return None, [*said, "no event left: taken as absent"]
     return self.channels(grid), said
 
-  def _image(self, source):
-    stored, said = film(source, self.shapes.image_size)
-    return examples.image(stored, self.shapes.image_size), said
+  def _end(self, hours) -> float:
+    """Length of the window; infinite where it is not known.
 
-  def _text(self, notes):
+    Raises:
+      ValueError: `hours` is no number.
+    """
+    if hours is None:
+      hours = self.recipe.hours if self.recipe else None
+    end = np.inf if hours is None else cell.number(hours)
+    if not end > 0:
+      raise ValueError("hours: wanted a number above 0, the window's length.")
+    return end
+
+  def _image(self, source, end):
+    said = []
+    if isinstance(source, tuple):
+      source = [source]
+    if isinstance(source, list):
+      timed, left = within(source, end)
+      said = _outside(left, "images", end)
+      if not timed:
+        return None, [*said, "no image left: taken as absent"]
+      source = timed[-1][1]
+    stored, more = film(source, self.shapes.image_size)
+    return examples.image(stored, self.shapes.image_size), said + more
+
+  def _text(self, notes, end):
+    said = []
     if not isinstance(notes, str):
-      notes = examples.join(in_order(notes))
+      timed, left = within(notes, end, str)
+      said = _outside(left, "notes", end)
+      if not timed:
+        return None, [*said, "no note left: taken as absent"]
+      notes = examples.join(t for _, t in timed)
     if len(notes) > MOST_CHARACTERS:
       raise ValueError(
         f"a text of {len(notes):,} characters; at most {MOST_CHARACTERS:,}."
       )
-    if not notes.strip():
-      return None, ["an empty text: taken as absent"]
+    if not cell.strip(notes):
+      return None, [*said, "an empty text: taken as absent"]
     fields = examples.text(notes, self.tokeniser, self.shapes)
     most, windows = self.shapes.max_windows, fields["windows"]
     if windows <= most:
-      return fields, []
+      return fields, said
     return fields, [
+      *said,
       f"{windows:,} windows of {self.shapes.window} pieces: only the first"
-      f" {most} are read"
+      f" {most} are read",
     ]
 
 
-def _none(rows) -> bool:
+def _none(rows, kind) -> bool:
   """Whether a table or a list has no row; an empty text is something else."""
+  if kind == "image":
+    return isinstance(rows, list) and not rows
   return (
     not isinstance(rows, str) and hasattr(rows, "__len__") and not len(rows)
   )
 
 
-def in_order(notes) -> list[str]:
-  """(hour, text) of several notes -> texts by hour; those of blanks left out.
+def within(timed, end, kind=object):
+  """Notes or images of a window, by hour.
+
+  Args:
+    timed: (hour, note or image) each.
+    end: length of the window in hours; None reads all.
+    kind: what the second has to be.
+
+  Returns:
+    (those of the window, in order of hour; how many were left out).
 
   Raises:
     ValueError: an entry is something else.
   """
   found = []
-  for number, entry in enumerate(notes, 1):
+  for number, entry in enumerate(timed, 1):
     try:
-      hour, text = entry
-      hour = float(hour)
+      hour, what = entry
+      hour = cell.number(hour)
     except (TypeError, ValueError):
-      hour = np.nan
-    if not np.isfinite(hour) or not isinstance(text, str):
+      hour = what = np.nan
+    if not np.isfinite(hour) or not isinstance(what, kind):
+      noun = "note" if kind is str else "image"
+      name = "text" if kind is str else noun
       raise ValueError(
-        f"note {number}: wanted (hour, text), or one text in place of the list."
+        f"{noun} {number}: wanted (hour, {name}), or one {name} in place of the"
+        " list."
       )
-    if text.strip():
-      found.append((hour, text))
-  return [text for _, text in sorted(found, key=lambda pair: pair[0])]
+    if kind is not str or cell.strip(what):  # A note of blanks is none.
+      found.append((hour, what))
+  kept = [e for e in found if end is None or 0 <= e[0] <= end]
+  return sorted(kept, key=lambda e: e[0]), len(found) - len(kept)
+
+
+def _outside(count, noun, end):
+  """What there is to say of notes or images out of the window."""
+  if not count:
+    return []
+  hours = "start of the stay" if np.isinf(end) else f"{end:g} hours"
+  return [f"{count:,} {noun} outside the {hours}: left out"]
 
 
 def film(source, size: int):

@@ -64,7 +64,7 @@ def _predict(model, source, lo, hi):
       continue
     except ValueError as error:
       raise ValueError(
-        f"{source.files['stays'].name}, row {source.row(lo + i)}: {error}"
+        f"{source.stays_file()}, row {source.row(lo + i)}: {error}"
       ) from None
     place.append(i)
   for i, prediction in zip(place, model.predict_prepared(prepared)):

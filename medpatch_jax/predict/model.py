@@ -153,6 +153,19 @@ class Model:
     )
 
 
+def _late(config) -> tuple[str, ...]:
+  """Modalities of MIMIC's that are read from beyond the window.
+
+  A discharge note is written after the stay; reports were those of the
+  admission if the dataset's rules said so.
+  """
+  rules = config["series"]["rules"] or {}
+  if not rules or config["task"] != "phenotyping":
+    return ()
+  admission = rules.get("radiology_window") == "admission"
+  return ("dn", "rr") if admission else ("dn",)
+
+
 def _preparation(config, architecture, folder) -> stay.Preparation:
   """From an exported folder's config.json and vocabulary."""
   own = config["series"]
@@ -169,7 +182,10 @@ def _preparation(config, architecture, folder) -> stay.Preparation:
       tuple(Variable.from_json(v) for v in own["variables"]),
       own["rules"],
       own["hours"],
+      # Models written before there was a choice are without it.
+      own.get("censored", "refuse"),
     ),
     channels=channels.Channels.from_json(own),
     tokeniser=tokeniser,
+    late=_late(config),
   )

@@ -6,7 +6,7 @@ in a row may be a patient's.
 
 import dataclasses
 
-from data.errors import InputError
+from medpatch_jax.input.places import InputError
 
 # Rows named of one problem, and problems shown.
 ROWS = 5
@@ -15,12 +15,21 @@ SHOWN = 50
 
 @dataclasses.dataclass
 class Problems:
-  """Collects problems; `stop` raises them together."""
+  """Collects problems; `stop` raises them together.
+
+  Attributes:
+    folder: of the tables.
+    lines: one for each problem.
+    done: what is not done because of them, as "built".
+  """
 
   folder: object
   lines: list[str] = dataclasses.field(default_factory=list)
+  done: str = "built"
 
-  def add(self, table, what, column=None, rows=(), count=None, unit="row"):
+  def add(
+    self, table, what, column=None, rows=(), count=None, unit="row", more=""
+  ):
     """Adds one problem.
 
     Args:
@@ -31,6 +40,7 @@ class Problems:
         header.
       count: how many rows have it; as many as `rows` by default.
       unit: what `rows` number.
+      more: what else there is to say, behind the rows.
     """
     rows = [int(r) for r in rows]
     count = len(rows) if count is None else int(count)
@@ -38,12 +48,12 @@ class Problems:
     at = ""
     if rows:
       at = f" ({unit} {', '.join(map(str, rows[:ROWS]))}"
-      more = count - len(rows[:ROWS])
-      at += f" and {more:,} more)" if more else ")"
-    self.lines.append(f"{where}: {what}{at}")
+      others = count - len(rows[:ROWS])
+      at += f" and {others:,} more)" if others else ")"
+    self.lines.append(f"{where}: {what}{at}{more}")
 
   def stop(self):
-    """Ends the build if there is a problem.
+    """Ends the command if there is a problem.
 
     Raises:
       InputError: lists them.
@@ -52,7 +62,7 @@ class Problems:
       return
     found = len(self.lines)
     noun = "problem" if found == 1 else "problems"
-    lines = [f"{self.folder}: {found} {noun}, nothing was built:"]
+    lines = [f"{self.folder}: {found} {noun}, nothing was {self.done}:"]
     lines += self.lines[:SHOWN]
     if found > SHOWN:
       lines.append(f"and {found - SHOWN} more problems")

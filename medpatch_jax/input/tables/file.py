@@ -1,0 +1,188 @@
+"""One file of comma-separated text or Parquet, as DuckDB is to read it.
+
+The only place that knows what a csv file may look like: blank lines before
+the header, a byte order mark, lines that end in LF, CR LF or CR, columns
+without a name. What DuckDB says of an error holds lines of the file: its
+words are never passed on.
+"""
+
+import csv
+import dataclasses
+import gzip
+import pathlib
+import re
+import zlib
+
+from medpatch_jax.input import cell
+
+# Bytes that a header line may have.
+MOST = 1 << 20
+# What pandas writes an index without a name as, in Parquet.
+INDEX = "__index_level_0__"
+_LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n|\Z)")
+# What DuckDB calls a damaged line.
+KINDS = {
+  "MISSING COLUMNS": "too few columns",
+  "TOO MANY COLUMNS": "too many columns",
+  "UNQUOTED VALUE": "a quote that does not close",
+  "INVALID ENCODING": "no UTF-8 text",
+}
+
+
+class Damaged(ValueError):
+  """A file that cannot be read; says what it is, without content."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+  """Columns of a file.
+
+  Attributes:
+    names: as the file has them, "" for one without a name.
+    columns: the same, made different from each other, as DuckDB is to call
+      them.
+    skip: lines before the header line, all of them blank.
+    floats: of `columns` those of floating-point numbers (Parquet).
+  """
+
+  names: list[str]
+  columns: list[str]
+  skip: int = 0
+  floats: tuple[str, ...] = ()
+
+
+def header(path) -> Header:
+  """Reads the names of a file's columns.
+
+  Raises:
+    Damaged: no text, empty, or no Parquet.
+  """
+  path = pathlib.Path(path)
+  return _parquet(path) if path.suffix == ".parquet" else _csv(path)
+
+
+def _parquet(path):
+  import duckdb  # Absent on some GPU images.
+
+  try:
+    with duckdb.connect() as connection:
+      found = connection.execute(
+        f"DESCRIBE SELECT * FROM read_parquet({quote(path)})"
+      ).fetchall()
+  except duckdb.Error:
+    raise Damaged("is no Parquet file, or is cut off") from None
+  names = [c for c, *_ in found]
+  floats = tuple(c for c, t, *_ in found if t in ("FLOAT", "DOUBLE"))
+  return Header(["" if c == INDEX else c for c in names], names, floats=floats)
+
+
+def _csv(path):
+  opener = gzip.open if path.suffix == ".gz" else open
+  try:
+    with opener(path, "rb") as file:
+      raw = file.read(MOST)
+  except (OSError, EOFError, zlib.error):
+    raise Damaged("cannot be read; is it cut off, or not gzip?") from None
+  lines = iter(_LINE.findall(raw.removeprefix(b"\xef\xbb\xbf")))
+  skip, line = 0, b""
+  for line in lines:
+    if b"\0" in line or line.startswith((b"\xff\xfe", b"\xfe\xff")):
+      raise Damaged("line 1 is not UTF-8 text; is it UTF-16? save it as UTF-8")
+    if line.strip():
+      break
+    skip += 1
+  else:
+    raise Damaged("is empty; wanted a header line and rows")
+  while line.count(b'"') % 2 and (more := next(lines, b"")):
+    line += more  # A line break within quotes.
+  try:
+    names = next(csv.reader([line.decode("utf-8").strip("\r\n")]))
+  except UnicodeDecodeError:
+    raise Damaged("line 1 is not UTF-8 text") from None
+  except csv.Error:
+    raise Damaged("line 1 is no header line of column names") from None
+  names = [cell.strip(name) for name in names]
+  return Header(names, _different(names), skip)
+
+
+def _different(names):
+  """The same names; those that are empty or there before get a number."""
+  folded = [name.casefold() for name in names]
+  return [
+    name if name and name.casefold() not in folded[:i] else f"{name} #{i + 1}"
+    for i, name in enumerate(names)
+  ]
+
+
+def scan(path, found: Header, *, types=None, bad=None, limit=1000, **more):
+  """Returns SQL that reads a file.
+
+  Args:
+    path: the file.
+    found: its header.
+    types: column -> SQL type; VARCHAR by default.
+    bad: name to keep damaged lines under (tables `bad_NAME`, `scan_NAME`), of
+      which at most `limit` are kept; without it the first is an error.
+    limit: see `bad`.
+    **more: other options of DuckDB's read_csv.
+  """
+  if path.suffix == ".parquet":
+    # A number that is none is what other programs write for a missing one.
+    nan = ", ".join(
+      f"CASE WHEN isnan({name(c)}) THEN NULL ELSE {name(c)} END AS {name(c)}"
+      for c in found.floats
+    )
+    replaced = f" REPLACE ({nan})" if nan else ""
+    return f"(SELECT *{replaced} FROM read_parquet({quote(path)}))"
+  types = types or {}
+  typed = (f"{quote(c)}: '{types.get(c, 'VARCHAR')}'" for c in found.columns)
+  options = {
+    "header": "true",
+    "auto_detect": "false",  # It would take # for a comment.
+    "delim": "','",
+    "quote": "'\"'",
+    "escape": "'\"'",
+    "skip": found.skip,
+    "columns": "{" + ", ".join(typed) + "}",
+    **more,
+  }
+  if bad:
+    options |= {
+      "store_rejects": "true",
+      "rejects_table": quote(f"bad_{bad}"),
+      "rejects_scan": quote(f"scan_{bad}"),
+      "rejects_limit": limit,
+    }
+  words = ", ".join(f"{key}={value}" for key, value in options.items())
+  return f"read_csv({quote(path)}, {words})"
+
+
+def explain(error, path) -> str:
+  """Says what an error of DuckDB's means, without content."""
+  import duckdb
+
+  text = str(error).replace(str(path), "").upper()
+  if isinstance(error, duckdb.OutOfMemoryException):
+    return "memory or the temporary folder ran out; raise --memory"
+  if isinstance(error, duckdb.IOException | duckdb.InvalidInputException):
+    # The first line alone: others quote the file.
+    first = text.partition("\n")[0]
+    if "GZIP" in first or "PARQUET" in first or "SNAPPY" in first:
+      return "ends early or is damaged; copy it again"
+    if "STATE MACHINE" in first:
+      return "its lines end in more than one way; save it with LF line ends"
+    if "UTF" in first:
+      return "is not UTF-8 text"
+  if isinstance(error, duckdb.IOException):
+    return "cannot be read to its end (disk or permission)"
+  return f"is no table that can be read ({type(error).__name__})"
+
+
+def quote(text) -> str:
+  """Text as an SQL literal."""
+  return "'" + str(text).replace("'", "''") + "'"
+
+
+def name(column) -> str:
+  """A column's name in SQL."""
+  return '"' + column.replace('"', '""') + '"'

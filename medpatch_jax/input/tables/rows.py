@@ -1,0 +1,300 @@
+"""Events, notes and images of a folder of tables.
+
+Each function reads one table once, adds what is wrong with it to the
+reader's problems, and leaves a DuckDB table of that name sorted by the stay's
+row.
+"""
+
+import os
+import pathlib
+
+from medpatch_jax.input import cell
+from medpatch_jax.input.discretise import EDGE
+from medpatch_jax.input.tables import file, stays
+from medpatch_jax.input.tables.reader import bits, odd, real, scan, text, whole
+from medpatch_jax.input.variables import categories
+
+# What a row of events came to: used, out of the window, without a value, out
+# of its range, beyond a limit of measurement and left out, at such a limit.
+KEPT, WINDOW, EMPTY, RANGE, CENSORED, BOUND = range(6)
+USED = f"state IN ({KEPT}, {BOUND})"
+# Names of modalities and of predictions (logits share one dict), and of
+# fields of a record.
+SERIES, IMAGE = "ehr", "cxr"
+RESERVED = (
+  *(SERIES, IMAGE, "high", "low", "late", "combined", "reduced", "missingness"),
+  *("all", "fuse", "stay_id", "subject_id", "present", "label"),
+)
+KIND = r"[a-z][a-z0-9_]{0,29}"
+MOST_KINDS = 20
+_NO_STAY = ("no whole number", "stay_id", stays.WHOLE)
+_UNKNOWN_STAY = ("is of no stay of the table stays", "stay_id")
+_NO_HOUR = ("no number, or one beyond all sense", "hour")
+_SKIP = "; --skip_unknown leaves others out"
+
+
+def events(read, table, variables, censored="refuse", model=None, skip=False):
+  """Reads the events -> table `events`; returns how many were skipped.
+
+  Its columns: row_no, row, hour, variable, word (as given), value, state
+  (`KEPT` and so on).
+
+  Args:
+    read: `reader.Reader`.
+    table: `layout.Table`.
+    variables: tuple of `Variable`.
+    censored: what is done with values beyond a limit of measurement, see
+      `series.CENSORED`.
+    model: None for the variables of a folder; of a model that predicts
+      "tables" or "mimic", the rules of its series: the latter's read any word.
+    skip: leaves out rows of variables that are not known.
+  """
+  _lookup(read.connection, variables)
+  strict = str(model != "mimic")
+  bad = f"{strict} AND r.word IS NOT NULL AND NOT v.classes"
+  limit = cell.limit_sql("r.word")
+  allowed = "false" if censored == "refuse" else f"({limit}) IS NOT NULL"
+  problem = bits(
+    [
+      "r.id IS NULL",
+      _stranger(read),
+      odd("r.hour"),
+      "v.variable IS NULL",
+      f"{bad} AND {odd('r.number', 1e30)} AND NOT ({allowed})",
+      f"{strict} AND v.classes AND r.word IS NOT NULL AND c.class IS NULL",
+    ]
+  )
+  end = f"({limit})"
+  bound = (
+    f"CASE WHEN isinf({end}) THEN CASE WHEN {end} > 0 THEN v.high ELSE v.low"
+    f" END ELSE {end} END"
+  )
+  if censored != "bound":
+    bound = "NULL"
+  query = (
+    "SELECT row_no, row, hour, variable, word, CASE WHEN classes THEN class"
+    " WHEN isfinite(number) THEN number WHEN isfinite(bound) THEN bound END AS"
+    f" value, CASE WHEN NOT inside THEN {WINDOW} WHEN word IS NULL THEN {EMPTY}"
+    f" WHEN value IS NULL THEN {CENSORED}"
+    f" WHEN NOT classes AND (value < low OR value > high) THEN {RANGE}"
+    f" WHEN NOT classes AND number IS NULL THEN {BOUND} ELSE {KEPT}"
+    " END::UTINYINT AS state, problem::UTINYINT AS problem FROM ("
+    "SELECT r.row_no, s.row, r.hour, v.variable, r.word, r.number, v.classes,"
+    f" v.low, v.high, c.class, {bound} AS bound, {_inside(EDGE)} AS inside,"
+    f" {problem} AS problem FROM ("
+    f"SELECT row_no, {whole('stay_id')} AS id, {real('hour')} AS hour,"
+    f" {text('variable')} AS name, {text('value')} AS word,"
+    f" {real('value')} AS number FROM {scan(table)}) r"
+    " LEFT JOIN stays s ON s.stay_id = r.id"
+    " LEFT JOIN known v ON v.name = r.name"
+    " LEFT JOIN classes c ON c.variable = v.variable AND c.word = r.word)"
+    " ORDER BY row"
+  )
+  if not read.load(table, "events", query):
+    return 0
+  skipped = _skip(read, table, 0b1000) if skip else 0
+  if model is None:
+    unknown = "is none of the table variables"
+  else:
+    names = ", ".join(v.name for v in variables)
+    unknown = f"is none of the model's variables; wanted one of {names}{_SKIP}"
+  checks = [_NO_STAY, _UNKNOWN_STAY, _NO_HOUR, (unknown, "variable")]
+  checks += [("no number", "value", _kinds(read))]
+  checks += [("none of its categories", "value")]
+  read.report_bits(table, checks)
+  _check_rows(read, table, f"state != {WINDOW}")
+  return skipped
+
+
+def _skip(read, table, bit):
+  """Leaves out rows with a bit of `problem` set; returns how many."""
+  query = f"DELETE FROM {table.name} WHERE problem & {bit} > 0"
+  return read.one(query)[0]
+
+
+def _kinds(read):
+  """What stands where numbers should: kinds and counts, never the words."""
+  found = read.connection.execute(
+    f"SELECT {cell.kind_sql('word')} AS kind, count(*) AS n FROM events WHERE"
+    " problem & 16 > 0 GROUP BY kind ORDER BY n DESC, kind"
+  ).fetchall()
+  kinds = ", ".join(f"{n:,} {kind}" for kind, n in found)
+  beyond = any(kind in cell.LIMITS for kind, _ in found)
+  hint = (
+    "; --censored=drop leaves out what is beyond a limit of measurement,"
+    " --censored=bound takes the limit"
+  )
+  return f": {kinds}{hint * beyond}"
+
+
+def _lookup(connection, variables):
+  """Tables `known` (variables) and `classes` (their words)."""
+  connection.execute(
+    "CREATE TABLE known (variable INTEGER, name VARCHAR, classes BOOLEAN,"
+    " low DOUBLE, high DOUBLE)"
+  )
+  connection.execute(
+    "CREATE TABLE classes (variable INTEGER, word VARCHAR, class DOUBLE)"
+  )
+  for i, v in enumerate(variables):
+    low, _, _, high = v.limits or (None,) * 4
+    connection.execute(
+      "INSERT INTO known VALUES (?, ?, ?, ?, ?)",
+      [i, v.name, bool(v.classes), low, high],
+    )
+    for word, j in categories(v).items():
+      connection.execute("INSERT INTO classes VALUES (?, ?, ?)", [i, word, j])
+
+
+def _joins(read):
+  """Whether there are stays that rows can belong to."""
+  return read.one("SELECT count(*) > 0 FROM stays")[0]
+
+
+def _stranger(read):
+  """Condition: a row of no stay; never, if no stay could be read."""
+  return f"r.id IS NOT NULL AND s.row IS NULL AND {_joins(read)}"
+
+
+def _inside(edge=0.0):
+  return f"(r.hour >= -{edge} AND r.hour <= s.hours + {edge})"
+
+
+def _check_rows(read, table, inside):
+  """Counts the rows; a table without any of use is the wrong table."""
+  table.rows, good, kept = read.one(
+    f"SELECT count(*), count(*) FILTER (problem = 0), count(*) FILTER"
+    f" (problem = 0 AND {inside}) FROM {table.name}"
+  )
+  if not table.rows:
+    read.problems.add(table.file, "has no rows; leave the file out instead")
+  elif good and not kept and _joins(read):
+    read.problems.add(
+      table.file, "no row lies in the hours of its stay; wanted hours since"
+      " the start of the stay", "hour",
+    )  # fmt: skip
+
+
+def notes(read, table, known=None, skip=False):
+  """Reads the notes -> table `notes`.
+
+  Its columns: row_no, row, kind, hour, text (NULL if blank), inside.
+
+  Args:
+    read: `reader.Reader`.
+    table: `layout.Table`.
+    known: kinds of a model, each -> whether notes of later than the window
+      are read, too; None for any kinds.
+    skip: leaves out rows of other kinds.
+
+  Returns:
+    (kinds there are, sorted; rows skipped).
+  """
+  plain = f"regexp_full_match(r.kind, {file.quote(KIND)})"
+  taken = ", ".join(map(file.quote, RESERVED))
+  names = ", ".join(map(file.quote, known or ("",)))
+  late = ", ".join(map(file.quote, [k for k, v in (known or {}).items() if v]))
+  inside = f"({_inside()}{f' OR r.kind IN ({late})' if late else ''})"
+  odd_kind = (
+    f"coalesce(NOT {plain} OR r.kind IN ({taken}) OR"
+    " suffix(r.kind, '_hour') OR suffix(r.kind, '_hours'), true)"
+  )
+  problem = bits(
+    [
+      "r.id IS NULL",
+      _stranger(read),
+      odd("r.hour"),
+      odd_kind,
+      f"NOT {odd_kind} AND r.kind NOT IN ({names})" if known else "false",
+    ]
+  )
+  query = (
+    f"SELECT r.row_no, s.row, r.kind, r.hour, r.text,"
+    f" {inside} AS inside, ({problem})::UTINYINT AS problem FROM ("
+    f"SELECT row_no, {whole('stay_id')} AS id, {real('hour')} AS hour,"
+    f" {text('kind')} AS kind, {text('text')} AS text"
+    f" FROM {scan(table)}) r LEFT JOIN stays s ON s.stay_id = r.id"
+    " ORDER BY s.row"
+  )
+  if not read.load(table, "notes", query):
+    return (), 0
+  skipped = _skip(read, table, 0b11000) if skip else 0
+  wanted = "no lower-case word such as radiology, or a name that is taken"
+  unknown = f"wanted one of {', '.join(known or ())}{_SKIP}"
+  checks = [_NO_STAY, _UNKNOWN_STAY, _NO_HOUR]
+  checks += [(wanted, "kind"), (unknown, "kind")]
+  read.report_bits(table, checks)
+  _check_rows(read, table, "inside")
+  kinds = read.connection.execute(
+    "SELECT DISTINCT kind FROM notes WHERE problem = 0 ORDER BY kind"
+  ).fetchall()
+  if len(kinds) > MOST_KINDS:
+    read.problems.add(
+      table.file, f"has {len(kinds):,} kinds, at most {MOST_KINDS}", "kind"
+    )
+  return tuple(kind for (kind,) in kinds), skipped
+
+
+def images(read, table, root):
+  """Reads the images -> table `images`, the last one of each stay's hours.
+
+  Its columns: row_no, row, hour, path. Each file is there, in the folder.
+  """
+  away = r"regexp_matches(r.path, '^([/\\]|[A-Za-z]:)|(^|[/\\])\.\.([/\\]|$)')"
+  problem = bits(
+    [
+      "r.id IS NULL",
+      _stranger(read),
+      odd("r.hour"),
+      "r.path IS NULL",
+      away,
+    ]
+  )
+  query = (
+    f"SELECT r.row_no, s.row, r.hour, r.path,"
+    f" {_inside()} AS inside, ({problem})::UTINYINT AS problem FROM ("
+    f"SELECT row_no, {whole('stay_id')} AS id, {real('hour')} AS hour,"
+    f" {text('path')} AS path"
+    f" FROM {scan(table)}) r LEFT JOIN stays s ON s.stay_id = r.id"
+    " ORDER BY s.row"
+  )
+  if not read.load(table, "images", query):
+    return
+  outside = "leads outside the folder; wanted a path below it"
+  checks = [_NO_STAY, _UNKNOWN_STAY, _NO_HOUR, ("is empty", "path")]
+  read.report_bits(table, [*checks, (outside, "path")])
+  _check_rows(read, table, "inside")
+  connection = read.connection
+  connection.execute(
+    "CREATE TABLE last AS SELECT row_no, row, hour, path FROM images WHERE"
+    " problem = 0 AND inside QUALIFY row_number() OVER (PARTITION BY row ORDER"
+    " BY hour DESC, row_no DESC) = 1 ORDER BY row"
+  )
+  connection.execute("DROP TABLE images")
+  connection.execute("ALTER TABLE last RENAME TO images")
+  _check_files(read, table, root, outside)
+
+
+def _check_files(read, table, root, outside):
+  """Each image that is used must be a file below the folder, links or not."""
+  real_root = os.path.realpath(root)
+  missing, away = [], []
+  for row, path in read.connection.execute(
+    "SELECT row_no, path FROM images ORDER BY row_no"
+  ).fetchall():
+    try:
+      found = os.path.realpath(pathlib.Path(root) / path)
+      there = os.path.isfile(found)
+    except (OSError, ValueError):  # Such as a path that holds a NUL.
+      missing.append(row)
+      continue
+    if not found.startswith(real_root + os.sep):
+      away.append(row)
+    elif not there:
+      missing.append(row)
+  if away:
+    read.problems.add(table.file, outside, "path", away)
+  if missing:
+    read.problems.add(
+      table.file, "names no file of the folder", "path", missing
+    )
