@@ -6,7 +6,6 @@ presence flags, their metadata and a report.
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 import re
@@ -18,7 +17,7 @@ from data import errors, resume
 from data.errors import InputError, nearest
 from data.mimic import rules as rules_lib
 from data.progress import Progress
-from medpatch_jax import schema
+from medpatch_jax import files, schema
 from medpatch_jax.input import places, series
 
 _LAYOUTS = ("v1.0", "v2.2", "v3.1")
@@ -26,6 +25,7 @@ MIMIC = ("mimic", "synthetic")
 SOURCES = (*MIMIC, "tables", "challenge2012")
 
 
+@files.private()
 def build(
   *,
   task=None,
@@ -92,10 +92,8 @@ def build(
       " phenotypes; leave the flag out."
     )
   final = pathlib.Path(data_dir) / task / "1.0.0"
-  if final.exists() and not overwrite:
-    raise InputError(
-      f"{final}: a dataset is already there; pass --overwrite to replace it."
-    )
+  if final.exists() and not overwrite and not any(final.parent.glob(".part-*")):
+    _refuse(final)
   places.a_folder("data_dir", data_dir)
   for name, file in (
     ("validation_list", validation_list),
@@ -129,18 +127,29 @@ def build(
     name, extract = _tables(tables, censored, common)
   else:
     name, extract = _challenge(challenge, common)
+  # Then it was stopped after all was done, before it had cleaned up.
+  done = resume.named(
+    resume.place(final.parent, name), final, empty=not overwrite
+  )
+  if final.exists() and not overwrite and not done:
+    _refuse(final)
   created = _make(final.parent)
   try:
     with resume.workplace(final.parent, name) as work:
-      extract(work)
-      if final.exists():
-        final.rename(work / "replaced")
-      (work / "dataset").rename(final)
+      if not done:
+        extract(work)
+        resume.name(work, final)
   finally:
     for folder in created:
       if folder.exists() and not any(folder.iterdir()):
         folder.rmdir()
   return final
+
+
+def _refuse(final):
+  raise InputError(
+    f"{final}: a dataset is already there; pass --overwrite to replace it."
+  )
 
 
 def _mimic(source, rules, roots, lists, phenotypes, common):
@@ -260,7 +269,8 @@ def _twin(data_dir, raw_dir, subjects, seed, layout, density, quiet):
   raw_dir = pathlib.Path(raw_dir or pathlib.Path(data_dir) / name)
   stamp = raw_dir / "arguments.json"
   if (raw_dir / "mimiciv").is_dir():
-    if stamp.is_file() and json.loads(stamp.read_text("utf-8")) != given:
+    redo = "delete it, if this folder is the twin of these flags"
+    if stamp.is_file() and files.read_json(stamp, dict, redo) != given:
       raise InputError(
         f"--raw_dir={raw_dir}: holds a twin of other --subjects, --seed,"
         " --layout or --density; give these, or another folder."
@@ -278,7 +288,7 @@ def _twin(data_dir, raw_dir, subjects, seed, layout, density, quiet):
       )
     except ValueError as error:
       raise InputError(str(error)) from None
-  stamp.write_text(json.dumps(given), "utf-8")
+  files.write_json(stamp, given)
   return raw_dir
 
 

@@ -3,6 +3,7 @@
 import sys
 import textwrap
 
+from medpatch_jax import files
 from medpatch_jax.input import interrupt
 from medpatch_jax.input.errors import nearest
 from medpatch_jax.input.places import InputError
@@ -11,7 +12,11 @@ __all__ = ["InputError", "nearest", "run", "usage"]
 
 
 def run(main):
-  """Runs an absl `main(argv)`; bad input is one line and exit code 2."""
+  """Runs an absl `main(argv)`; bad input is one line and exit code 2.
+
+  So is a file that cannot be read or written. All that is written is its
+  owner's alone.
+  """
   from absl import app, flags
 
   def guarded(argv):
@@ -19,11 +24,16 @@ def run(main):
       _stop(f"unexpected argument {argv[1]!r}; flags are written --name=value")
     interrupt.listen()
     try:
-      main(argv)
-    except InputError as error:
+      with files.private():
+        main(argv)
+    except (InputError, files.DiskFull, files.Damaged) as error:
       _stop(str(error))
     except KeyboardInterrupt:
       interrupt.end()
+    except OSError as error:
+      if not (line := files.told(error)):
+        raise
+      _stop(line)
 
   def parse(argv):
     if {"-h", "-help", "--help"} & set(argv[1:]):

@@ -15,9 +15,8 @@ import shutil
 
 import numpy as np
 
-from data import resume
 from data.splits import SPLITS
-from medpatch_jax import schema
+from medpatch_jax import files, schema
 
 VERSION = "1.0.0"
 # Stays per file, fixed so that the bytes do not depend on the machine: some
@@ -136,7 +135,7 @@ def write_file(path, features, examples):
     {"length", "bytes", "digest"}: records, bytes of them, and their SHA-256.
   """
   length, size, digest = 0, 0, hashlib.sha256()
-  with resume.whole(path) as part:
+  with files.whole(path) as part:
     file = _open(part)
     for example in examples:
       record = encode(features, example)

@@ -6,7 +6,6 @@ A part appears under its name only when it is whole.
 """
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -15,8 +14,16 @@ import shutil
 import sys
 
 from data.errors import InputError
+from medpatch_jax import files
 
-_CODE = ("data", "medpatch_jax/schema.py", "medpatch_jax/input")
+_CODE = (
+  "data",
+  *(f"medpatch_jax/{n}" for n in ("schema.py", "files.py", "input")),
+)
+
+
+_NAMED = "named.json"
+_READ = "dataset_info.json", "features.json", "metadata.json"
 
 
 class OutOfRoom(InputError):
@@ -65,16 +72,15 @@ def workplace(parent, name):
   Raises:
     InputError: another build works there.
   """
-  folder = pathlib.Path(parent) / f".part-{name}"
-  folder.mkdir(exist_ok=True)
-  lock = _lock(folder)
+  folder = place(parent, name)
+  lock = files.hold(folder)
   if lock is None:
     raise InputError(
       f"{parent}: another build of this dataset is running; wait for it, or"
       " stop it."
     )
   for other in pathlib.Path(parent).glob(".part-*"):
-    if other != folder and (held := _lock(other)):
+    if other != folder and (held := files.hold(other)):
       shutil.rmtree(other, ignore_errors=True)
       held.close()
   try:
@@ -82,67 +88,88 @@ def workplace(parent, name):
   except OutOfRoom:
     raise
   except InputError:
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove(folder)
     raise
   except Exception as error:
-    if full(error):
+    if files.full(error):
       raise OutOfRoom(
         f"{parent}: the disk is full; make room and give the same command"
         " again: what is finished is kept."
       ) from None
     raise
   else:
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove(folder)
   finally:
     lock.close()
 
 
-def full(error):
-  """Whether an error, of any library, is that of a full disk."""
-  return os.strerror(errno.ENOSPC) in str(error)
+def place(parent, name):
+  """The working folder of a build: what `key` returned is its name."""
+  return pathlib.Path(parent) / f".part-{name}"
 
 
-def _lock(folder):
-  """An open file that holds the folder, or None if another process does.
+def _remove(folder):
+  """Removes a working folder; that its work is done is forgotten last."""
+  last = folder / "lock", folder / _NAMED
+  with contextlib.suppress(OSError):
+    for path in folder.iterdir():
+      if path.is_dir():
+        shutil.rmtree(path)
+      elif path not in last:
+        path.unlink()
+    for path in last:
+      path.unlink(missing_ok=True)
+    folder.rmdir()
 
-  A lock ends with the process, however that ends.
+
+def name(folder, final):
+  """Checksums the dataset of a working folder and gives it its name, `final`.
+
+  What is there already is replaced.
   """
-  import fcntl
+  made, old = folder / "dataset", folder / "replaced"
+  # What is read again; a report may be edited.
+  files.seal(made, ("*.array_record-*", *_READ))
+  files.write_json(folder / _NAMED, {"sums": files.crc(made / files.SUMS)})
+  if final.exists():
+    shutil.rmtree(old, ignore_errors=True)
+    final.rename(old)
+  made.rename(final)
 
-  file = open(folder / "lock", "wb")
+
+def named(folder, final, empty=False):
+  """Whether the working folder's dataset has got its name, `final`.
+
+  Args:
+    folder: of `workplace`.
+    final: the dataset's.
+    empty: what to think of a folder that is there and empty.
+  """
+  if not folder.is_dir() or not final.is_dir():
+    return False
+  if not any(folder.iterdir()):
+    return empty
   try:
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except BlockingIOError:
-    file.close()
-    return None
-  except OSError:
-    pass  # A disk without locks, as some shared ones: nothing can be told.
-  return file
+    found = files.read_json(folder / _NAMED, {"sums": int}, "made anew")
+    return files.crc(final / files.SUMS) == found["sums"]
+  except (files.Damaged, OSError):
+    return False
 
 
-@contextlib.contextmanager
-def whole(path):
-  """A name to write to, which becomes `path` when it is complete."""
-  path = pathlib.Path(path)
-  part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-  yield part
-  with open(part, "rb") as file:
-    os.fsync(file.fileno())
-  os.replace(part, path)
+def note(path, values, of):
+  """Writes a note on the finished file `of`: a dict, with its checksum."""
+  files.write_json(path, {"crc": files.crc(of), "of": values})
 
 
-def note(path, values):
-  """Writes a JSON file, whole or not at all."""
-  with whole(path) as part:
-    part.write_text(json.dumps(values), "utf-8")
-
-
-def noted(path):
-  """What `note` wrote there, or None."""
+def noted(path, of=None):
+  """What `note` wrote there, None where it or the file `of` is not whole."""
   try:
-    return json.loads(pathlib.Path(path).read_text("utf-8"))
-  except FileNotFoundError:
+    found = files.read_json(path, {"crc": int, "of": dict}, "made anew")
+  except files.Damaged:
     return None
+  if of and not (of.is_file() and files.crc(of) == found["crc"]):
+    return None
+  return found["of"]
 
 
 def check_disk(folder, needed, kept, quiet=False):

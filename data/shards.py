@@ -113,7 +113,9 @@ def write(job, *, threads, memory, quiet=False):
   """
   (job.folder / "records").mkdir(exist_ok=True)
   ranges = job.ranges()
-  todo = [r for r in ranges if resume.noted(_note(job, r)) is None]
+  todo = [
+    r for r in ranges if resume.noted(_note(job, r), _path(job, r)) is None
+  ]
   stays = sum(stop - start for *_, start, stop in todo)
   workers = min(threads, max(1, int(memory / EACH)), len(todo))
   found = _Bad(job, ranges, set(todo))
@@ -193,10 +195,10 @@ class _Maker:
   def make(self, item):
     """Writes one file and its note. -> lines of films it could not read."""
     tally = self.job.tally()
-    found = records.write_file(
-      _path(self.job, item), self.features, self._examples(item, tally)
-    )
-    resume.note(_note(self.job, item), found | {"tally": tally.state()})
+    path = _path(self.job, item)
+    found = records.write_file(path, self.features, self._examples(item, tally))
+    found["tally"] = tally.state()
+    resume.note(_note(self.job, item), found, path)
     return tally.bad_films
 
   def _examples(self, item, tally):

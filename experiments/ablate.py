@@ -24,6 +24,7 @@ from experiments import evaluate, start, sweeps, tabulate, train
 from experiments import flags as experiment_flags
 from experiments.config import Config
 from experiments.run import Run
+from medpatch_jax import files
 from medpatch_jax.input import places
 from medpatch_jax.train import checkpoint
 from medpatch_jax.train.log import logger
@@ -123,11 +124,11 @@ def tabulate_runs(rows, values, workdir, seeds: int) -> str:
   found = tabulate.tidy(where)
   lines = tabulate.summarise(rows, tabulate.scores(where))
   text = tabulate.markdown(lines, found)
-  checkpoint.write_text(workdir / "results.csv", tabulate.csv_text(found))
-  checkpoint.write_text(workdir / "table.md", text)
-  checkpoint.write_text(workdir / "table.tex", tabulate.latex(lines))
+  files.write_text(workdir / "results.csv", tabulate.csv_text(found))
+  files.write_text(workdir / "table.md", text)
+  files.write_text(workdir / "table.tex", tabulate.latex(lines))
   presence = tabulate.by_presence(rows, where)
-  checkpoint.write_text(workdir / "presence.md", presence)
+  files.write_text(workdir / "presence.md", presence)
   return f"{text}\n{presence}"
 
 

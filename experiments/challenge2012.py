@@ -27,9 +27,9 @@ from experiments import flags as experiment_flags
 from experiments.config import Config
 from experiments.run import Run
 from experiments.stages import Stages
+from medpatch_jax import files
 from medpatch_jax.evaluate import metrics
 from medpatch_jax.input import discretise
-from medpatch_jax.train import checkpoint
 from medpatch_jax.train.log import logger
 
 EHR = "ehr"
@@ -235,8 +235,8 @@ def main(argv) -> None:
   for k in range(f.folds):
     results.append(one_fold(f, charts, X, split[:, k], k, root))
     logger.info("fold %d: %s", k, json.dumps(results[-1]))
-  checkpoint.write_json(root / "results.json", results)
-  checkpoint.write_text(root / "results.txt", table(results))
+  files.write_json(root / "results.json", results)
+  files.write_text(root / "results.txt", table(results))
   print(table(results))
 
 

@@ -19,9 +19,9 @@ from absl import flags
 
 from data import errors
 from experiments import flags as experiment_flags
+from medpatch_jax import files
 from medpatch_jax.evaluate import bootstrap, compare, predictions
 from medpatch_jax.input import places
-from medpatch_jax.train import checkpoint
 from medpatch_jax.train.log import logger
 
 
@@ -92,7 +92,7 @@ def main(argv) -> None:
   result = compared(values.a, values.b, values.resamples, values.seed)
   print(compare.text(result))
   if values.out:
-    checkpoint.write_json(values.out, result)
+    files.write_json(values.out, result)
 
 
 if __name__ == "__main__":

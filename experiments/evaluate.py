@@ -27,9 +27,9 @@ from experiments import flags as experiment_flags
 from experiments.config import Config
 from experiments.run import Run
 from experiments.stages import Stages
+from medpatch_jax import files
 from medpatch_jax.evaluate import metrics, predictions, report, table
 from medpatch_jax.input import examples, places
-from medpatch_jax.train import checkpoint
 from medpatch_jax.train.log import logger
 
 
@@ -134,8 +134,8 @@ def write(
     ),
   )
   text = table.text(result) + "\n"
-  checkpoint.write_json(folder / "results.json", result)
-  checkpoint.write_text(folder / "results.txt", text)
+  files.write_json(folder / "results.json", result)
+  files.write_text(folder / "results.txt", text)
   return text
 
 
@@ -174,7 +174,7 @@ def predict(stages: Stages, path) -> None:
   for i in np.argsort(stays, kind="stable"):
     row = [stays[i]] + ([] if hour is None else [hour[i]])
     lines.writerow([*row, *(f"{p:.6f}" for p in probability[i])])
-  checkpoint.write_text(pathlib.Path(path), out.getvalue())
+  files.write_text(pathlib.Path(path), out.getvalue())
   left = run_.data.size("test") - len(rows)
   logger.info(
     "%s: %s stays of the test split%s",
@@ -205,7 +205,7 @@ def validated(stages: Stages) -> dict:
   best = max(scores.values()) - 1e-4
   head = next(head for head in heads if scores[head] >= best)
   found = {"head": head, "auroc": values.get(head)}
-  checkpoint.write_json(path, found)
+  files.write_json(path, found)
   return found
 
 

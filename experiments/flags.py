@@ -10,7 +10,7 @@ from data.errors import InputError
 from medpatch_jax import baselines, presets
 from medpatch_jax.joint import FUSERS
 from medpatch_jax.medpatch import LATE_POOLINGS
-from medpatch_jax.train import disk, optimizer, parallel, stop
+from medpatch_jax.train import optimizer, parallel, stop
 from medpatch_jax.train.log import logger
 
 STAGES = ("unimodal", "confidence", "calibrate", "fuse")
@@ -379,13 +379,6 @@ def run(main) -> None:
       raise
     except (ValueError, FloatingPointError) as error:
       raise InputError(" ".join(str(error).split())) from error
-    except OSError as error:
-      if not disk.full(error):
-        raise
-      raise InputError(
-        f"{error.filename or 'a file'}: the disk is full. Nothing that was saved"
-        " before is lost: free some room and give the same command again."
-      ) from error
     except stop.Stopped as error:
       logger.info("%s; the same command goes on from here", error)
       sys.exit(error.code)

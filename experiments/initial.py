@@ -10,12 +10,12 @@ import numpy as np
 
 from experiments import models
 from experiments.run import Run, once
-from medpatch_jax import schema
+from medpatch_jax import files, schema
 from medpatch_jax.encode import additive
 from medpatch_jax.export import names, pretrained, warm
 from medpatch_jax.input import examples
 from medpatch_jax.medpatch import init_from_stage1
-from medpatch_jax.train import checkpoint, freeze
+from medpatch_jax.train import freeze
 from medpatch_jax.train.log import logger
 
 # More would move a quantile by less than a hundredth of the stays.
@@ -161,7 +161,7 @@ def warmed(run: Run, params, *part) -> dict:
   out, taken = _take(run, params, part)
   file = run.config.workdir / "init_from" / f"{'-'.join(part)}.txt"
   if run.parallel.first:
-    checkpoint.write_text(file, taken.text())
+    files.write_text(file, taken.text())
   own = [*taken.rows, *taken.new]
   logger.info(
     "%s: %d of %d tensors from --init_from%s; all in %s",

@@ -171,11 +171,12 @@ def hidden_fields(run, m: str) -> dict[str, tuple]:
 def stored(stages, folder, key: dict, write) -> dict[str, np.ndarray]:
   """The store of that key, made by `write(writer)` if it is not there."""
   with stages.alone(folder):
-    if (found := store.read(folder, key)) is None:
-      writer = store.Writer(folder, stages.run.parallel)
+    parallel = stages.run.parallel
+    if (found := store.read(folder, key, parallel)) is None:
+      writer = store.Writer(folder, parallel)
       write(writer)
       writer.finish(key)
-      found = store.read(folder, key)
+      found = store.read(folder, key, parallel)
   return found
 
 

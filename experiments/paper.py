@@ -27,11 +27,11 @@ from experiments.published import MEDPATCH, MILLIONS, TABLES, Entry
 from experiments.run import Run
 from experiments.stages import Stages
 from experiments.sweeps import Row
+from medpatch_jax import files
 from medpatch_jax.baselines.ensemble import KINDS, choose
 from medpatch_jax.evaluate import compare, report
 from medpatch_jax.evaluate.names import shorten
 from medpatch_jax.input import dataset, places
-from medpatch_jax.train import checkpoint
 from medpatch_jax.train.log import logger
 
 NAMES = ("1", "2", "3", "4", "5", *(f"C{i}" for i in range(1, 9)))
@@ -290,7 +290,7 @@ def write(paper: Paper, name: str, tasks) -> str:
   text = (
     f"Table {name}. {text}" if text else f"Table {name}: of another task.\n"
   )
-  checkpoint.write_text(paper.workdir / f"table-{name}.md", text)
+  files.write_text(paper.workdir / f"table-{name}.md", text)
   return text
 
 

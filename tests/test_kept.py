@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from medpatch_jax.train import checkpoint, disk, log, loop, memory, stop
+from medpatch_jax import files
+from medpatch_jax.train import checkpoint, log, loop, memory, stop
 from medpatch_jax.train.parallel import Parallel
 from tests import test_train
 from tests.devices import Ended
@@ -234,14 +235,14 @@ def test_a_profile_of_some_updates_is_written(tmp_path):
 
 
 def test_a_full_disk_is_said_so_and_nothing_else_is_taken_for_it(tmp_path):
-  with pytest.raises(disk.DiskFull, match="disk is full.*same command"):
-    with disk.room(tmp_path):
+  with pytest.raises(files.DiskFull, match="disk is full.*same command"):
+    with files.room(tmp_path):
       try:
         raise OSError(28, "No space left on device")
       except OSError as error:
         raise RuntimeError("the save failed") from error
   with pytest.raises(PermissionError):
-    with disk.room(tmp_path):
+    with files.room(tmp_path):
       raise PermissionError(13, "denied")
 
 

@@ -9,8 +9,8 @@ from absl import flags as absl_flags
 
 from experiments import ensemble, flags, paper, published, train
 from experiments.config import Config
+from medpatch_jax import files
 from medpatch_jax.evaluate import predictions, report
-from medpatch_jax.train import checkpoint
 from tests import small_run
 
 SMALL = ("--epochs=1", "--calibration_steps=2", "--batch_size=32")
@@ -105,7 +105,7 @@ def test_too_few_stays_have_no_number(values, tmp_path, monkeypatch):
       label_names=["Shock"],
       modalities=["ehr"],
     )
-    checkpoint.write_text(tmp_path / "results.json", json.dumps(result))
+    files.write_text(tmp_path / "results.json", json.dumps(result))
     made = paper.Paper(values, tmp_path, 0)
     monkeypatch.setattr(made, "results", lambda entry, task: tmp_path)
     return made

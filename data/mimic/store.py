@@ -11,6 +11,7 @@ import pathlib
 from data import resume
 from data.errors import InputError
 from data.mimic import tables
+from medpatch_jax import files
 
 # Rows of a row group, which is what is decoded at once: of numbers, of texts
 # of some kilobytes each.
@@ -47,20 +48,20 @@ class Store:
       InputError: the table is damaged, or holds no row.
     """
     path, note = self._path(name), self.folder / f"{name}.json"
-    met = resume.noted(note)
+    met = resume.noted(note, path)
     if met is None:
-      with resume.whole(path) as part:
+      with files.whole(path) as part:
         copy = self._copy(sql, part, group)
         tables.load(self.connection, table, copy, quiet=self.quiet)
       met = {n: getattr(table, n) for n in ("rows", "bad", "bad_count")}
-      resume.note(note, met)
+      resume.note(note, met, path)
     for n, value in met.items():
       setattr(table, n, value)
     self.see(name)
 
   def derive(self, name, sql, group=NUMBERS):
     """Keeps what `sql` selects from tables that are here, as `name`."""
-    with resume.whole(self._path(name)) as part:
+    with files.whole(self._path(name)) as part:
       self.execute(self._copy(sql, part, group))
     self.see(name)
 

@@ -17,8 +17,8 @@ import duckdb
 
 from data.errors import InputError, nearest
 from data.progress import Progress
-from data.resume import OutOfRoom, full
-from medpatch_jax import schema
+from data.resume import OutOfRoom
+from medpatch_jax import files, schema
 
 ID, TIME, REAL, TEXT = "BIGINT", "TIMESTAMP", "DOUBLE", "VARCHAR"
 
@@ -343,7 +343,7 @@ def _kind(kind, table, column):
 def _explain(table, error):
   """A one-line InputError for what DuckDB says, without content."""
   text = str(error)
-  if full(error):
+  if files.full(error):
     return OutOfRoom(
       "--data_dir: the disk is full; make room and give the same command"
       " again: what is finished is kept."

@@ -1,8 +1,8 @@
 """Writes the synthetic twin: raw files in MIMIC's layout, and truth.csv."""
 
 import os
+import pathlib
 import shutil
-import tempfile
 
 import numpy as np
 
@@ -18,11 +18,13 @@ from data.synthetic import (
   truth,
   vitals,
 )
+from medpatch_jax import files
 
 CHUNK_ROWS = 1_500_000  # chart rows held in memory at a time, about
 MAX_CHUNK = 400  # subjects
 
 
+@files.private()
 def write(
   out,
   *,
@@ -58,10 +60,15 @@ def write(
     InputError: a bad argument, or `out` exists and is not empty.
   """
   _check(out, subjects, layout, density, film_size)
-  parent = os.path.dirname(os.path.abspath(out))
-  os.makedirs(parent, exist_ok=True)
-  work = tempfile.mkdtemp(prefix=f".{os.path.basename(out)}.", dir=parent)
+  name = os.path.basename(os.path.abspath(out))
+  place = pathlib.Path(out).absolute().with_name(f".{name}.partial")
+  lock = files.hold(place)
+  if lock is None:
+    raise InputError(f"{out}: another process is writing it; wait for it.")
+  work = place / "raw"
+  shutil.rmtree(work, ignore_errors=True)
   try:
+    work.mkdir()
     with tables.Folder(work, layout, gzip) as folder:
       _write_all(
         folder,
@@ -72,13 +79,12 @@ def write(
         presence or model.Presence(),
         progress or (lambda done, total: None),
       )
-    os.chmod(work, 0o755)  # mkdtemp's folder is the owner's alone
     if os.path.isdir(out):
       os.rmdir(out)
     os.rename(work, out)
-  except BaseException:
-    shutil.rmtree(work, ignore_errors=True)
-    raise
+  finally:
+    shutil.rmtree(place, ignore_errors=True)
+    lock.close()
 
 
 def _check(out, subjects, layout, density, film_size):

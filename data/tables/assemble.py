@@ -9,9 +9,10 @@ import pathlib
 
 import numpy as np
 
-from data import records, resume, shards
+from data import records, shards
 from data.errors import InputError
 from data.tally import Tally
+from medpatch_jax import files
 from medpatch_jax.input import discretise, examples, images
 from medpatch_jax.input import variables as table
 from medpatch_jax.input.tables import file, reader
@@ -38,7 +39,7 @@ def keep(connection, folder, names):
   """Writes what is kept of the tables `names` into `folder`."""
   for name in names:
     sql, group = KEPT[name]
-    with resume.whole(folder / f"{name}.parquet") as part:
+    with files.whole(folder / f"{name}.parquet") as part:
       connection.execute(
         f"COPY ({sql} ORDER BY row) TO {file.quote(part)} (FORMAT parquet,"
         f" COMPRESSION snappy, ROW_GROUP_SIZE {group})"

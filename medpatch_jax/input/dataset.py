@@ -6,24 +6,28 @@ docs/records.md describes every field.
 
 import dataclasses
 import functools
-import json
 import pathlib
+import re
 
 import numpy as np
 
-from medpatch_jax import schema
+from medpatch_jax import files, schema
 from medpatch_jax.input import hourly
 
 SPLITS = ("train", "validation", "test")
-FIELDS = (
-  "label_names",
-  "columns",
-  "modalities",
-  "mean",
-  "std",
-  "index",
-  "digest",
-)
+FIELDS = {
+  "label_names": [str],
+  "columns": [str],
+  "modalities": [str],
+  "kinds": (dict, None),
+  "mean": [float],
+  "std": [float],
+  "index": {
+    s: {n: [int] for n in ("hours", "present", "subject")} for s in SPLITS
+  },
+  "digest": {split: str for split in SPLITS},
+}
+REDO = "build the dataset again with this version's data.build"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,11 +90,11 @@ def _describe(task: str, metadata: dict) -> Description:
 
 def _versions(data_dir, task: str) -> list[pathlib.Path]:
   """Folders of a dataset's versions, the newest last."""
+  root = pathlib.Path(data_dir) / task
+  # Either of them may have been lost.
+  found = [*root.glob("*/dataset_info.json"), *root.glob(f"*/{files.SUMS}")]
   return sorted(
-    (
-      p.parent
-      for p in (pathlib.Path(data_dir) / task).glob("*/dataset_info.json")
-    ),
+    {p.parent for p in found if re.fullmatch(r"\d+(\.\d+)*", p.parent.name)},
     key=lambda p: [int(n) for n in p.name.split(".")],
   )
 
@@ -140,7 +144,13 @@ class Dataset:
   def _builder(self):
     import tensorflow_datasets as tfds  # Absent on some GPU images.
 
-    return tfds.builder_from_directory(self.path)
+    try:
+      return tfds.builder_from_directory(self.path)
+    except Exception as error:  # Whatever a broken file makes it raise.
+      raise files.Damaged(
+        f"{self.path}: its dataset_info.json or features.json is missing or"
+        f" damaged ({type(error).__name__}); {REDO}."
+      ) from None
 
   def _index(self, split: str, name: str) -> np.ndarray:
     """A column of the index, a number for each record."""
@@ -244,18 +254,21 @@ class Dataset:
 
 
 def _metadata(path: pathlib.Path) -> dict:
-  """metadata.json of a dataset's folder, with every field that is read."""
-  file = path / "metadata.json"
-  try:
-    metadata = json.loads(file.read_text("utf-8"))
-  except (OSError, ValueError):
-    metadata = {}
-  missing = [name for name in FIELDS if name not in metadata]
-  if missing:
-    raise ValueError(
-      f"{file}: lacks {', '.join(missing)}; build the dataset again with this"
-      " version's data.build."
-    )
+  """metadata.json of a dataset's folder, with every field that is read.
+
+  What else lies there is compared with its checksums, but for the records,
+  which have their own: of these only the sizes.
+  """
+  if (path / files.SUMS).exists():
+    files.sealed(path, f"{REDO}.", skip="*.array_record-*")
+  metadata = files.read_json(path / "metadata.json", FIELDS, f"{REDO}.")
+  columns = len(metadata["columns"])
+  for name in ("mean", "std"):
+    if len(metadata[name]) != columns:
+      raise files.Damaged(
+        f"{path / 'metadata.json'}: {name} has {len(metadata[name])} numbers,"
+        f" wanted {columns}; {REDO}."
+      )
   return metadata
 
 
@@ -270,11 +283,15 @@ class Source:
     self._features = tfds.features.FeaturesDict(
       {f: features[f] for f in fields}
     )
-    self._records = ()
+    self._records, self._split = (), None
     if split:
-      self._records = builder.as_data_source(
-        split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
-      )
+      self._split = builder.info.splits[split]
+      try:
+        self._records = builder.as_data_source(
+          split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+        )
+      except Exception as error:  # array_record's are RuntimeErrors.
+        raise self._damaged(self._first_damaged(), error) from None
 
   def __len__(self) -> int:
     return len(self._records)
@@ -282,4 +299,24 @@ class Source:
   def __getitem__(self, row: int) -> dict:
     if not 0 <= row < len(self):
       raise IndexError(row)
-    return self._features.deserialize_example_np(self._records[row])
+    try:
+      return self._features.deserialize_example_np(self._records[row])
+    except Exception as error:  # Protobuf's and array_record's.
+      ends = np.cumsum(self._split.shard_lengths)
+      file = self._split.filepaths[np.searchsorted(ends, row, side="right")]
+      raise self._damaged(file, error) from None
+
+  def _first_damaged(self):
+    """The file of the split that cannot be opened, or the folder of all."""
+    from array_record.python import array_record_module
+
+    for path in self._split.filepaths:
+      try:
+        array_record_module.ArrayRecordReader(str(path)).num_records()
+      except Exception:
+        return path
+    return self._split.filepaths[0].parent
+
+  def _damaged(self, file, error):
+    name = type(error).__name__
+    return files.Damaged(f"{file}: is missing or damaged ({name}); {REDO}.")

@@ -10,7 +10,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
 
-from medpatch_jax.train import disk
+from medpatch_jax import files
 from medpatch_jax.train.log import logger
 
 KINDS = ("latest", "best")
@@ -184,7 +184,7 @@ class Checkpoints:
       manager.close()
 
   def _room(self):
-    return disk.room(self.folder)
+    return files.room(self.folder)
 
 
 def _try_arrays(folder: pathlib.Path) -> None:
@@ -227,21 +227,6 @@ def _shapes(tree) -> dict[str, tuple]:
   }
 
 
-def write_text(path, text: str) -> None:
-  """Writes a file whole or not at all."""
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(path.name + ".partial")
-  with disk.room(path):
-    partial.write_text(text, "utf-8")
-  partial.rename(path)
-
-
-def write_json(path, value) -> None:
-  """Writes JSON whole or not at all."""
-  write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
-
-
 def difference(old: dict, new: dict, prefix: str = "") -> list[str]:
   """Lines `field: old -> new` where two configurations differ."""
   lines = []
@@ -263,11 +248,15 @@ def claim(folder, config: dict) -> None:
   path = pathlib.Path(folder) / "config.json"
   config = json.loads(json.dumps(config))
   if path.exists():
-    changed = difference(json.loads(path.read_text("utf-8")), config)
+    redo = (
+      "delete it and give the command of the training again, with its flags:"
+      " what is trained there is compared with them"
+    )
+    changed = difference(files.read_json(path, dict, redo + "."), config)
     if changed:
       raise ValueError(
         f"{path}: made with another configuration ({'; '.join(changed)});"
         " pass its flags, or another --workdir."
       )
     return
-  write_json(path, config)
+  files.write_json(path, config)

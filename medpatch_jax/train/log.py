@@ -2,11 +2,13 @@
 
 import json
 import logging
+import math
 import pathlib
+import zlib
 
 import tensorboardX
 
-from medpatch_jax.train import disk
+from medpatch_jax import files
 
 # Progress goes to this logger; whoever runs the program decides where it
 # shows (experiments/flags.py does). absl's own is full of Orbax.
@@ -19,9 +21,14 @@ class Log:
   metrics.jsonl holds no times, so that runs compare; a line of speeds.jsonl
   is an epoch as well, of one process that may have been killed in it. Both,
   and TensorBoard's files, have the same names of numbers.
+
+  Attributes:
+    total: CRC-32 of metrics.jsonl, for the next save to remember.
   """
 
-  def __init__(self, workdir, epoch: int, write: bool = True, project=None):
+  def __init__(
+    self, workdir, epoch: int, write: bool = True, project=None, total=None
+  ):
     """Opens the log and cuts off lines of `epoch` and later.
 
     Args:
@@ -29,15 +36,24 @@ class Log:
       epoch: the next one.
       write: False in all processes but one.
       project: of Weights & Biases, or None.
+      total: what `total` was after the epoch before, None where not known.
     """
-    self._write, self._wandb = write, None
+    self._write, self._wandb, self.total = write, None, 0
     if not write:
       return
     workdir = pathlib.Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     self.path, self.speeds = workdir / "metrics.jsonl", workdir / "speeds.jsonl"
-    for path in (self.path, self.speeds):
-      _cut(path, epoch)
+    count, self.total = _cut(self.path, epoch)
+    if count != max(epoch, 0) or total not in (None, self.total):
+      logger.warning(
+        "%s: its lines of the %d epochs that are done were changed, damaged or"
+        " cut short; what was learned is whole, and goes on: keep the folder,"
+        " or delete it to train the stage anew",
+        self.path,
+        epoch,
+      )
+    _cut(self.speeds, epoch)
     self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"))
     if project:
       self._wandb = _wandb(project, workdir)
@@ -46,12 +62,13 @@ class Log:
     """Appends the lines of an epoch that ended at `step`."""
     if not self._write:
       return
-    for path, values in ((self.path, numbers), (self.speeds, speeds)):
+    for path, values in ((self.speeds, speeds), (self.path, numbers)):
       if not values:
         continue
       line = json.dumps({"epoch": epoch, "step": step} | values) + "\n"
-      with disk.room(path), path.open("a", encoding="utf-8") as out:
+      with files.room(path), files.private(), path.open("a") as out:
         out.write(line)
+    self.total = zlib.crc32(line.encode(), self.total)
     both = numbers | {f"speed/{name}": v for name, v in speeds.items()}
     for name, value in both.items():
       self._board.add_scalar(name, value, step)
@@ -65,17 +82,25 @@ class Log:
       self._wandb.finish()
 
 
-def _cut(path, epoch: int) -> None:
-  """Keeps the lines of earlier epochs, writing the file whole or not at all."""
+def _cut(path, epoch: int) -> tuple[int, int]:
+  """Keeps the lines of earlier epochs. -> how many, and their CRC-32."""
   if not path.exists():
-    return
+    return 0, 0
   # A killed run may have cut its last line; it has no line break then.
-  whole = path.read_text("utf-8").split("\n")[:-1]
-  kept = [line for line in whole if json.loads(line)["epoch"] < epoch]
-  partial = path.with_name(path.name + ".partial")
-  with disk.room(path):
-    partial.write_text("".join(line + "\n" for line in kept), "utf-8")
-  partial.rename(path)
+  whole = path.read_text("utf-8", errors="replace").split("\n")[:-1]
+  kept = [line for line in whole if _epoch(line) < epoch]
+  text = "".join(line + "\n" for line in kept)
+  files.write_text(path, text)
+  done = sum(_epoch(line) >= 0 for line in kept)  # Without the start's.
+  return done, zlib.crc32(text.encode())
+
+
+def _epoch(line: str) -> float:
+  """The epoch of a line, infinite where it is damaged."""
+  try:
+    return int(json.loads(line)["epoch"])
+  except (ValueError, KeyError, TypeError):
+    return math.inf
 
 
 def _wandb(project: str, workdir: pathlib.Path):

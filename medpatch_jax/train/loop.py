@@ -8,6 +8,7 @@ import time
 import jax
 import numpy as np
 
+from medpatch_jax import files
 from medpatch_jax.input.loader import Loader
 from medpatch_jax.train import (
   checkpoint,
@@ -82,6 +83,7 @@ def evaluate(
   return (total / count if count else math.nan), outputs
 
 
+@files.private()
 def fit(stage: Stage, settings: Settings, workdir, parallel: Parallel):
   """Trains a stage, or goes on where a killed run stopped.
 
@@ -146,8 +148,13 @@ class _Run:
   def run(self):
     host, progress = self.restored()
     begins = self.stage.start_counts and progress["best"] is None
-    epoch = START if begins else progress["epoch"]
-    log = Log(self.workdir, epoch, self.parallel.first, self.settings.wandb)
+    log = Log(
+      self.workdir,
+      START if begins else progress["epoch"],
+      self.parallel.first,
+      self.settings.wandb,
+      progress.get("metrics"),
+    )
     current = self.parallel.replicate(host)
     if begins:
       progress = self.score_start(current, progress, log)
@@ -163,7 +170,7 @@ class _Run:
     self.saves.close()
     log.close()
     if self.parallel.first:
-      checkpoint.write_json(self.workdir / "done.json", progress)
+      files.write_json(self.workdir / "done.json", progress)
     self.parallel.meet()
     return best.params, progress
 
@@ -236,6 +243,7 @@ class _Run:
     if progress["best_epoch"] == epoch:
       self.saves.save("best", host, progress)
     log.write(epoch, int(host.step), numbers, speeds)
+    progress |= {"metrics": log.total}
     if self.due(int(host.step)):
       self.saves.save("latest", host, progress)
     meter.end(int(host.step), numbers, speeds, progress["stopped"])

@@ -1,4 +1,8 @@
-"""Rows of arrays computed once and kept on disk, whole or not at all."""
+"""Rows of arrays computed once and kept on disk, whole or not at all.
+
+Of each file a checksum is kept, and compared once for each process that reads
+the store: half a second for a gigabyte. A damaged store is made anew.
+"""
 
 import functools
 import hashlib
@@ -11,9 +15,11 @@ import jax
 import ml_dtypes
 import numpy as np
 
-from medpatch_jax.train import disk
+from medpatch_jax import files
+from medpatch_jax.train.log import logger
 
 HALF = ".bfloat16"
+KEY = "key.json"
 
 
 class _Nowhere:
@@ -39,8 +45,9 @@ class Writer:
     self._partial = self.folder.with_name(self.folder.name + ".partial")
     self._arrays: list[np.memmap] = []
     if parallel.first:
-      shutil.rmtree(self._partial, ignore_errors=True)
-      self._partial.mkdir(parents=True)
+      with files.private():
+        shutil.rmtree(self._partial, ignore_errors=True)
+        self._partial.mkdir(parents=True)
 
   def allocate(self, name: str, shape, dtype):
     """A new array on disk, to be filled by rows."""
@@ -50,7 +57,7 @@ class Writer:
     half = dtype == ml_dtypes.bfloat16
     path = self._partial / f"{name}{HALF if half else ''}.npy"
     kind = np.uint16 if half else dtype
-    with disk.room(self.folder):
+    with files.room(self.folder), files.private():
       array = np.lib.format.open_memmap(path, "w+", kind, shape)
       # Room is taken now: writing where there is none would end the process.
       if hasattr(os, "posix_fallocate"):  # Not on every system.
@@ -60,7 +67,7 @@ class Writer:
     return array.view(dtype)
 
   def finish(self, key: dict) -> None:
-    """Flushes, writes the key the content depends on, and names the folder.
+    """Flushes, adds key and checksums, and gives the folder its name.
 
     Every process calls it, and finds the store there when it returns.
     """
@@ -68,7 +75,8 @@ class Writer:
     if self._parallel.first:
       for array in self._arrays:
         array.flush()
-      (self._partial / "key.json").write_text(json.dumps(key, sort_keys=True))
+      files.write_json(self._partial / KEY, key)
+      files.seal(self._partial)
       shutil.rmtree(self.folder, ignore_errors=True)
       self._partial.rename(self.folder)
     self._parallel.meet()
@@ -115,18 +123,37 @@ def _hash(file: pathlib.Path, changed: int) -> str:
     return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def read(folder, key: dict) -> dict[str, np.ndarray] | None:
-  """The arrays of a store, memory-mapped; None if absent or of another key."""
+def read(folder, key: dict, parallel=None) -> dict[str, np.ndarray] | None:
+  """The arrays of a store, memory-mapped.
+
+  None if it is absent, of another key, or damaged, which is logged. Process 0
+  looks for all.
+  """
   folder = pathlib.Path(folder)
-  path = folder / "key.json"
-  if not path.exists() or json.loads(path.read_text()) != json.loads(
-    json.dumps(key)
-  ):
+  if parallel is None:
+    names = _whole(folder, key)
+  else:
+    names = parallel.same_json(_whole(folder, key) if parallel.first else None)
+  if names is None:
     return None
-  found = {p.stem: np.load(p, mmap_mode="r") for p in folder.glob("*.npy")}
-  return {
-    name.removesuffix(HALF): x.view(ml_dtypes.bfloat16)
-    if name.endswith(HALF)
-    else x
-    for name, x in found.items()
-  }
+  found = {}
+  for name in names:
+    x = np.load(folder / f"{name}.npy", mmap_mode="r")
+    half = name.endswith(HALF)
+    found[name.removesuffix(HALF)] = x.view(ml_dtypes.bfloat16) if half else x
+  return found
+
+
+def _whole(folder, key: dict) -> list[str] | None:
+  """Names of the arrays, None unless all is as it was written for this key."""
+  if not folder.exists():
+    return None
+  redo = "made anew"
+  try:
+    if files.read_json(folder / KEY, dict, redo) != json.loads(json.dumps(key)):
+      return None
+    names = files.sealed(folder, redo)
+  except files.Damaged as error:
+    logger.warning("%s", error)
+    return None
+  return [n.removesuffix(".npy") for n in names if n.endswith(".npy")]

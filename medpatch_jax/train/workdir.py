@@ -1,10 +1,10 @@
 """The folder of a run, before it holds a result: it is nobody's yet."""
 
 import contextlib
-import json
 import pathlib
 import shutil
 
+from medpatch_jax import files
 from medpatch_jax.input import places
 from medpatch_jax.train import checkpoint, lock
 from medpatch_jax.train.log import logger
@@ -56,9 +56,11 @@ def claim(folder, config: dict) -> None:
   folder = pathlib.Path(folder)
   try:
     checkpoint.claim(folder, config)
+  except files.Damaged:
+    raise
   except ValueError:
     # A file of the same name may be anybody's.
-    old = json.loads((folder / "config.json").read_text("utf-8"))
+    old = files.read_json(folder / "config.json", dict, "delete it.")
     if set(old) != set(config) or holds_result(folder):
       raise
     logger.info(
