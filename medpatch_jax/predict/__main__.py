@@ -7,11 +7,13 @@ was stopped goes on when it is given again.
 """
 
 import argparse
+import contextlib
 import pathlib
 import sys
 import time
 
 import medpatch_jax
+from medpatch_jax import files
 from medpatch_jax.export import artefact
 from medpatch_jax.input import interrupt, stay
 from medpatch_jax.predict import out, tables
@@ -33,24 +35,29 @@ def run(model_folder, folder, path, *, memory="1GB", skip_unknown=False):
     "skip_unknown": skip_unknown,
     "part": PART,
   }
-  parts = out.Parts(path, key)
-  source = tables.Tables(
-    folder, model.preparation, parts.folder, memory, skip_unknown
-  )
+  with files.private(), files.room(path), out.Parts(path, key) as parts:
+    with contextlib.closing(
+      tables.Tables(folder, model.preparation, parts.work, memory, skip_unknown)
+    ) as source:
+      if parts.done is None:
+        _parts(model, source, parts)
+        for what, count in source.left.items():
+          if count:
+            print(f"{count:,} {what}: left out", file=sys.stderr)
+        parts.done = parts.finish(labels)
+    return parts.done, len(source.ids) - parts.done
+
+
+def _parts(model, source, parts):
+  """Predicts and writes the parts that are not there."""
   total, start, done = len(source.ids), time.monotonic(), 0
   for number, lo in enumerate(range(0, total, PART)):
     hi = min(lo + PART, total)
     if not parts.has(number):
       ids, found = source.ids[lo:hi], _predict(model, source, lo, hi)
-      parts.write(number, ids, found, labels)
+      parts.write(number, ids, found, model.labels)
       done += hi - lo
     _say(hi, total, done, time.monotonic() - start)
-  source.close()
-  for what, count in source.left.items():
-    if count:
-      print(f"{count:,} {what}: left out", file=sys.stderr)
-  count = parts.finish(labels)
-  return count, total - count
 
 
 def _predict(model, source, lo, hi):
@@ -74,10 +81,10 @@ def _predict(model, source, lo, hi):
 
 def _fingerprint(folder) -> dict:
   """Sizes and times of the tables, by name."""
-  files = pathlib.Path(folder).glob("*.*")
+  there = pathlib.Path(folder).glob("*.*")
   return {
     p.name: [p.stat().st_size, p.stat().st_mtime_ns]
-    for p in sorted(files)
+    for p in sorted(there)
     if p.name.startswith(tuple(tables.COLUMNS))
   }
 
@@ -128,6 +135,10 @@ def main() -> None:
     )
   except ValueError as error:
     _stop(error)
+  except OSError as error:
+    if not (line := files.told(error)):
+      raise
+    _stop(line)
   except KeyboardInterrupt:
     interrupt.end()
   more = f"; {without:,} without any input left out" if without else ""
