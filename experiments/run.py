@@ -1,13 +1,15 @@
 """An open run: its configuration, records, tokeniser, loaders and devices."""
 
+import contextlib
 import functools
-import json
 import pathlib
+import shutil
 
 import jax
 import numpy as np
 
 from experiments.config import Config
+from medpatch_jax import files
 from medpatch_jax.evaluate import ordinal
 from medpatch_jax.export import warm
 from medpatch_jax.input import (
@@ -19,7 +21,7 @@ from medpatch_jax.input import (
   tokenise,
   words,
 )
-from medpatch_jax.train import losses, store
+from medpatch_jax.train import lock, losses, store
 from medpatch_jax.train.log import logger
 from medpatch_jax.train.parallel import Parallel
 
@@ -142,18 +144,41 @@ class Run:
     folder = self._vocabulary
 
     def made():
-      if not (folder / "tokenizer.json").exists():
-        logger.info("tokenizer: training on the train split's notes")
-        trained = tokenise.Tokeniser.train(
-          self._notes("train"), self.config.sizes.vocab_size
-        )
-        folder.mkdir(parents=True, exist_ok=True)
-        origin = {"patients": words.PATIENTS, "source": self.source_version}
-        (folder / ORIGIN).write_text(json.dumps(origin) + "\n", "utf-8")
-        trained.save(folder)
-      return tokenise.Tokeniser.load(folder)
+      alone = contextlib.nullcontext()
+      if self.config.share:
+        alone = lock.shared(folder.with_name(folder.name + ".lock"))
+      with alone:
+        if not self._has_vocabulary(folder):
+          self._train_vocabulary(folder)
+        return tokenise.Tokeniser.load(folder)
 
     return self.parallel.in_turn(made)
+
+  def _has_vocabulary(self, folder) -> bool:
+    """Whether a trained vocabulary is there and whole."""
+    if not (folder / files.SUMS).exists():  # Of an earlier version, or none.
+      return (folder / "tokenizer.json").exists()
+    try:
+      files.sealed(folder, "made anew")
+    except files.Damaged as error:
+      logger.warning("%s", error)
+      return False
+    return True
+
+  @files.private()
+  def _train_vocabulary(self, folder) -> None:
+    logger.info("tokenizer: training on the train split's notes")
+    trained = tokenise.Tokeniser.train(
+      self._notes("train"), self.config.sizes.vocab_size
+    )
+    partial = folder.with_name(folder.name + ".partial")
+    for old in (partial, folder):
+      shutil.rmtree(old, ignore_errors=True)
+    origin = {"patients": words.PATIENTS, "source": self.source_version}
+    files.write_json(partial / ORIGIN, origin)
+    trained.save(partial)
+    files.seal(partial)
+    partial.rename(folder)
 
   @property
   def _vocabulary(self) -> pathlib.Path:
@@ -184,7 +209,9 @@ class Run:
       before = getattr(self.warm, "config", {}).get("vocabulary", {})
       return {"patients": None} | before | {"from": "init_from"}
     file = self._vocabulary / ORIGIN
-    origin = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    origin = {}
+    if file.exists():
+      origin = files.read_json(file, dict, "delete it to train without it.")
     return {"from": "train", "patients": None} | origin
 
   def _notes(self, split):

@@ -679,3 +679,14 @@ def test_minilm_sizes_and_left_overs(minilm):
   assert any("pooler" in name for name in names)
   params = pretrained.bert(minilm, _bert(**sizes)[1])
   assert sum(x.size for x in jax.tree.leaves(params)) == 22_565_376
+
+
+@pytest.mark.parametrize(
+  "before", ["module.", "model.", "text_encoder.", "module.model.bert."]
+)
+def test_an_encoder_of_a_wrapped_model_is_the_encoder(tmp_path, before):
+  like = _bert()[1]
+  plain = pretrained.bert(_bert_folder(tmp_path / "plain"), like)
+  tensors = {before + name: x for name, x in _bert_tensors().items()}
+  wrapped = _bert_folder(tmp_path / "wrapped", tensors)
+  _assert_tree_equal(pretrained.bert(wrapped, like), plain)

@@ -362,3 +362,31 @@ def test_pieces_equal_those_of_transformers(folder, cased, kind):
   for text in SENTENCES[:-1]:
     piece, mask, _ = ours.windows(text, length=512, cap=1)
     assert piece[mask].tolist() == theirs(text)["input_ids"], text
+
+
+@pytest.mark.parametrize("text", ["\ufeff{}\n", "{}\n\n\n", "{}\r\n"])
+def test_a_vocabulary_of_another_editor_is_read(tmp_path, text):
+  pieces = "\r\n" if "\r" in text else "\n"
+  pieces = pieces.join((*SPECIALS, *WORDS))
+  (tmp_path / "vocab.txt").write_bytes(text.format(pieces).encode())
+  tokeniser = Tokeniser.load(tmp_path)
+  assert tokeniser.vocab_size == 10 and tokeniser.pad == PAD
+  assert _ids(tokeniser, "a e") == [5, 9]
+
+
+def test_one_odd_piece_makes_no_vocabulary_cased(folder):
+  tokeniser = Tokeniser.load(folder(*"abcdefghijklmnopqrstuvwxyz", "Ⅳ"))
+  assert _ids(tokeniser, "A Z") == [5, 30]
+
+
+def test_a_setting_of_null_is_not_said_and_others_are_named(folder):
+  nothing = dict.fromkeys(
+    ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
+  )
+  assert _ids(Tokeniser.load(folder("lung", config=nothing)), "Lung") == [5]
+  for name in nothing:
+    path = folder("lung", config={name: "false"})
+    with pytest.raises(
+      ValueError, match=f"config.json: {name} is a text, wanted true or false"
+    ):
+      Tokeniser.load(path)

@@ -24,6 +24,16 @@ BERT_IGNORED = (
   r"embeddings\.(position_ids|token_type_ids)",  # Buffers: 0, 1, 2 ...
 )
 
+# Before the names of an encoder that was part of another model.
+WRAPPERS = (
+  r"module\.",
+  r"model\.",
+  r"bert\.",
+  r"text_encoder\.",
+  r"vit\.",
+  r"backbone\.",
+)
+
 # Keys of config.json: name, the only value taken, what its absence means.
 FIXED = (
   ("model_type", "bert", "bert"),
@@ -82,7 +92,9 @@ def vit(path, like_params) -> dict:
   """
   file = weights_file.find(path, "--vit")
   like = traverse_util.flatten_dict(dict(like_params))
-  tensors = _without(file, weights_file.read(file), VIT_IGNORED)
+  tensors = _without(
+    file, _unwrapped(file, weights_file.read(file)), VIT_IGNORED
+  )
   depth = _depth(like)
   found = names.depth(tensors, r"blocks\.(\d+)\.")
   if not found:
@@ -278,12 +290,22 @@ def _without(file, tensors, patterns) -> dict[str, np.ndarray]:
   return kept
 
 
-def _plain_bert(file, tensors) -> dict[str, np.ndarray]:
-  """Takes off `bert.`, and calls gamma weight and beta bias."""
+def _unwrapped(file, tensors) -> dict[str, np.ndarray]:
+  """Tensors without what models around the encoder put before their names."""
   plain = {}
   for name, x in tensors.items():
-    short = name.removeprefix("bert.")
-    short = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", short)
+    short = re.sub(rf"^({'|'.join(WRAPPERS)})+", "", name)
+    if short in plain:
+      raise ValueError(f"{file}: holds {short} twice, once as {name}.")
+    plain[short] = x
+  return plain
+
+
+def _plain_bert(file, tensors) -> dict[str, np.ndarray]:
+  """Calls gamma weight and beta bias, as newer files do."""
+  plain = {}
+  for name, x in _unwrapped(file, tensors).items():
+    short = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name)
     short = re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", short)
     if short in plain:
       raise ValueError(f"{file}: holds {short} twice, once as {name}.")

@@ -7,8 +7,16 @@ import numpy as np
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
+from medpatch_jax import files
 from medpatch_jax.input import vocabulary, words
 
+# Of tokenizer_config.json what is read; null is "not said".
+SETTINGS = dict.fromkeys(
+  ("do_lower_case", "strip_accents", "tokenize_chinese_chars"), (bool, None)
+)
+# A vocabulary is cased if more of its words hold capitals; of BERT's own cased
+# ones a third do, of its uncased ones none.
+CASED = 0.1
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -49,7 +57,7 @@ class Tokeniser:
 
     What tokenizer_config.json says of casing, accents and Chinese characters
     holds, as in transformers. Where it is silent, tokenizer.json decides; a
-    vocab.txt that holds upper-case pieces stays cased (transformers would
+    vocab.txt that holds many upper-case pieces stays cased (transformers would
     make it uncased, and of most words [UNK]).
 
     Raises:
@@ -59,6 +67,7 @@ class Tokeniser:
     folder = pathlib.Path(folder)
     file = folder / "tokenizer_config.json"
     settings = vocabulary.read_json(file) if file.exists() else {}
+    files.check(settings, SETTINGS, file, "mend the line, or remove it.")
     file = folder / "tokenizer.json"
     if file.exists():
       tokenizer = vocabulary.read_tokenizer(file)
@@ -73,8 +82,7 @@ class Tokeniser:
         " Face folder of a BERT-type model."
       )
     pieces = vocabulary.read_pieces(file)
-    cased = any(p != p.lower() for p in pieces if not p.startswith("["))
-    default = normalizers.BertNormalizer(lowercase=not cased)
+    default = normalizers.BertNormalizer(lowercase=not _cased(pieces))
     vocab = {piece: i for i, piece in enumerate(pieces)}
     return cls(_wordpiece(vocab, _normalizer(settings, default)))
 
@@ -110,9 +118,8 @@ class Tokeniser:
     """Writes tokenizer.json into `folder`, whole or not at all."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "tokenizer.json.partial"
-    self._tokenizer.save(str(partial))
-    partial.rename(folder / "tokenizer.json")
+    with files.whole(folder / "tokenizer.json") as part:
+      self._tokenizer.save(str(part))
 
   def windows(self, text: str, length: int, cap: int):
     """Cuts `text` into non-overlapping windows, the earliest kept.
@@ -151,6 +158,14 @@ class Tokeniser:
     return piece, mask, total
 
 
+def _cased(pieces) -> bool:
+  """Whether many pieces are in upper case: an odd one decides nothing."""
+  words = [
+    p for p in pieces if not p.startswith("[") and p.lower() != p.upper()
+  ]
+  return sum(p != p.lower() for p in words) > CASED * len(words)
+
+
 def _repeat(counts, chunk: int = 1000):
   """Every word as often as it was counted, as texts of `chunk` words."""
   for word, n in sorted(counts.items()):
@@ -160,14 +175,17 @@ def _repeat(counts, chunk: int = 1000):
 
 def _normalizer(settings: dict, default) -> normalizers.BertNormalizer:
   """`default` with what `settings` say differently."""
-  accents = settings.get("strip_accents")
+
+  def get(name, default):
+    return default if settings.get(name) is None else settings[name]
+
   return normalizers.BertNormalizer(
     clean_text=default.clean_text,
-    handle_chinese_chars=settings.get(
+    handle_chinese_chars=get(
       "tokenize_chinese_chars", default.handle_chinese_chars
     ),
-    strip_accents=default.strip_accents if accents is None else accents,
-    lowercase=settings.get("do_lower_case", default.lowercase),
+    strip_accents=get("strip_accents", default.strip_accents),
+    lowercase=get("do_lower_case", default.lowercase),
   )
 
 

@@ -49,7 +49,8 @@ def read_pieces(file: pathlib.Path) -> list[str]:
     ValueError: not UTF-8, too large, too many pieces, or one too long.
   """
   # Not splitlines: U+2028 and its like are pieces of some vocabularies.
-  pieces = _text(file).removesuffix("\n").split("\n")
+  text = _text(file).removeprefix("\ufeff").replace("\r\n", "\n")
+  pieces = text.rstrip("\n").split("\n")
   _check_pieces(file, pieces)
   return pieces
 
