@@ -14,7 +14,8 @@ from absl import flags as absl_flags
 from data import errors
 from data.mimic import extract
 from experiments import ablate, sweeps, train
-from medpatch_jax.train import checkpoint, workdir
+from medpatch_jax import files
+from medpatch_jax.train import workdir
 from medpatch_jax.train.log import logger
 from tests import mimic_raw, small_run
 
@@ -31,6 +32,7 @@ def blind(small_records, tmp_path_factory):
   for index in metadata["index"].values():
     index["present"] = [bits & ~bit for bits in index["present"]]
   (folder / "metadata.json").write_text(json.dumps(metadata))
+  files.seal(folder)
   return root
 
 
@@ -124,7 +126,7 @@ def test_a_folder_without_results_takes_another_configuration(tmp_path):
   (tmp_path / "mine.txt").write_text("kept")
   (tmp_path / "unimodal/ehr/latest").mkdir(parents=True)
   workdir.claim(tmp_path, {"seed": 1})
-  assert json.loads((tmp_path / "config.json").read_text()) == {"seed": 1}
+  assert files.read_json(tmp_path / "config.json", dict, "") == {"seed": 1}
   assert {p.name for p in tmp_path.iterdir()} == {"config.json", "mine.txt"}
 
 
@@ -133,7 +135,7 @@ def test_a_folder_without_results_takes_another_configuration(tmp_path):
 )
 def test_a_folder_with_results_does_not(tmp_path, result):
   workdir.claim(tmp_path, {"seed": 0})
-  checkpoint.write_text(tmp_path / result, "{}")
+  files.write_text(tmp_path / result, "{}")
   with pytest.raises(ValueError, match="seed: 0 -> 1"):
     workdir.claim(tmp_path, {"seed": 1})
   assert (tmp_path / result).exists()
@@ -141,7 +143,7 @@ def test_a_folder_with_results_does_not(tmp_path, result):
 
 def test_a_config_of_another_kind_is_never_taken(tmp_path):
   """An exported folder has a config.json, too, and a tokenizer."""
-  checkpoint.write_json(tmp_path / "config.json", {"format": 1})
+  files.write_json(tmp_path / "config.json", {"format": 1})
   (tmp_path / "tokenizer").mkdir()
   with pytest.raises(ValueError, match="another configuration"):
     workdir.claim(tmp_path, {"seed": 0})
