@@ -24,11 +24,12 @@ from absl import flags
 from data.records import GROUPS
 from data.synthetic import bayes, model
 from experiments import flags as experiment_flags
+from experiments import temperature
 from experiments.config import Config
 from experiments.run import Run
 from experiments.stages import Stages
 from medpatch_jax import files
-from medpatch_jax.evaluate import metrics, predictions, report, table
+from medpatch_jax.evaluate import metrics, predictions, report, table, tokens
 from medpatch_jax.input import examples, places
 from medpatch_jax.train.log import logger
 
@@ -50,7 +51,38 @@ def evaluate(stages: Stages, truth=None) -> str:
   check_scorable(stages.run)
   title = "MedPatch" if config.model == "medpatch" else config.model
   chosen = validated(stages)["head"]
-  return write(stages.run, stages.predict("test"), chosen, title, truth)
+  return write(
+    stages.run,
+    stages.predict("test"),
+    chosen,
+    title,
+    truth,
+    token_calibration=token_calibration(stages),
+  )
+
+
+def token_calibration(stages: Stages) -> list[dict] | None:
+  """Of each modality on validation and test, as `report.build` takes it.
+
+  None of a model without token confidence.
+  """
+  if stages.config.model != "medpatch":
+    return None
+  run_ = stages.run
+
+  def row(m, split):
+    found, rows = temperature.errors(stages, m, split), run_.rows(split, m)
+    return tokens.build(
+      **found,
+      label=run_.label(split)[rows],
+      patient=run_.data.subject(split)[rows],
+    )
+
+  splits = "validation", "test"
+  return [
+    {"modality": m} | {split: row(m, split) for split in splits}
+    for m in run_.config.modalities
+  ]
 
 
 def read_back(folder: pathlib.Path) -> str:
@@ -76,7 +108,13 @@ def check_scorable(run_: Run) -> None:
 
 
 def write(
-  run_: Run, outputs: dict, chosen: str, title: str, truth=None, folder=None
+  run_: Run,
+  outputs: dict,
+  chosen: str,
+  title: str,
+  truth=None,
+  folder=None,
+  token_calibration=None,
 ) -> str:
   """Scores what was predicted for the test split; writes the results.
 
@@ -89,6 +127,7 @@ def write(
     truth: truth.csv of the synthetic twin, or None.
     folder: where results.json, results.txt and predictions.npz go; the run's
       by default.
+    token_calibration: of `report.build`.
 
   Returns:
     the table.
@@ -115,6 +154,7 @@ def write(
     bayes=_bayes(run_, rows, present, truth) if truth else None,
     hourly=run_.data.description.hourly,
     left=_left(run_, rows),
+    token_calibration=token_calibration,
   )
   for m, has in zip(config.modalities, present.T):
     if m in logits:

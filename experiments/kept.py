@@ -193,7 +193,7 @@ def _encode(stages, m, params, batches, fields, writer) -> None:
     for name, (shape, kind) in fields.items()
   }
   if len(batches.rows):
-    stages.fill(arrays, forward, params, batches)
+    stages.fill(arrays, stages.mapped(forward), params, batches)
 
 
 def _write_cut(stages, writer, m: str, split: str) -> None:

@@ -200,6 +200,11 @@ class Stages:
     return temperature.of(self, m)
 
   @once
+  def token_program(self, m: str):
+    """Token logits as a program (temperature.py)."""
+    return temperature.program(self, m)
+
+  @once
   def pools(self, m: str, split: str) -> dict[str, np.ndarray]:
     """All that stage 3 needs of one modality (kept.py)."""
     return kept.pools(self, m, split)
@@ -333,7 +338,7 @@ class Stages:
     """One pass over `batches`: {output: rows in the order of the loader}."""
     parallel = self.run.parallel
     _, outputs = loop.evaluate(
-      parallel.evaluate(steps.eval_step(forward)),
+      self.mapped(forward),
       parallel,
       parallel.replicate(params),
       parallel.replicate(frozen or {}),
@@ -342,16 +347,20 @@ class Stages:
     )
     return outputs
 
-  def fill(self, arrays, forward, params, batches) -> None:
+  def mapped(self, forward):
+    """`forward` as a program of evaluation, for one pass or several."""
+    return self.run.parallel.evaluate(steps.eval_step(forward))
+
+  def fill(self, arrays, mapped, params, batches) -> None:
     """One pass over `batches`: each output's rows into its array.
 
     Args:
-      arrays: name of an output of `forward` -> [N L ..]; a batch of series has
+      arrays: name of an output of `mapped` -> [N L ..]; a batch of series has
         as many tokens as its bucket, more or fewer than L.
-      forward, params, batches: as in `outputs`.
+      mapped: of `mapped`.
+      params, batches: as in `outputs`.
     """
     parallel = self.run.parallel
-    mapped = parallel.evaluate(steps.eval_step(forward))
     params = parallel.replicate(params)
     for at, _, _, found in loop.batches(mapped, parallel, params, {}, batches):
       for name, values in found.items():

@@ -1,12 +1,12 @@
-"""Stage 2b: the temperatures of one modality's confidences, kept on disk.
+"""Stage 2b: temperatures of one modality's confidences, and what they mend.
 
-Dims: N stays of validation, T tokens, C labels.
+Dims: N stays of a split, T tokens, C labels.
 """
 
 import numpy as np
 
 from experiments import kept, models
-from medpatch_jax import calibrate
+from medpatch_jax import calibrate, medpatch
 from medpatch_jax.train import store
 from medpatch_jax.train.log import logger
 
@@ -16,7 +16,7 @@ def of(stages, m: str) -> calibrate.Temperature:
   params = {"encoder": stages.encoder(m), "confidence": stages.confidence(m)}
 
   def write(writer):
-    logits, mask, label = _token_logits(stages, m, params)
+    logits, mask, label = _token_logits(stages, m, "validation", params)
     if stages.run.parallel.first:
       found = _fit(stages.config, m, logits, mask, label)
       for name, value in found.items():
@@ -50,17 +50,11 @@ def _fit(config, m, logits, mask, label) -> dict[str, np.ndarray]:
   return {
     "position": np.asarray(temperature.position),
     "label": np.asarray(temperature.label),
-    "ece_before": fitted["before"],
-    "ece_after": fitted["after"],
   }
 
 
-def _token_logits(stages, m, params):
-  """Of validation: logits f32[N T C], mask bool[N T] and labels f32[N C].
-
-  The logits lie on disk: at MIMIC's size they may take a gigabyte.
-  """
-  run, split = stages.run, "validation"
+def program(stages, m: str):
+  """Tokens' logits of stage 2, for passes over any split: compiled once."""
   model, head = stages.architecture.unimodal(m), stages.architecture.head()
 
   def forward(params, frozen, batch, key):
@@ -69,6 +63,15 @@ def _token_logits(stages, m, params):
     logits = head.apply({"params": params["confidence"]}, encoded.tokens)
     return 0.0, 1.0, {"logits": logits, "mask": encoded.mask}
 
+  return stages.mapped(forward)
+
+
+def _token_logits(stages, m, split, params):
+  """Of a split: logits f32[N T C], mask bool[N T] and labels f32[N C].
+
+  The logits lie on disk: at MIMIC's size they may take a gigabyte.
+  """
+  run = stages.run
   batches = stages.input(split, m)
   N, T = len(batches.rows), models.positions(run, m, split)
   scratch = store.Writer(
@@ -77,6 +80,44 @@ def _token_logits(stages, m, params):
   shape = (N, T, len(run.labels))
   logits = scratch.allocate("logits", shape, np.float32)
   mask = np.zeros((N, T), bool)
-  stages.fill({"logits": logits, "mask": mask}, forward, params, batches)
+  arrays = {"logits": logits, "mask": mask}
+  stages.fill(arrays, stages.token_program(m), params, batches)
   scratch.drop()
   return logits, mask, run.label(split)[batches.rows]
+
+
+def errors(stages, m: str, split: str) -> dict[str, np.ndarray]:
+  """What one modality's confidence is worth, before and after temperatures.
+
+  Computed once, in a pass over the stays that have the modality.
+
+  Returns:
+    `before` and `after`, f64[C] of `calibrate.ece`; `sure` f32[N C], the mean
+    confidence of each stay's tokens before.
+  """
+  params = {"encoder": stages.encoder(m), "confidence": stages.confidence(m)}
+  temperature = stages.temperature(m)
+  divided = medpatch.divides(
+    m, len(stages.run.labels), stages.config.as_released
+  )
+
+  def write(writer):
+    logits, mask, label = _token_logits(stages, m, split, params)
+    if not stages.run.parallel.first:
+      return
+    before = calibrate.ece(logits, mask, label)
+    after = calibrate.ece(logits, mask, label, temperature)
+    found = {
+      "before": before,
+      "after": after if divided else before,
+      "sure": calibrate.mean_confidence(logits, mask),
+    }
+    for name, value in found.items():
+      writer.allocate(name, value.shape, value.dtype)[...] = value
+
+  key = stages.key("calibrate", m, split) | {
+    "params": store.digest(params | {"temperature": vars(temperature)}),
+    "divided": divided,
+  }
+  folder = stages.folder("token_calibration", m, split)
+  return kept.stored(stages, folder, key, write)

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 KINDS = ("none", "scalar", "label", "position")
+BINS = 10
 
 
 @flax.struct.dataclass
@@ -55,7 +56,7 @@ def entropy(logits):
   return jnp.clip(nats / jnp.log(2.0), 0.0, 1.0)
 
 
-def bin_sums(probability, label, mask, bins: int = 10):
+def bin_sums(probability, label, mask, bins: int = BINS):
   """Sums over tokens in equal bins (lo, hi] of confidence max(p, 1 - p).
 
   Args:
@@ -114,13 +115,31 @@ def ece(logits, mask, label, temperature=None, rows: int = 256) -> np.ndarray:
   """
   C = label.shape[1]
   temperature = temperature or Temperature.ones(C)
-  total = np.zeros((3, 10, C))
+  total = np.zeros((3, BINS, C))
   for lo in range(0, len(label), rows):
     index = _rows(
       np.arange(lo, min(lo + rows, len(label))), min(rows, len(label))
     )
     total += np.asarray(_ece(*_take(logits, mask, label, index), temperature))
   return error(total)
+
+
+def mean_confidence(logits, mask, rows: int = 256) -> np.ndarray:
+  """Mean of max(p, 1 - p) over a stay's tokens, f32[N C]; 0 without any.
+
+  Args:
+    logits: f32[N T C]; may lie on disk.
+    mask: bool[N T], real tokens.
+    rows: taken at once.
+  """
+  out = np.zeros((len(logits), logits.shape[2]), np.float32)
+  for lo in range(0, len(logits), rows):
+    real = mask[lo : lo + rows, :, None]
+    # max(p, 1 - p) is the sigmoid of |z|.
+    size = np.abs(np.asarray(logits[lo : lo + rows], np.float32))
+    sure = np.where(real, 1 / (1 + np.exp(-size)), 0).sum(axis=1)
+    out[lo : lo + rows] = sure / np.maximum(real.sum(axis=1), 1)
+  return out
 
 
 def fit(

@@ -72,11 +72,15 @@ def pools(
 
 def calibrated(logits, temperature, modality: str, released=()):
   """Confidence logits f32[B T C] after their temperatures."""
-  uncalibrated = modality == "ehr" and "ehr_uncalibrated" in released
-  # With one label the released code does divide.
-  if uncalibrated and logits.shape[-1] > 1:
+  if not divides(modality, logits.shape[-1], released):
     return logits
   return calibrate.apply(logits, temperature)
+
+
+def divides(modality: str, labels: int, released=()) -> bool:
+  """Whether confidences are divided by their temperatures."""
+  uncalibrated = modality == "ehr" and "ehr_uncalibrated" in released
+  return not uncalibrated or labels == 1  # The released code divides one.
 
 
 class MedPatch(nn.Module):

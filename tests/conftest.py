@@ -72,3 +72,12 @@ def small(small_records, tmp_path):
   return lambda folder, *words: small_run.configuration(
     small_records, tmp_path / folder, *words
   )
+
+
+@pytest.fixture
+def drawn_parameters(monkeypatch):
+  """Initial parameters are drawn by shape: nothing is compiled for them."""
+  from experiments import initial
+  from tests import small_run
+
+  monkeypatch.setattr(initial, "init", small_run.init_drawn)

@@ -1,12 +1,16 @@
-"""A small twin and runs on it that train in seconds."""
+"""A small twin and runs on it that train in seconds, or not at all."""
 
 import copy
 
+import jax
+import numpy as np
 from absl import flags as absl_flags
 
 from data import build
-from experiments import flags
+from experiments import flags, initial, models
 from experiments.config import Config
+from experiments.stages import Stages
+from medpatch_jax import calibrate
 
 SMALL = (
   "--epochs=1",
@@ -35,3 +39,47 @@ def configuration(data_dir, workdir, *words) -> Config:
   values = copy.deepcopy(absl_flags.FLAGS)
   values(["train", f"--data_dir={data_dir}", *SMALL, *words])
   return Config.from_flags(values, workdir=workdir)
+
+
+def drawn(tree, seed=0, scale=0.3):
+  """The tree with normal numbers in place of its leaves' values."""
+  rng = np.random.default_rng(seed)
+  return jax.tree.map(
+    lambda x: (scale * rng.normal(size=x.shape)).astype(np.float32), tree
+  )
+
+
+class Untrained(Stages):
+  """Stages with drawn results: nothing has to be trained or computed."""
+
+  def encoder(self, m):
+    return drawn(initial.blank_unimodal(self.run, m))
+
+  def confidence(self, m):
+    return drawn(initial.confidence(self.run, m), scale=3.0)
+
+  def temperature(self, m):
+    rng, C = np.random.default_rng(1), len(self.run.labels)
+    position = rng.uniform(0.5, 3, (5, C)).astype(np.float32)
+    return calibrate.Temperature(position, position[0])
+
+  def pools(self, m, split):
+    return self._rows(models.blank_pools(self.run)[m], m, split)
+
+  def encodings(self, m, split):
+    return self._rows(models.encoding_fields(self.run, m, split), m, split)
+
+  def _rows(self, fields, m, split):
+    """Drawn fields of the stays with the modality, each stay always alike."""
+    rng, size = np.random.default_rng(0), self.run.data.size(split)
+    rows = self.run.pooled_rows(split, m)
+    return {
+      name: rng.normal(size=(size, *shape)).astype(kind)[rows]
+      for name, (shape, kind) in fields.items()
+    }
+
+
+def init_drawn(module, batch, run, **how):
+  """`initial.init` without a program: parameters drawn by their shapes."""
+  shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), batch, **how))
+  return drawn(shapes["params"])

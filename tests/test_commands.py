@@ -58,6 +58,11 @@ def test_quickstart_shows_every_model_and_where_everything_lies(quickstart):
   divisions = [division["by"] for division in results["subgroups"]]
   assert divisions == ["age", "gender", "ethnicity"]
   assert results["calibration"]["brier"]["value"] > 0
+  tokens = {row["modality"]: row for row in results["token_calibration"]}
+  assert tokens.keys() == {"ehr", "cxr", "rr", "dn"}
+  for split in ("validation", "test"):
+    assert 0 <= tokens["ehr"][split]["after"] < 0.5
+  assert "Token calibration error" in done.stdout
   for path in ("raw/truth.csv", "records/phenotyping", "run/fuse/best"):
     assert (root / path).exists() and str(root) in done.stdout
   assert "left" in done.stderr  # Time left, throughout.

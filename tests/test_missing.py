@@ -4,11 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import fusion, initial, models
+from experiments import fusion
 from experiments.run import Run
-from experiments.stages import Stages
-from medpatch_jax import baselines, calibrate, schema
+from medpatch_jax import baselines, schema
 from medpatch_jax.input import missing
+from tests import small_run
 
 M = ("ehr", "cxr", "dn")
 
@@ -93,55 +93,6 @@ def test_a_hidden_modality_is_zeros_and_others_are_untouched():
     missing.hide(batch, kept, ("ehr",))
 
 
-def drawn(tree, seed=0, scale=0.3):
-  """The tree with normal numbers in place of its leaves' values."""
-  rng = np.random.default_rng(seed)
-  return jax.tree.map(
-    lambda x: (scale * rng.normal(size=x.shape)).astype(np.float32), tree
-  )
-
-
-class Untrained(Stages):
-  """Stages with drawn results: nothing has to be trained or computed."""
-
-  def encoder(self, m):
-    return drawn(initial.blank_unimodal(self.run, m))
-
-  def confidence(self, m):
-    return drawn(initial.confidence(self.run, m), scale=3.0)
-
-  def temperature(self, m):
-    return calibrate.Temperature.ones(len(self.run.labels))
-
-  def pools(self, m, split):
-    return self._rows(models.blank_pools(self.run)[m], m, split)
-
-  def encodings(self, m, split):
-    return self._rows(models.encoding_fields(self.run, m, split), m, split)
-
-  def _rows(self, fields, m, split):
-    """Drawn fields of the stays with the modality, each stay always alike."""
-    rng, size = np.random.default_rng(0), self.run.data.size(split)
-    rows = self.run.pooled_rows(split, m)
-    return {
-      name: rng.normal(size=(size, *shape)).astype(kind)[rows]
-      for name, (shape, kind) in fields.items()
-    }
-
-
-@pytest.fixture
-def uninitialised(monkeypatch):
-  """Initial parameters are drawn by shape: no program is compiled for them."""
-
-  def init(module, batch, run, **how):
-    shapes = jax.eval_shape(
-      lambda: module.init(jax.random.key(0), batch, **how)
-    )
-    return drawn(shapes["params"])
-
-  monkeypatch.setattr(initial, "init", init)
-
-
 @pytest.mark.parametrize(
   "words",
   [
@@ -155,13 +106,13 @@ def uninitialised(monkeypatch):
   ],
 )
 def test_a_modality_hidden_in_training_is_an_absent_one(
-  small, uninitialised, words
+  small, drawn_parameters, words
 ):
   """Head by head, in every model and every way of training stage 3."""
   words = ("--modalities=ehr,cxr", "--modality_dropout=0.5", *words.split())
-  stages = Untrained(Run(small("run", *words)))
+  stages = small_run.Untrained(Run(small("run", *words)))
   run, last, key = stages.run, stages.fusion(), jax.random.key(3)
-  params = drawn(last.params)
+  params = small_run.drawn(last.params)
 
   @jax.jit
   def step(batch):

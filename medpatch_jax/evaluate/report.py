@@ -39,6 +39,7 @@ def build(
   split: str = "test",
   hourly: bool = False,
   left: tuple | None = None,
+  token_calibration: list[dict] | None = None,
   resamples: int = 1000,
   seed: int = 0,
 ) -> dict:
@@ -63,13 +64,15 @@ def build(
       by patients.
     left: (hours that are left f[N], hours each label stands for f[C]), where
       the labels are buckets of them.
+    token_calibration: {"modality", and under "validation" and "test" what
+      `tokens.build` returns}; of a model with token confidence.
     resamples: of patients, for the intervals.
     seed: of the resampling.
 
   Returns:
     A dict of JSON types: `heads`, `unimodal`, `model`, `optimistic`,
-    `bayes`, `per_label`, `buckets`, `patterns`, `subgroups`, `calibration`, `selective`,
-    `net_benefit` and what describes them.
+    `bayes`, `per_label`, `buckets`, `patterns`, `subgroups`, `calibration`,
+    `selective`, `net_benefit`, `token_calibration` and what describes them.
 
   Raises:
     ValueError: shapes or names do not fit each other.
@@ -141,6 +144,7 @@ def build(
     ],
     **_divisions(cells, logits[chosen], present, modalities, people, bound),
     **trust.build(logits[chosen], label, cells.draws, few),
+    "token_calibration": token_calibration,
   }
 
 

@@ -26,6 +26,7 @@ def text(result: dict) -> str:
     *_subgroups(result),
     *_per_label(result),
     *_trust(result),
+    *_tokens(result),
   ]
   if labels > 1:
     lines += [*_grid(result, "auroc"), *_grid(result, "auprc")]
@@ -221,6 +222,28 @@ def _trust(result):
     yield from textwrap.wrap(
       "; ".join(names), WIDTH, initial_indent="  ", subsequent_indent="  "
     )
+
+
+def _tokens(result):
+  """What the temperatures did to the confidence of tokens."""
+  if not (found := result.get("token_calibration")):
+    return
+  splits = ("validation", "test")
+  yield ""
+  yield f"{'Token calibration error':<{NAME + 8}}" + "".join(
+    f"{split:<26}" for split in splits
+  )
+  yield " " * (NAME + 8) + f"{'before':<10}{'after':<16}" * len(splits)
+  yield "-" * WIDTH
+  for row in found:
+    cells = [
+      f"{_number(row[split]['before']):<10}{_number(row[split]['after']):<16}"
+      for split in splits
+    ]
+    yield f"{row['modality'].upper():<{NAME + 8}}" + "".join(cells)
+  mean = "" if len(result["labels"]) == 1 else ", mean over labels"
+  yield f"Expected calibration error of all real tokens{mean}, before and after"
+  yield "their temperatures, which are fitted on validation."
 
 
 def _grid(result, metric):
