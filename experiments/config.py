@@ -1,7 +1,6 @@
 """One frozen `Config` of a run, from flags or from a run's folder."""
 
 import dataclasses
-import json
 import pathlib
 
 from experiments import conflicts, values
@@ -14,7 +13,7 @@ from experiments.given import (
   SAFE,
   TRAINING,
 )
-from medpatch_jax import presets
+from medpatch_jax import files, presets
 from medpatch_jax.input import dataset, missing
 from medpatch_jax.medpatch import WITHOUT
 from medpatch_jax.train import loop, store
@@ -205,7 +204,12 @@ class Config:
         f"--workdir={workdir}: holds no trained run ({path.name} is missing);"
         " train first with python -m experiments.train."
       )
-    given = json.loads(path.read_text("utf-8"))
+    given = files.read_json(
+      path,
+      dict,
+      "give the command of the training again, with its flags, once it is"
+      " deleted.",
+    )
     if set(given) != set(NAMES):
       odd = ", ".join(sorted(set(given) ^ set(NAMES)))
       raise ValueError(

@@ -15,7 +15,6 @@ outcome.
 
 import csv
 import io
-import json
 import pathlib
 
 import numpy as np
@@ -88,7 +87,19 @@ def token_calibration(stages: Stages) -> list[dict] | None:
 def read_back(folder: pathlib.Path) -> str:
   """The table of a test split that was scored before."""
   logger.info("%s: the test split was scored before", folder)
-  return table.text(report.read(folder / "results.json")) + "\n"
+  result = report.read(folder / "results.json")
+  try:
+    text = table.text(result) + "\n"
+  except (KeyError, TypeError, ValueError, AttributeError) as error:
+    raise files.Damaged(
+      f"{folder / 'results.json'}: is damaged, a field is missing or of another"
+      f" kind ({error!r}); delete it and results.txt, and score the run again."
+    ) from None
+  path = folder / "results.txt"
+  if path.read_text("utf-8", errors="replace") != text:
+    logger.warning("%s: is not what results.json says; written anew", path)
+    files.write_text(path, text)
+  return text
 
 
 def check_scorable(run_: Run) -> None:
@@ -231,8 +242,12 @@ def validated(stages: Stages) -> dict:
   in the workdir as validation.json.
   """
   path = stages.config.workdir / "validation.json"
+  kind = {"head": str, "auroc": (float, None)}
   if path.exists():
-    return json.loads(path.read_text("utf-8"))
+    try:
+      return files.read_json(path, kind, "made anew")
+    except files.Damaged as error:
+      logger.warning("%s", error)
   rows, heads = stages.run.rows("validation"), stages.heads
   values = {}
   if len(rows):

@@ -2,11 +2,11 @@
 
 import dataclasses
 import itertools
-import json
 import pathlib
+import re
 from collections.abc import Callable
 
-from medpatch_jax import baselines, schema
+from medpatch_jax import baselines, files, schema
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,6 +176,18 @@ SWEEPS: dict[str, Callable[[tuple[str, ...]], tuple[Row, ...]]] = {
 }
 
 
+# Of a sweep's file; a name is that of a folder, too.
+FIELDS = [
+  {
+    "name": str,
+    "flags": ([str], None),
+    "reference": (str, None),
+    "trained": (str, None),
+  }
+]
+NAME = re.compile(r"\w[^/\\\x00-\x1f\x7f]{0,99}")
+
+
 def load(name: str, modalities: tuple[str, ...]) -> tuple[Row, ...]:
   """The sweep of that name, or of a JSON file.
 
@@ -196,26 +208,28 @@ def load(name: str, modalities: tuple[str, ...]) -> tuple[Row, ...]:
     raise ValueError(
       f"--sweep={name}: wanted one of {', '.join(SWEEPS)}, or a JSON file."
     )
-  try:
-    rows = tuple(
-      Row(
-        r["name"],
-        tuple(r.get("flags", ())),
-        r.get("reference"),
-        r.get("trained"),
-      )
-      for r in json.loads(path.read_text("utf-8"))
+  wanted = (
+    "wanted a list of"
+    ' {"name": ..., "flags": ["--flag=value"], "reference": ...}.'
+  )
+  rows = tuple(
+    Row(
+      r["name"],
+      tuple(r.get("flags") or ()),
+      r.get("reference"),
+      r.get("trained"),
     )
-  except (ValueError, KeyError, TypeError, AttributeError) as error:
-    raise ValueError(
-      f"{path}: {error!r}; wanted a list of"
-      ' {"name": ..., "flags": ["--flag=value"], "reference": ...}.'
-    ) from None
+    for r in files.read_json(path, FIELDS, wanted)
+  )
   names = [row.name for row in rows]
   for row in rows:
-    if names.count(row.name) > 1 or "/" in row.name:
+    if names.count(row.name) > 1:
+      raise ValueError(f"{path}: name {row.name!r} is there twice.")
+    if not NAME.fullmatch(row.name):
       raise ValueError(
-        f"{path}: name {row.name!r} is there twice, or holds a slash."
+        f"{path}: name {row.name!r} is no name of a folder: wanted at most 100"
+        " characters, the first a letter or digit, none a slash, a backslash"
+        " or a line break."
       )
     for field in ("reference", "trained"):
       other = getattr(row, field)

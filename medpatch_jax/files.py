@@ -172,7 +172,7 @@ def check(value, kind, path, redo: str) -> None:
   if misfit := _misfit(value, kind, ""):
     name, found, wanted = misfit
     raise Damaged(
-      f"{path}: {name or 'the content'} is {_WORDS[type(found)]}, wanted"
+      f"{path}: {name or 'is damaged: it'} is {_WORDS[type(found)]}, wanted"
       f" {wanted}; {redo}"
     )
 

@@ -161,6 +161,17 @@ def test_every_row_of_the_sweep_of_deviations_changes_one_thing():
   [
     (None, "wanted one of deviations, .* or a JSON file"),
     ([{"flags": []}], "wanted a list of"),
+    ({"name": "a"}, "it is an object, wanted a list"),
+    ([{"name": 1}], r"\[0\].name is a whole number, wanted a text"),
+    (
+      [{"name": "a", "flags": "--x=1"}],
+      r"\[0\].flags is a text, wanted a list",
+    ),
+    ([{"name": "a", "flags": [1]}], r"flags\[0\] is a whole number"),
+    ([{"name": "a", "reference": 1}], "reference is a whole number, wanted"),
+    ([{"name": ".."}], "'..' is no name of a folder"),
+    ([{"name": "a/../../b"}], "is no name of a folder"),
+    ([{"name": ""}], "is no name of a folder"),
     ([{"name": "a"}, {"name": "a"}], "'a' is there twice"),
     ([{"name": "a", "reference": "z"}], "reference 'z', which is no row"),
     ([{"name": "a", "trained": "z"}], "trained 'z', which is no row"),

@@ -257,7 +257,7 @@ def _outcomes(root, letter, record):
     cells = dict(zip(header, line.split(",")))
     death = cells.get("In-hospital_death", "").strip()
     name = cells.get("RecordID", "").strip()
-    if not name.isdigit() or death not in ("0", "1"):
+    if not re.fullmatch("[0-9]{1,18}", name) or death not in ("0", "1"):
       raise InputError(
         f"{path}: line {number}: wanted a RecordID, and In-hospital_death 0 or"
         " 1."

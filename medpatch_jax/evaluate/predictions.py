@@ -10,10 +10,10 @@ Dims: N stays, C labels.
 import dataclasses
 import json
 import pathlib
-import zipfile
-import zlib
 
 import numpy as np
+
+from medpatch_jax import files
 
 VERSION = 1
 NAME = "predictions.npz"
@@ -69,8 +69,6 @@ class Predictions:
 
 def save(path, found: Predictions) -> None:
   """Writes a file that appears whole or not at all."""
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
   about = {
     "version": VERSION,
     "chosen": found.chosen,
@@ -78,8 +76,7 @@ def save(path, found: Predictions) -> None:
     "split": found.split,
     "fingerprint": found.fingerprint,
   }
-  partial = path.with_name(path.name + ".partial")
-  with open(partial, "wb") as file:
+  with files.whole(path) as part, open(part, "wb") as file:
     np.savez_compressed(
       file,
       about=json.dumps(about, sort_keys=True),
@@ -90,7 +87,6 @@ def save(path, found: Predictions) -> None:
       heads=np.array(list(found.logits), str),
       logits=np.array(list(found.logits.values()), np.float32),
     )
-  partial.rename(path)
 
 
 def load(path) -> Predictions:
@@ -110,14 +106,7 @@ def load(path) -> Predictions:
       about = json.loads(str(file["about"]))
       version = about.get("version")
       arrays = {} if version != VERSION else {k: file[k] for k in ARRAYS}
-  except (
-    OSError,
-    ValueError,
-    KeyError,
-    EOFError,
-    zipfile.BadZipFile,
-    zlib.error,
-  ) as error:
+  except Exception as error:  # Whatever a broken zip makes it raise.
     raise ValueError(
       f"{path}: is damaged or holds no predictions"
       f" ({type(error).__name__}). {_again(path)}"

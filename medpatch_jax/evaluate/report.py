@@ -11,15 +11,29 @@ from the others (`disclosure`). docs/statistics.md describes every field.
 Dims: N stays, M modalities, C labels.
 """
 
-import json
 import pathlib
 
 import numpy as np
 
+from medpatch_jax import files
 from medpatch_jax.evaluate import ordinal, significance, subgroups, trust
 from medpatch_jax.evaluate.cells import METRICS, Cells, number
 from medpatch_jax.evaluate.disclosure import HIDDEN, count, part
 
+# Of results.json what is read without a second look.
+FIELDS = {
+  "title": (str, None),
+  "labels": ([str], None),
+  "modalities": ([str], None),
+  "chosen": (str, None),
+  "resamples": (int, None),
+  "model": (dict, None),
+  "heads": ([dict], None),
+  "unimodal": ([dict], None),
+  "patterns": ([dict], None),
+  "subgroups": ([dict], None),
+  "per_label": ([dict], None),
+}
 VERSION = 1  # Of the fields; raised when one changes its meaning.
 RELEASED_CHOICE = ("high", "low", "late", "combined", "reduced")
 
@@ -159,17 +173,13 @@ def read(path) -> dict:
     "Delete results.json and results.txt there and score the run again, with"
     f" python -m experiments.evaluate --workdir={path.parent}."
   )
-  try:
-    result = json.loads(path.read_text("utf-8"))
-    version = result.get("version")
-  except (OSError, ValueError, AttributeError) as error:
-    raise ValueError(
-      f"{path}: is missing or damaged ({type(error).__name__}). {again}"
-    ) from None
+  result = files.read_json(path, dict, again)
+  version = result.get("version")
   if version != VERSION:
     raise ValueError(
       f"{path}: is of version {version}, this code reads {VERSION}. {again}"
     )
+  files.check(result, FIELDS, path, again)
   return result
 
 

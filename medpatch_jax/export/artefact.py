@@ -16,6 +16,7 @@ import numpy as np
 from flax import traverse_util
 from safetensors.numpy import save
 
+from medpatch_jax import files as ours
 from medpatch_jax.export import weights_file
 
 FORMAT = 1  # Of config.json; raised when a field changes its meaning.
@@ -37,6 +38,11 @@ def write(folder, files: dict[str, bytes]) -> None:
   folder = pathlib.Path(folder)
   if folder.exists():
     raise ValueError(f"{folder}: is there already; give another name.")
+  with ours.room(folder), ours.private():
+    _write(folder, files)
+
+
+def _write(folder, files) -> None:
   folder.parent.mkdir(parents=True, exist_ok=True)
   partial = folder.with_name(folder.name + ".partial")
   shutil.rmtree(partial, ignore_errors=True)

@@ -9,6 +9,8 @@ QUALITY = 90
 FORMATS = ("JPEG", "PNG")
 MOST_PIXELS = 50_000_000  # Of a film: some 4,000 x 5,000.
 _TOO_LARGE = f"has more than {MOST_PIXELS:,} pixels"
+# A film's longer side is at most so many times its shorter one.
+MOST_ASPECT = 4
 ORIENTATION = 0x0112  # EXIF's number of it.
 
 
@@ -35,8 +37,14 @@ def shrink(source, short_side=SHORT_SIDE):
   try:
     raw = source if isinstance(source, bytes) else _read(source)
     with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
+      # From the header: nothing is decoded yet.
       if image.width * image.height > MOST_PIXELS:
         raise Unreadable(_TOO_LARGE)
+      if max(image.size) > MOST_ASPECT * min(image.size):
+        raise Unreadable(
+          f"has {image.width} x {image.height} pixels; a longer side of at most"
+          f" {MOST_ASPECT} times the shorter is wanted"
+        )
       if image.mode.startswith("I"):
         raise Unreadable("has 16 bits a pixel; save it with 8")
       small = min(image.size) <= short_side

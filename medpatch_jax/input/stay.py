@@ -23,8 +23,6 @@ from medpatch_jax.input import (
 
 MOST_BYTES = 100_000_000  # Of a film's file.
 MOST_CHARACTERS = 10_000_000  # Of a note.
-# A film's longer side is at most so many times its shorter one.
-MOST_ASPECT = 4
 
 
 class Empty(ValueError):
@@ -235,11 +233,6 @@ def film(source, size: int):
       said.append("turned upright, as its camera noted")
     if image.mode not in ("L", "1", "LA"):
       said.append("made grey" if _grey(image) else "a colour image: made grey")
-  if max(width, height) > MOST_ASPECT * min(width, height):
-    raise ValueError(
-      f"the film has {width} x {height} pixels; a longer side of at most"
-      f" {MOST_ASPECT} times the shorter is wanted."
-    )
   if min(width, height) < size // 2:
     said.append(
       f"{width} x {height} pixels, enlarged to {size}: little is seen"

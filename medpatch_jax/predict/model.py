@@ -59,11 +59,18 @@ class Model:
     folder = artefact.verify(folder)
     config = artefact.read_config(folder)
     self.config = config
-    self.architecture = Architecture.from_json(config["architecture"])
-    self.labels = self.architecture.labels
-    self.preparation = _preparation(config, self.architecture, folder)
-    self.params = jax.device_put(artefact.read_params(folder))
-    self._bins = reliability.Bins.of(config["reliability"], len(self.labels))
+    try:
+      self.architecture = Architecture.from_json(config["architecture"])
+      self.labels = self.architecture.labels
+      self.preparation = _preparation(config, self.architecture, folder)
+      bins = reliability.Bins.of(config["reliability"], len(self.labels))
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+      raise ValueError(
+        f"{folder / artefact.CONFIG}: a field is missing or of another kind"
+        f" ({error!r}); export the run again."
+      ) from None
+    self.params, self._bins = artefact.read_params(folder), bins
+    self.params = jax.device_put(self.params)
 
   @property
   def modalities(self) -> tuple[str, ...]:
