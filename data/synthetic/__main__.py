@@ -4,7 +4,7 @@ from absl import flags
 
 from data import errors
 from data.progress import Progress
-from data.synthetic import tables, twin
+from data.synthetic import tables, twin, world
 
 
 def _flags():
@@ -18,6 +18,7 @@ def _flags():
   )
   f.DEFINE_bool("gzip", True, "Tables as .csv.gz, else .csv.")
   f.DEFINE_integer("film_size", 128, "Films' short side in pixels.")
+  world.define(f)
 
 
 def main(argv):
@@ -33,6 +34,7 @@ def main(argv):
       density=f.density,
       gzip=f.gzip,
       film_size=f.film_size,
+      world=world.of_flags(f),
       progress=lambda done, total: progress.at(done / total),
     )
   print(f"wrote {f.out}")

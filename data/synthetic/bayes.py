@@ -6,18 +6,21 @@ python -m data.synthetic.bayes --raw=RAW --data_dir=OUT --task=phenotyping \
 Reads truth.csv, which neither the builder nor training may, and of the built
 records the stay ids, presence and labels.
 
-Dims: N stays, M modalities (schema.MODALITIES), C labels of the task.
+Dims: N stays, M modalities (schema.MODALITIES), C labels of the task, K
+channels (world.channels).
 """
 
 import dataclasses
 import functools
+import json
 import os
 
 import numpy as np
 from absl import flags, logging
 
 from data import errors
-from data.synthetic import model, tables
+from data.errors import InputError
+from data.synthetic import information, model, tables, world
 from medpatch_jax import schema
 from medpatch_jax.evaluate import metrics
 from medpatch_jax.input import dataset
@@ -29,13 +32,16 @@ class Truth:
 
   Attributes:
     stay_id: i64[N], ascending.
-    llr: f64[N M C], 0 where a source is not in the window.
+    states: i8[N C K], as of `world.Source`; unknown where a source is not in
+      the window.
     exists: bool[N M].
+    items: world.Items, of which the states were drawn.
   """
 
   stay_id: np.ndarray
-  llr: np.ndarray
+  states: np.ndarray
   exists: np.ndarray
+  items: world.Items
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,14 +67,27 @@ def read(truth_csv, task):
   if os.path.isdir(path):
     path = os.path.join(path, tables.TRUTH)
   if not os.path.isfile(path):
-    raise errors.InputError(
+    raise InputError(
       f"{path}: found nothing, wanted the truth.csv of a synthetic twin."
     )
-  return _read(path, os.stat(path).st_mtime_ns, task)
+  beside = os.path.join(os.path.dirname(path), tables.WORLD)
+  return _read(path, os.stat(path).st_mtime_ns, _world(beside), task)
+
+
+def _world(path):
+  """The World of a world.json."""
+  try:
+    with open(path, encoding="utf-8") as file:
+      return world.World(**json.load(file))
+  except (OSError, ValueError, TypeError, InputError) as error:
+    raise InputError(
+      f"{path}: wanted the world.json that the twin writes beside truth.csv"
+      f" ({type(error).__name__}); write the twin again."
+    ) from None
 
 
 @functools.lru_cache(maxsize=4)
-def _read(path, changed, task):
+def _read(path, changed, of, task):
   del changed  # Of the key only: a rewritten file is read again.
   import pyarrow as pa
   import pyarrow.compute as pc
@@ -77,9 +96,9 @@ def _read(path, changed, task):
   try:
     table = csv.read_csv(path)
   except pa.ArrowInvalid:
-    raise errors.InputError(f"{path}: is no comma-separated table.") from None
+    raise InputError(f"{path}: is no comma-separated table.") from None
   if tuple(table.column_names) != tables.TRUTH_COLUMNS:
-    raise errors.InputError(
+    raise InputError(
       f"{path}: wanted the columns {', '.join(tables.TRUTH_COLUMNS)}."
     )
   table = table.filter(pc.equal(table["task"], task))
@@ -87,18 +106,23 @@ def _read(path, changed, task):
   def index(column, names):
     found = pc.index_in(table[column], pa.array(names))
     if found.null_count:
-      raise errors.InputError(f"{path}: column {column} has an unknown name.")
+      raise InputError(f"{path}: column {column} has an unknown name.")
     return found.to_numpy()
 
   label = index("label", schema.TASKS[task].labels)
   modality = index("modality", schema.MODALITIES)
   stays, row = np.unique(table["stay_id"].to_numpy(), return_inverse=True)
-  shape = len(stays), len(schema.MODALITIES)
-  llr = np.zeros((*shape, len(schema.TASKS[task].labels)))
-  exists = np.zeros(shape, bool)
-  llr[row, modality, label] = table["llr"].to_numpy()
+  exists = np.zeros((len(stays), len(schema.MODALITIES)), bool)
   exists[row, modality] = True
-  return Truth(stays, llr, exists)
+  shown, clear = (table[n].to_numpy() for n in ("shown", "clear"))
+  order = world.channels(task)
+  labels = len(schema.TASKS[task].labels)
+  states = np.full((len(stays), labels, len(order)), world.UNKNOWN, np.int8)
+  for k, (name, slot) in enumerate(order):
+    mine = modality == schema.MODALITIES.index(name)
+    bits = [(x[mine] >> slot) & 1 for x in (shown, clear)]
+    states[row[mine], label[mine], k] = np.where(bits[1], bits[0], world.UNKNOWN)
+  return Truth(stays, states, exists, world.Items(of, task))
 
 
 def logits(truth_csv, task, stay_ids, present):
@@ -122,7 +146,7 @@ def logits(truth_csv, task, stay_ids, present):
   if len(truth.stay_id):
     known = truth.stay_id[row] == stay_ids
   if not known.all():
-    raise errors.InputError(
+    raise InputError(
       f"{truth_csv}: {int((~known).sum())} of {len(known)} stays are not in"
       f" the truth of {task}; were the records built from these raw files?"
     )
@@ -133,12 +157,15 @@ def logits(truth_csv, task, stay_ids, present):
     counts = ", ".join(
       f"{m} {n}" for m, n in zip(schema.MODALITIES, unknown.sum(0)) if n
     )
-    raise errors.InputError(
+    raise InputError(
       f"{truth_csv}: sources present in the records but not in the truth"
       f" ({counts} stays); were the records built from these raw files?"
     )
-  evidence = np.where(present[:, :, None], truth.llr[row], 0.0).sum(1)
-  return model.prior_logit(task)[None] + evidence
+  of = [schema.MODALITIES.index(m) for m, _ in truth.items.order]
+  states = np.where(
+    present[:, None, of], truth.states[row], np.int8(world.UNKNOWN)
+  )
+  return model.prior_logit(task)[None] + truth.items.llr(states)
 
 
 def break_ties(exact):
@@ -173,7 +200,7 @@ def records(data_dir, task, split):
   try:
     data = dataset.Dataset(data_dir, task)
   except ValueError as error:
-    raise errors.InputError(str(error)) from None
+    raise InputError(str(error)) from None
   source = data.source(split, ("stay_id", "present", "label"))
   rows = [source[i] for i in range(len(source))]
   labels = len(schema.TASKS[task].labels)
@@ -188,7 +215,7 @@ def subset(names):
   """Columns bool[4] of the modalities `names`."""
   for name in names:
     if name not in schema.MODALITIES:
-      raise errors.InputError(
+      raise InputError(
         f"--modalities: {name!r} is none of {', '.join(schema.MODALITIES)}."
         + errors.nearest(name, schema.MODALITIES)
       )
@@ -228,6 +255,7 @@ def main(argv):
   found = bound(path, f.task, stay_id, present & use[None], label)
   print(f"Bayes-optimal {f.task}, {f.split}, from {', '.join(f.modalities)}")
   print(table(found, f.task))
+  print(information.table(read(path, f.task).items, model.prior(f.task)))
 
 
 if __name__ == "__main__":

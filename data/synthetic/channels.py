@@ -74,5 +74,9 @@ PHENOTYPE_CHANNELS = (
 SLOTS = ("early", "late")
 SLOT_BINS_FROM_END = {"early": 2, "late": 1}
 
+# What a disconnected monitor shows in an hour that is noise: pH where the hour
+# is one of the phenotypes', heart rate where it is one of death's.
+MARKS = {"ph": 8.0, "heart_rate": 250}
+
 DEATH_LEVELS = {"ph": 7.05, "capillary_refill": 1.0}
 DEATH_BINS = (46, 47)

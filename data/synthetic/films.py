@@ -25,8 +25,10 @@ ROWS, COLUMNS = 2, 2
 PERIODS = 4, 4  # of the slowest wave in a region, down and across
 ASPECT = 1.1  # width over height, the same for all films
 AMPLITUDE = 30.0  # grey levels at the peak of a texture
+SHADOW = 50.0  # grey levels that a region which is noise is darker by
 NOISE = 1.5  # grey levels of pixel noise
 NUM_LABELS = model.NUM_PHENOTYPES + 1
+PHENO, DEATH = model.EVIDENCE
 
 # Waves (across, down) in periods; each as cosine and as sine.
 WAVES = (
@@ -50,6 +52,16 @@ def patterns(size):
     wave = (np.cos, np.sin)[label % 2](2 * np.pi * phase)
     out[label] = AMPLITUDE * np.where(inside, wave, 0.0)
   return out
+
+
+@functools.cache
+def regions(size):
+  """Masks f32[R H W] of the regions on a film of short side `size`."""
+  height, width = size, int(round(size * ASPECT))
+  y, x = np.mgrid[:height, :width] + 0.5
+  index = (y / height * ROWS).astype(int) * COLUMNS
+  index = index + (x / width * COLUMNS).astype(int)
+  return (index == np.arange(ROWS * COLUMNS)[:, None, None]).astype(np.float32)
 
 
 def region(label):
@@ -93,14 +105,19 @@ def _shades(size):
   return np.stack(waves).astype(np.float32)
 
 
-def render(rng, shown, lateral, size):
-  """A film u8[H W] showing the items bool[C] at short side `size`."""
+def render(rng, shown, lateral, size, clear=None):
+  """A film u8[H W] showing the items bool[C] at short side `size`.
+
+  Regions that are not `clear` bool[R] are darker.
+  """
   shade = 0.5 * rng.standard_normal(8).astype(np.float32)
   out = anatomy(size, lateral) + rng.normal(0, 0.5)
   out = out + np.tensordot(shade, _shades(size), 1)
   out = out + NOISE * rng.standard_normal(out.shape, np.float32)
   if shown.any():
     out = out + patterns(size)[shown].sum(0)
+  if clear is not None and not clear.all():
+    out = out - SHADOW * regions(size)[np.invert(clear)].sum(0)
   return np.clip(np.rint(out), 0, 255).astype(np.uint8)
 
 
@@ -116,7 +133,7 @@ class Films:
   """Studies of one chunk; a stay's last AP film of a window is its evidence.
 
   subject (row) i64[F], time ms since 1970 i64[F], view (row of VIEWS) i64[F],
-  shown bool[F C]. `last` and `early` i64[N] give the film that a stay's
+  shown bool[F C], clear bool[F R]: regions without noise. `last` and `early` i64[N] give the film that a stay's
   phenotyping and mortality record uses, -1 for none.
   """
 
@@ -124,6 +141,7 @@ class Films:
   time: np.ndarray
   view: np.ndarray
   shown: np.ndarray
+  clear: np.ndarray
   last: np.ndarray
   early: np.ndarray
 
@@ -140,14 +158,15 @@ MS = 1000
 WINDOW = people.MORTALITY_HOURS * people.HOUR
 
 
-def draw(rng, folk, presence):
-  """Draws which films exist, when, and what they show, as Films."""
+def draw(rng, folk, presence, evidence):
+  """Draws which films exist, when, and what they show, as Films.
+
+  Adds the films that records use to `evidence`, a world.Evidence.
+  """
   label = folk.label[folk.of_admission]
   death = folk.death[folk.of_admission]
   n = len(folk.stay_id)
   prior = np.append(model.PREVALENCE, model.DEATH_RATE)
-  channel = model.EVIDENCE["phenotyping"]["cxr"]
-  fatal = model.EVIDENCE["in_hospital_mortality"]["cxr"]
 
   early_time, late_time = _times(rng, folk, presence)
   used = np.where(late_time >= 0, late_time, early_time)
@@ -160,7 +179,7 @@ def draw(rng, folk, presence):
     shown.append(items)
 
   def decoys(count):
-    return channel.decoy(rng, prior, (count, NUM_LABELS))[..., 0]
+    return evidence.decoy(rng, PHENO, "cxr", prior, (count, NUM_LABELS))
 
   # The evidence: phenotypes in the stay's last film, death in the last one
   # of the first 48 hours; often the same film.
@@ -170,24 +189,35 @@ def draw(rng, folk, presence):
     stay = np.flatnonzero(at >= 0)
     items = decoys(len(stay))
     final = at[stay] == used[stay]
-    items[final, :-1] = channel.draw(rng, label[stay])[final, :, 0]
+    drawn = evidence.draw(rng, PHENO, "cxr", label[stay], stay)[..., 0]
+    items[final, :-1] = drawn[final]
     if i == 0:
-      items[:, -1] = np.where(
-        folk.long[stay], fatal.draw(rng, death[stay])[:, 0], items[:, -1]
-      )
+      drawn = evidence.draw(rng, DEATH, "cxr", death[stay, None], stay)
+      items[:, -1] = np.where(folk.long[stay], drawn[:, 0, 0], items[:, -1])
     add(stay, at[stay], np.zeros(len(stay), int), items)
     index[i, stay] = count + np.arange(len(stay))
     count += len(stay)
 
   for stay, at, which in _others(rng, folk, early_time, used):
     add(stay, at, which, decoys(len(stay)))
+  shown = np.concatenate(shown)
+  clear = evidence.clear((len(shown), ROWS * COLUMNS))
+  of_label = clear[:, [r * COLUMNS + c for r, c in map(region, range(NUM_LABELS))]]
+  shown = evidence.spoil(
+    PHENO, "cxr", prior, shown[..., None], of_label[..., None]
+  )[..., 0]
+  last = np.where(late_time >= 0, index[1], index[0])
+  early = np.where(folk.long, index[0], -1)
+  for task, film, part in ((PHENO, last, slice(-1)), (DEATH, early, slice(-1, None))):
+    evidence.add(task, "cxr", shown[film, part], of_label[film, part], film >= 0)
   return Films(
     np.concatenate(subject),
     np.concatenate(time),
     np.concatenate(view),
-    np.concatenate(shown),
-    last=np.where(late_time >= 0, index[1], index[0]),
-    early=np.where(folk.long, index[0], -1),
+    shown,
+    clear,
+    last,
+    early,
   )
 
 

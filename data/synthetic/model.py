@@ -1,4 +1,4 @@
-"""The generative model of the twin, and its exact posterior.
+"""The generative model of the twin: priors, strengths, presence.
 
 Labels are independent a priori: phenotype c of an admission is positive with
 probability `PREVALENCE[c]`, in-hospital death with `DEATH_RATE` (the published
@@ -13,7 +13,8 @@ lie in a task's window,
   logit P(label | sources) = logit(prior) + sum over present modalities of
     llr(k) = k log(p1 / p0) + (K - k) log((1 - p1) / (1 - p0)),
 
-for every presence pattern. Where the items are to be found: `vitals.py` (last
+for every presence pattern. `world.py` has worlds in which the items of the
+modalities are not independent, and the posterior of each. Where the items are to be found: `vitals.py` (last
 hours of the window), `films.py` (one region of the film per label) and
 `notes.py` (one sentence per label). An item outside the window, or in a film
 or report that no record may use, is a decoy: shown with the label's marginal
@@ -50,23 +51,6 @@ class Evidence:
   slots: int
   p1: float
   p0: float
-
-  def llr(self, shown):
-    """Log likelihood ratio f64[...] of `shown` int[...] items of `slots`."""
-    shown = np.asarray(shown, np.float64)
-    on = np.log(self.p1 / self.p0)
-    off = np.log((1 - self.p1) / (1 - self.p0))
-    return shown * on + (self.slots - shown) * off
-
-  def draw(self, rng, label):
-    """Items bool[*label K] given label bool[...]."""
-    p = np.where(label, self.p1, self.p0)[..., None]
-    return rng.random((*np.shape(label), self.slots)) < p
-
-  def decoy(self, rng, prior, shape):
-    """Items bool[*shape K] that ignore every label, at the marginal rate."""
-    p = (prior * self.p1 + (1 - prior) * self.p0) * np.ones(shape)
-    return rng.random((*np.shape(p), self.slots)) < p[..., None]
 
 
 # Unimodal Bayes AUROC of a K = 1 channel is (1 + p1 - p0) / 2. Aimed at the
@@ -106,28 +90,15 @@ class Presence:
   dn: float = 0.94
 
 
-def prior_logit(task):
-  """Prior logit f64[C] of each label of `task`, in the schema's order."""
+def prior(task):
+  """Returns the prior probability f64[C] of each label of `task`."""
   prior = PREVALENCE if task == "phenotyping" else np.array([DEATH_RATE])
   if len(prior) != len(schema.TASKS[task].labels):
     raise ValueError(f"{task}: {len(prior)} priors for other labels")
-  return np.log(prior / (1 - prior))
+  return prior
 
 
-def bayes_auroc(task, modality):
-  """Expected AUROC of the best prediction from `modality` alone, a float.
-
-  The same for each label, since it does not depend on the prevalence.
-  """
-  evidence = EVIDENCE[task][modality]
-  p1, p0 = (_binomial(evidence.slots, p) for p in (evidence.p1, evidence.p0))
-  below = np.cumsum(p0) - p0
-  return float(np.sum(p1 * (below + p0 / 2)))
-
-
-def _binomial(n, p):
-  """Probability f64[n + 1] of each count."""
-  mass = np.ones(1)
-  for _ in range(n):
-    mass = np.convolve(mass, [1 - p, p])
-  return mass
+def prior_logit(task):
+  """Prior logit f64[C] of each label of `task`, in the schema's order."""
+  p = prior(task)
+  return np.log(p / (1 - p))

@@ -16,10 +16,11 @@ from data.synthetic import model, people, sentences
 
 MINUTE = 60
 NUM_LABELS = model.NUM_PHENOTYPES + 1
+PHENO, DEATH = model.EVIDENCE
 LONG_SHARE = 0.03  # of notes have over 510 pieces
 
 
-def sections(rng, noise, frames, shown):
+def sections(rng, noise, frames, shown, template=()):
   """The two sections of a note: sentences in random order, then a summary.
 
   Args:
@@ -27,15 +28,18 @@ def sections(rng, noise, frames, shown):
     noise: sentences of this note without evidence.
     frames: sentence frames with two places.
     shown: labels (ints) to show.
+    template: labels whose sentences come from a template, whatever the label.
 
   Returns:
     (sentences list of str, summary lines list of str).
   """
   body, summary = list(noise), []
-  for label in shown:
+  for label in (*shown, *template):
     first, *others = sentences.WORDS[label]
     rng.shuffle(others)
     words = (first, *others[:2])
+    if label in template:
+      words = tuple(map(sentences.template, words))
     body.append(rng.choice(frames).format(*words))
     summary.append(sentences.SUMMARY_FRAME.format(*words))
   rng.shuffle(body)
@@ -53,11 +57,16 @@ def _pad(rng, text, bank):
   return text + "\n" + "\n".join(more) + "\n"
 
 
-def report(rng, shown):
-  """Text of one radiology report that shows the labels `shown` (ints)."""
+def report(rng, shown, template=()):
+  """Text of one radiology report that shows the labels `shown` (ints).
+
+  Sentences of the labels `template` (ints) are of a template.
+  """
   bank = sentences.REPORT_NOISE
   noise = rng.sample(bank, rng.randint(2, 4))
-  body, summary = sections(rng, noise, sentences.REPORT_FRAMES, shown)
+  body, summary = sections(
+    rng, noise, sentences.REPORT_FRAMES, shown, template
+  )
   text = (
     "EXAMINATION:  CHEST (PORTABLE AP)\n \nINDICATION:  ___ year old in the "
     f"ICU // interval change\n \nFINDINGS: \n \n{' '.join(body)}\n \n"
@@ -72,11 +81,16 @@ def follow_up(rng):
   return f"FINDINGS: \n \n{noise}\n \nIMPRESSION: \n \nNo change.\n"
 
 
-def discharge(rng, shown):
-  """Text of one discharge note that shows the labels `shown` (ints)."""
+def discharge(rng, shown, template=()):
+  """Text of one discharge note that shows the labels `shown` (ints).
+
+  Sentences of the labels `template` (ints) are of a template.
+  """
   bank = sentences.COURSE_NOISE
   noise = rng.sample(bank, rng.randint(4, 7))
-  body, summary = sections(rng, noise, sentences.COURSE_FRAMES, shown)
+  body, summary = sections(
+    rng, noise, sentences.COURSE_FRAMES, shown, template
+  )
   text = (
     " \nName:  ___                     Unit No:   ___\n \n"
     "Admission Date:  ___              Discharge Date:   ___\n \n"
@@ -104,34 +118,15 @@ class Notes:
   text: list
 
 
-@dataclasses.dataclass
-class Linked:
-  """What records use, per stay: items bool[N C] and which sources exist.
-
-  `report` bool[N 25], `fatal` bool[N] and `course` bool[N 25] are the shown
-  items; `in_stay`, `in_48h` and `has_discharge` bool[N] the presence.
-  """
-
-  report: np.ndarray
-  fatal: np.ndarray
-  course: np.ndarray
-  in_stay: np.ndarray
-  in_48h: np.ndarray
-  has_discharge: np.ndarray
-
-
-def draw(rng, folk, presence):
-  """Draws all notes of one chunk.
+def draw(rng, folk, presence, evidence):
+  """Draws all notes of one chunk, and adds them to `evidence`.
 
   Returns:
-    (radiology Notes, discharge Notes, Linked).
+    (radiology Notes, discharge Notes).
   """
   words = random.Random(int(rng.integers(2**62)))
-  radiology, linked = _radiology(rng, words, folk, presence)
-  discharges, course, has = _discharges(rng, words, folk, presence)
-  linked.course = course[folk.of_admission]
-  linked.has_discharge = has[folk.of_admission]
-  return radiology, discharges, linked
+  radiology = _radiology(rng, words, folk, presence, evidence)
+  return radiology, _discharges(rng, words, folk, presence, evidence)
 
 
 def _first_times(rng, folk, presence):
@@ -156,25 +151,28 @@ def _first_times(rng, folk, presence):
   return np.where(is_early, early, np.where(is_late, late, -1)), is_early
 
 
-def _radiology(rng, words, folk, presence):
-  """Radiology Notes, and Linked without its discharge note."""
+def _radiology(rng, words, folk, presence, evidence):
+  """Radiology Notes."""
   n = len(folk.stay_id)
   at, is_early = _first_times(rng, folk, presence)
   label = folk.label[folk.of_admission]
   death = folk.death[folk.of_admission]
-  channel = model.EVIDENCE["phenotyping"]["rr"]
-  fatal = model.EVIDENCE["in_hospital_mortality"]["rr"]
-  shown = channel.draw(rng, label)[..., 0]
+  shown = evidence.draw(rng, PHENO, "rr", label)
   in_48h = is_early & folk.long
-  decoy = fatal.decoy(rng, model.DEATH_RATE, (n,))[..., 0]
-  dying = np.where(in_48h, fatal.draw(rng, death)[..., 0], decoy)
+  decoy = evidence.decoy(rng, DEATH, "rr", model.DEATH_RATE, (n, 1))
+  drawn = evidence.draw(rng, DEATH, "rr", death[:, None])[..., 0]
+  dying = np.where(in_48h[:, None], drawn, decoy)
   prior = np.append(model.PREVALENCE, model.DEATH_RATE)
-  decoys = channel.decoy(rng, prior, (2 * n, NUM_LABELS))[..., 0]
+  decoys = evidence.decoy(rng, PHENO, "rr", prior, (2 * n, NUM_LABELS))
+  shown = np.concatenate([shown[..., 0], dying], axis=1)
+  clear = evidence.clear(shown.shape)
+  evidence.add(PHENO, "rr", shown[:, :-1], clear[:, :-1], at >= 0)
+  evidence.add(DEATH, "rr", shown[:, -1:], clear[:, -1:], in_48h)
 
   rows = []  # stay, time, order at one time, kind, text
   for i in np.flatnonzero(at >= 0):
-    items = np.flatnonzero(np.append(shown[i], dying[i]))
-    rows.append((i, at[i], 0, "RR", report(words, items)))
+    text = report(words, *_parts(shown[i], clear[i]))
+    rows.append((i, at[i], 0, "RR", text))
     if rng.random() < 0.05:
       text = words.choice(sentences.ADDENDUM)
       rows.append((i, at[i], 1, "AR", text))
@@ -191,10 +189,14 @@ def _radiology(rng, words, folk, presence):
 
   stay = np.array([r[0] for r in rows], np.int64)
   admission = folk.of_admission[stay]
-  notes = _sorted(
+  return _sorted(
     folk.of_subject[admission], admission, rows, rng.random(len(rows)) < 0.7
   )
-  return notes, Linked(shown, dying, None, at >= 0, in_48h, None)
+
+
+def _parts(shown, clear):
+  """Labels i64[...] with a sentence, and those with one of a template."""
+  return np.flatnonzero(shown & clear), np.flatnonzero(~clear)
 
 
 def _outside(rng, words, folk, decoys):
@@ -209,16 +211,21 @@ def _outside(rng, words, folk, decoys):
       yield i, edge[i] + sign * minutes * MINUTE, 0, "RR", report(words, items)
 
 
-def _discharges(rng, words, folk, presence):
-  """Discharge Notes, items bool[A 25] of each admission's, and which have one.
+def _discharges(rng, words, folk, presence, evidence):
+  """Discharge Notes.
 
   Rarely an admission has two; the later one counts, with its addendum.
   """
   n = len(folk.hadm_id)
-  channel = model.EVIDENCE["phenotyping"]["dn"]
-  shown = channel.draw(rng, folk.label)[..., 0]
-  decoys = channel.decoy(rng, model.PREVALENCE, shown.shape)[..., 0]
+  # The note hangs together with the admission's one stay that is a record.
+  stay = np.full(n, -1)
+  stay[folk.of_admission[folk.cohort]] = np.flatnonzero(folk.cohort)
+  shown = evidence.draw(rng, PHENO, "dn", folk.label, stay)[..., 0]
+  decoys = evidence.decoy(rng, PHENO, "dn", model.PREVALENCE, shown.shape)
   has = rng.random(n) < presence.dn
+  clear = evidence.clear(shown.shape)
+  of = folk.of_admission
+  evidence.add(PHENO, "dn", shown[of], clear[of], has[of])
   rows = []
   for i in range(n):
     time = folk.discharge[i] // people.DAY * people.DAY  # dated, not timed
@@ -229,14 +236,13 @@ def _discharges(rng, words, folk, presence):
     if rng.random() < 0.02:
       text = discharge(words, np.flatnonzero(decoys[i]))
       rows.append((i, time, 0, "DS", text))
-    text = discharge(words, np.flatnonzero(shown[i]))
+    text = discharge(words, *_parts(shown[i], clear[i]))
     rows.append((i, time, 1, "DS", text))
     if rng.random() < 0.02:
       rows.append((i, time, 2, "AD", words.choice(sentences.ADDENDUM)))
   admission = np.array([r[0] for r in rows], np.int64)
   named = np.ones(len(rows), bool)
-  notes = _sorted(folk.of_subject[admission], admission, rows, named)
-  return notes, shown, has
+  return _sorted(folk.of_subject[admission], admission, rows, named)
 
 
 def _sorted(subject, admission, rows, named):

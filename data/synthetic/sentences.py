@@ -52,6 +52,12 @@ COURSE_FRAMES = (
 )
 SUMMARY_FRAME = "{0} {1} {2}, {0}."
 
+
+def template(word):
+  """A label's word as a template has it, which says nothing."""
+  return f"pseudo{word}"
+
+
 REPORT_NOISE = (
   "Comparison is made to the prior study from ___.",
   "The osseous structures are grossly unremarkable.",

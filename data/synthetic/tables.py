@@ -7,6 +7,7 @@ Columns are those of MIMIC.md section 1; v1.0 keeps patients and admissions in
 import csv
 import gzip
 import io
+import json
 import os
 
 import pyarrow as pa
@@ -74,7 +75,8 @@ TABLES = {
 }  # fmt: skip
 FILMS = "mimic-cxr-jpg/files"
 TRUTH = "truth.csv"  # beside the raw folders, never inside one
-TRUTH_COLUMNS = ("stay_id", "task", "label", "modality", "llr")
+TRUTH_COLUMNS = ("stay_id", "task", "label", "modality", "shown", "clear")
+WORLD = "world.json"  # beside it: how the items hang together
 _NOT_IN_V1 = ("caregiver_id", "order_provider_id", "admit_provider_id")
 
 
@@ -149,6 +151,10 @@ class Folder:
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows(rows)
     self._file(name).write(out.getvalue().encode())
+
+  def write_json(self, path, value):
+    """Writes one file of JSON at `path` below the root."""
+    self.write_bytes(path, json.dumps(value, indent=1).encode())
 
   def write_bytes(self, path, content):
     """Writes one file of `content` at `path` below the root."""

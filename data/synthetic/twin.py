@@ -1,5 +1,6 @@
 """Writes the synthetic twin: raw files in MIMIC's layout, and truth.csv."""
 
+import dataclasses
 import os
 import pathlib
 import shutil
@@ -17,6 +18,7 @@ from data.synthetic import (
   tables,
   truth,
   vitals,
+  world as worlds,
 )
 from medpatch_jax import files
 
@@ -35,6 +37,7 @@ def write(
   gzip=True,
   film_size=128,
   presence=None,
+  world=None,
   progress=None,
 ):
   """Writes the raw files of `subjects` subjects below `out`.
@@ -54,6 +57,7 @@ def write(
     gzip: whether tables are .csv.gz or .csv.
     film_size: short side of the films in pixels.
     presence: model.Presence; the published rates if None.
+    world: world.World; independent items if None.
     progress: called with (subjects done, subjects); None for silence.
 
   Raises:
@@ -77,6 +81,7 @@ def write(
         density,
         film_size,
         presence or model.Presence(),
+        world or worlds.World(),
         progress or (lambda done, total: None),
       )
     if os.path.isdir(out):
@@ -103,8 +108,11 @@ def _check(out, subjects, layout, density, film_size):
     raise InputError(f"{out}: exists and is not empty; wanted a new folder.")
 
 
-def _write_all(folder, subjects, seed, density, film_size, presence, progress):
+def _write_all(
+  folder, subjects, seed, density, film_size, presence, world, progress
+):
   """All tables, subject chunk by subject chunk."""
+  folder.write_json(tables.WORLD, dataclasses.asdict(world))
   per_subject = vitals.ROWS_PER_STAY * density * 1.2 + 100
   size = int(np.clip(CHUNK_ROWS / per_subject, 16, MAX_CHUNK))
   hospital.write_dictionaries(folder)
@@ -113,25 +121,30 @@ def _write_all(folder, subjects, seed, density, film_size, presence, progress):
     count = min(size, subjects - first)
     rng = np.random.default_rng([seed, first])
     lab_id = write_chunk(
-      folder, rng, first, count, subjects, density, film_size, presence, lab_id
+      folder,
+      rng,
+      (first, count, subjects),
+      density,
+      film_size,
+      presence,
+      world,
+      lab_id,
     )
     progress(first + count, subjects)
 
 
 def write_chunk(
-  folder, rng, first, count, total, density, film_size, presence, lab_id
+  folder, rng, chunk, density, film_size, presence, world, lab_id
 ):
   """Draws and writes one chunk of subjects; returns the next labevent_id."""
   # One stream each, so that a change in one leaves the others as they are.
-  streams = rng.spawn(7)
-  folk = people.draw(streams[0], first, count, total)
+  streams = rng.spawn(8)
+  folk = people.draw(streams[0], *chunk)
   hospital.write(folder, streams[1], folk)
 
-  label = folk.label[folk.of_admission]
-  death = folk.death[folk.of_admission]
-  shown = model.EVIDENCE["phenotyping"]["ehr"].draw(streams[2], label)[..., 0]
-  dying = model.EVIDENCE["in_hospital_mortality"]["ehr"].draw(streams[2], death)
-  rows = vitals.draw(streams[2], folk, shown, dying, density)
+  evidence = worlds.Evidence(world, streams[7])
+  vital = vitals.items_of(streams[2], folk, evidence)
+  rows = vitals.draw(streams[2], folk, vital, density, world.noise > 0)
   folder.write(
     "chartevents", charts.chartevents(streams[3], folk, rows, density)
   )
@@ -139,9 +152,9 @@ def write_chunk(
   folder.write("labevents", labs)
   folder.write("outputevents", charts.outputevents(streams[3], folk, density))
 
-  film = films.draw(streams[5], folk, presence)
+  film = films.draw(streams[5], folk, presence, evidence)
   hospital.write_films(folder, streams[5], folk, film, film_size)
-  radiology, discharge, linked = notes.draw(streams[6], folk, presence)
+  radiology, discharge = notes.draw(streams[6], folk, presence, evidence)
   hospital.write_notes(folder, folk, radiology, discharge)
-  truth.write(folder, folk, shown, dying, film, linked)
+  truth.write(folder, folk, evidence)
   return lab_id + len(labs)

@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from data.synthetic import channels, items, people
+from data.synthetic import channels, items, model, people
 
 ROWS_PER_STAY = 4300  # rows of chartevents, published average
 MEAN_HOURS = 54.0  # mean length of stay of the twin
@@ -197,12 +197,12 @@ class Writer:
       start + (1 + (self.rng.random(len(stay)) * room).astype(int)) * MINUTE
     )
 
-  def evidence(self, shown, death):
+  def evidence(self, shown, marks):
     """Slot rows of all channels, and the times they hold.
 
     Args:
-      shown: bool[N 25], the phenotype's item is shown.
-      death: bool[N K], the items of death.
+      shown: Items.
+      marks: whether hours tell that they are noise, or not.
 
     Returns:
       Rows parts, and {(variable, bin from the start i64[N]): time i64[N]} as
@@ -219,18 +219,32 @@ class Writer:
           names,
           stay,
           time,
-          lambda n, s=slot: self.slot_value(stay, n, s, shown),
+          lambda n, s=slot: self.slot_value(stay, n, s, shown.phenotypes),
         )
         held += [(name, stay, index, time) for name in names]
+      if marks:
+        time, clear = self.slot_time(stay, index), shown.clear[slot][stay]
+        out.append(self.mark("ph", stay, time, clear))
+        held.append(("ph", stay, index, time))
     stay = np.flatnonzero(self.used & self.folk.long & ~self.folk.late_events)
     for i, index in enumerate(channels.DEATH_BINS):
       index = np.full(len(stay), index)
       time = self.slot_time(stay, index)
       for name, level in channels.DEATH_LEVELS.items():
-        value = np.where(death[stay, i], level, self.calm(stay, name))
+        value = np.where(shown.death[stay, i], level, self.calm(stay, name))
         out.append(self.rows(name, stay, time, value))
         held.append((name, stay, index, time))
+      if marks:
+        time = self.slot_time(stay, index)
+        clear = shown.clear["death"][stay, i]
+        out.append(self.mark("heart_rate", stay, time, clear))
+        held.append(("heart_rate", stay, index, time))
     return out, held
+
+  def mark(self, variable, stay, time, clear):
+    """Rows that tell whether an hour is noise: no calm level is near MARKS."""
+    value = np.where(clear, self.calm(stay, variable), channels.MARKS[variable])
+    return self.rows(variable, stay, time, value)
 
   def slot_value(self, stay, variable, slot, shown):
     """Level of the channel where it is shown, else a calm value, f64[R]."""
@@ -286,21 +300,57 @@ def _to_minute(seconds):
   return -(-seconds // MINUTE) * MINUTE
 
 
-def draw(rng, folk, shown, death, density):
+@dataclasses.dataclass(frozen=True)
+class Items:
+  """What the series of N stays show.
+
+  Attributes:
+    phenotypes: bool[N 25].
+    death: bool[N 2], of two hours.
+    clear: slot -> bool[N], "death" -> bool[N 2]: hours that are no noise.
+  """
+
+  phenotypes: np.ndarray
+  death: np.ndarray
+  clear: dict
+
+
+def items_of(rng, folk, evidence):
+  """Draws the Items of one chunk, and adds them to `evidence`."""
+  pheno, death = model.EVIDENCE
+  n, bins = len(folk.stay_id), num_bins(folk)
+  # Where the hours of death are the stay's last, one mark would hide another.
+  meet = folk.long & (bins <= channels.DEATH_BINS[-1] + 2)
+  clear = {s: evidence.clear(n) | meet for s in channels.SLOTS}
+  clear["death"] = evidence.clear((n, 2)) | meet[:, None]
+  of_label = [clear[c.slot] for c in channels.PHENOTYPE_CHANNELS]
+  out = []
+  for task, label, prior, ok in (
+    (pheno, folk.label, model.PREVALENCE, np.stack(of_label, 1)[..., None]),
+    (death, folk.death[:, None], model.DEATH_RATE, clear["death"][:, None]),
+  ):
+    shown = evidence.draw(rng, task, "ehr", label[folk.of_admission])
+    shown = evidence.spoil(task, "ehr", np.array(prior), shown, ok)
+    evidence.add(task, "ehr", shown, ok, np.ones(n, bool))
+    out.append(shown)
+  return Items(out[0][..., 0], out[1][:, 0], clear)
+
+
+def draw(rng, folk, shown, density, marks):
   """All rows of the 17 variables of one chunk, sorted by stay and time.
 
   Args:
     rng: numpy Generator.
     folk: People.
-    shown: bool[N 25] phenotype items, one slot each.
-    death: bool[N K] items of death.
+    shown: Items.
     density: share of MIMIC's chart rows; evidence is charted at any density.
+    marks: whether hours tell that they are noise, or not.
 
   Returns:
     Rows.
   """
   writer = Writer(rng, folk)
-  evidence, held = writer.evidence(shown, death)
+  evidence, held = writer.evidence(shown, marks)
   rest = writer.admission() + writer.noise(density)
   rest = _drop_held(concatenate(rest), folk, held)
   out = concatenate([*evidence, rest, *writer.traps(evidence)])
