@@ -17,6 +17,7 @@ from data import errors, resume
 from data.errors import InputError, nearest
 from data.mimic import rules as rules_lib
 from data.progress import Progress
+from data.synthetic import world as world_lib
 from medpatch_jax import files, schema
 from medpatch_jax.input import places, series
 
@@ -42,6 +43,7 @@ def build(
   seed=0,
   layout="v2.2",
   density=0.05,
+  world=None,
   rules=None,
   validation_list=None,
   test_list=None,
@@ -67,6 +69,7 @@ def build(
     raw_dir: where the synthetic twin's raw files are, or are to be written;
       by default a folder of `data_dir` named after the next four.
     subjects, seed, layout, density: of the synthetic twin.
+    world: `world.World` of the twin; independent items by default.
     rules: `rules.Rules`.
     validation_list, test_list: files of `subject_id,0|1`; who is in neither
       is in train. Without them a hash of subject_id gives 70/10/20.
@@ -101,7 +104,14 @@ def build(
   ):
     places.readable(name, file)
   if source == "synthetic":
-    raw_dir = _twin(data_dir, raw_dir, subjects, seed, layout, density, quiet)
+    twin = {
+      "subjects": subjects,
+      "seed": seed,
+      "layout": layout,
+      "density": density,
+    }
+    world = world or world_lib.World()
+    raw_dir = _twin(data_dir, raw_dir, twin, world, quiet)
     mimic_iv, mimic_cxr, mimic_note = (
       raw_dir / n for n in ("mimiciv", "mimic-cxr-jpg", "mimic-iv-note")
     )
@@ -257,15 +267,14 @@ def _make(folder):
   return missing
 
 
-def _twin(data_dir, raw_dir, subjects, seed, layout, density, quiet):
+def _twin(data_dir, raw_dir, twin, world, quiet):
   """Writes the synthetic twin's raw files unless they are there already."""
-  given = {
-    "subjects": subjects,
-    "seed": seed,
-    "layout": layout,
-    "density": density,
-  }
-  name = f"synthetic-{layout}-{subjects}-seed{seed}-density{density:g}"
+  strengths = dataclasses.asdict(world)
+  given = twin | strengths
+  name = "synthetic-{layout}-{subjects}-seed{seed}-density{density:g}"
+  name = name.format(**twin)
+  if any(strengths.values()):
+    name += "".join(f"-{k}{v:g}" for k, v in strengths.items() if v)
   raw_dir = pathlib.Path(raw_dir or pathlib.Path(data_dir) / name)
   stamp = raw_dir / "arguments.json"
   if (raw_dir / "mimiciv").is_dir():
@@ -273,7 +282,7 @@ def _twin(data_dir, raw_dir, subjects, seed, layout, density, quiet):
     if stamp.is_file() and files.read_json(stamp, dict, redo) != given:
       raise InputError(
         f"--raw_dir={raw_dir}: holds a twin of other --subjects, --seed,"
-        " --layout or --density; give these, or another folder."
+        " --layout, --density or --world; give these, or another folder."
       )
     return raw_dir
   from data import synthetic
@@ -282,7 +291,8 @@ def _twin(data_dir, raw_dir, subjects, seed, layout, density, quiet):
     try:
       synthetic.write(
         raw_dir,
-        **given,
+        **twin,
+        world=world,
         gzip=True,
         progress=lambda done, total: progress.at(done / total),
       )
@@ -319,6 +329,7 @@ def _flags():
   f.DEFINE_float(
     "density", 0.05, "Events of the twin; 1 is as many as MIMIC's."
   )
+  world_lib.define(f)
   f.DEFINE_string("carry_in", None, "Hours before intime, as 24h.")
   for name, choices in rules_lib.CHOICES.items():
     f.DEFINE_enum(name, None, choices, "See docs/data.md.")
@@ -352,7 +363,11 @@ def main(_):
     " raw_dir subjects seed layout density validation_list test_list"
     " phenotypes threads memory overwrite"
   ).split()
-  path = build(rules=_rules(v), **{n: getattr(v, n) for n in names})
+  path = build(
+    rules=_rules(v),
+    world=world_lib.of_flags(v),
+    **{n: getattr(v, n) for n in names},
+  )
   print((path / "report.txt").read_text("utf-8"))
   print(f"Dataset: {path}")
 

@@ -7,6 +7,7 @@ tiny preset, evaluates, and prints where everything lies. Started again with
 the same flags, it goes on where it stopped.
 """
 
+import dataclasses
 import pathlib
 import time
 
@@ -14,6 +15,7 @@ from absl import flags
 
 from data import build
 from data.synthetic import model
+from data.synthetic import world as worlds
 from experiments import evaluate, train
 from experiments import flags as experiment_flags
 from experiments.config import Config
@@ -38,11 +40,18 @@ def main(argv) -> None:
   config = Config.from_flags(FLAGS, data_dir=records, workdir=trained)
   build.check(source="synthetic", task=FLAGS.task)
   places.a_folder("workdir", root)
-  workdir.claim(root, twin | {"task": FLAGS.task})
+  world = worlds.of_flags(FLAGS)
+  given = twin | dataclasses.asdict(world) | {"task": FLAGS.task}
+  workdir.claim(root, given)
   if not (records / FLAGS.task).exists():
     _say(1, "raw files in MIMIC's layout, cohort, records", began)
     build.build(
-      source="synthetic", task=FLAGS.task, data_dir=records, raw_dir=raw, **twin
+      source="synthetic",
+      task=FLAGS.task,
+      data_dir=records,
+      raw_dir=raw,
+      world=world,
+      **twin,
     )
   _say(2, "encoders, token confidence, calibration, fusion", began)
   opened = train.train(config)
@@ -76,4 +85,5 @@ if __name__ == "__main__":
   flags.DEFINE_float(
     "density", 0.05, "Share of MIMIC's chart rows written.", 0.0, 1.0
   )
+  worlds.define(flags)
   experiment_flags.run(main)

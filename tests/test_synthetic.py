@@ -18,6 +18,7 @@ from data.synthetic import (
   sentences,
   tables,
   twin,
+  world,
 )
 from medpatch_jax import schema
 from tests import twin_reader
@@ -61,7 +62,10 @@ def test_same_seed_same_bytes(roots, tmp_path):
   assert digest(tmp_path / "again") == digest(roots["v2.2"])
   other, first = digest(tmp_path / "other"), digest(roots["v2.2"])
   dictionaries = [n for n in first if "/d_" in n]
-  assert {n for n in first if other.get(n) == first[n]} == set(dictionaries)
+  assert {n for n in first if other.get(n) == first[n]} == {
+    *dictionaries,
+    "world.json",
+  }
 
 
 def test_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -211,16 +215,19 @@ def test_films_and_notes_have_hard_parts(reader):
 def test_presence_is_as_published():
   rng = np.random.default_rng(0)
   folk = people.draw(rng, 0, 6000, 6000)
-  film = films.draw(rng, folk, model.Presence())
-  _, _, linked = notes.draw(rng, folk, model.Presence())
+  evidence = world.Evidence(world.World(), rng)
+  film = films.draw(rng, folk, model.Presence(), evidence)
+  notes.draw(rng, folk, model.Presence(), evidence)
+  has = {key: source.exists for key, source in evidence.sources.items()}
+  pheno, death = model.EVIDENCE
   every, long = folk.cohort, folk.cohort & folk.long
   assert np.mean(folk.long) == pytest.approx(0.44, abs=0.03)
   for source, among, rate in (
     (film.last >= 0, every, 0.18),
     (film.early >= 0, long, 0.24),
-    (linked.in_stay, every, 0.90),
-    (linked.in_48h, long, 0.86),
-    (linked.has_discharge, every, 0.94),
+    (has[pheno, "rr"], every, 0.90),
+    (has[death, "rr"], long, 0.86),
+    (has[pheno, "dn"], every, 0.94),
   ):
     assert np.mean(source[among]) == pytest.approx(rate, abs=0.02)
     # Whatever the labels.

@@ -9,6 +9,7 @@ import datetime
 import gzip
 import io
 import pathlib
+import re
 
 import numpy as np
 from PIL import Image
@@ -131,7 +132,8 @@ class Twin:
     return out
 
   def shown_ehr(self, stay):
-    """bool[25] of the phenotypes, and the count of death's items."""
+    """Items bool[25] of the phenotypes and bool[2] of death, and which of
+    their hours are no noise: bool[25], bool[2]."""
     hours = when(stay["outtime"]) - when(stay["intime"])
     bins = int(hours.total_seconds() / 3600 + 1 - 1e-6)
     last = {}  # (variable, bin) -> the value that wins
@@ -147,22 +149,33 @@ class Twin:
       found = last[name, index][1]
       return abs(found - level) < abs(found - calm[name])
 
-    shown = [
-      near(c.variable, bins - (2 if c.slot == "early" else 1), c.level)
+    def clear(name, index):
+      if (name, index) not in last:
+        return True
+      return not near(name, index, channels.MARKS[name])
+
+    hour = [
+      bins - (2 if c.slot == "early" else 1)
       for c in channels.PHENOTYPE_CHANNELS
     ]
-    count = 0
+    shown = [
+      near(c.variable, at, c.level)
+      for c, at in zip(channels.PHENOTYPE_CHANNELS, hour)
+    ]
+    fine = [clear("ph", at) for at in hour]
+    dying, calm_then = [False, False], [True, True]
     if hours.total_seconds() >= 48 * 3600 and self.events(stay, 48):
       both = [
         {near(n, i, level) for n, level in channels.DEATH_LEVELS.items()}
         for i in (46, 47)
       ]
       assert all(len(b) == 1 for b in both)  # the two variables agree
-      count = sum(b.pop() for b in both)
-    return np.array(shown), count
+      dying = [b.pop() for b in both]
+      calm_then = [clear("heart_rate", i) for i in (46, 47)]
+    return tuple(map(np.array, (shown, dying, fine, calm_then)))
 
   def film(self, stay, hours=None):
-    """Items bool[26] of the window's last AP film, None without one."""
+    """`shown_film` of the window's last AP film, None without one."""
     begin, end = when(stay["intime"]), when(stay["outtime"])
     if hours is not None:
       end = min(end, begin + datetime.timedelta(hours=hours))
@@ -178,16 +191,22 @@ class Twin:
     return None if best is None else self.shown_film(best[1])
 
   def shown_film(self, row):
-    """Items bool[26] that a film shows, by projection on the textures."""
+    """Items bool[26] that a film shows, by projection on the textures, and
+    bool[26] whether their quarter is no darker than it should be."""
     subject = f"p{row['subject_id']}"
     path = pathlib.Path(self.root) / "mimic-cxr-jpg/files" / subject[:3]
     path = path / subject / f"s{row['study_id']}" / f"{row['dicom_id']}.jpg"
     pixels = np.asarray(Image.open(path), np.float32)
-    textures = films.patterns(min(pixels.shape))
+    size = min(pixels.shape)
+    textures = films.patterns(size)
     power = np.einsum("chw,chw->c", textures, textures)
     part = np.einsum("chw,hw->c", textures, pixels - pixels.mean()) / power
     assert np.all((part < 0.3) | (part > 0.7)), "neither shown nor not"
-    return part > 0.5
+    bright = np.einsum(
+      "rhw,hw->r", films.regions(size), pixels - films.anatomy(size, False)
+    ) / films.regions(size).sum((1, 2))
+    of = [r * films.COLUMNS + c for r, c in map(films.region, range(26))]
+    return part > 0.5, bright[of] > -films.SHADOW / 2
 
   def reports(self, stay, hours=None):
     """Joined reports of the window, "" without one."""
@@ -212,5 +231,12 @@ class Twin:
 
 
 def shown_text(text):
-  """Items bool[26] that a text shows."""
-  return np.array([words[0] in text for words in sentences.WORDS])
+  """Items bool[26] that a text shows, and bool[26]: none of a template."""
+  has, template = (
+    [
+      bool(re.search(rf"\b{form(words[0])}\b", text))
+      for words in sentences.WORDS
+    ]
+    for form in (str, sentences.template)
+  )
+  return np.array(has), np.invert(template)

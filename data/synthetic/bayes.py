@@ -70,8 +70,7 @@ def read(truth_csv, task):
     raise InputError(
       f"{path}: found nothing, wanted the truth.csv of a synthetic twin."
     )
-  beside = os.path.join(os.path.dirname(path), tables.WORLD)
-  return _read(path, os.stat(path).st_mtime_ns, _world(beside), task)
+  return _read(path, os.stat(path).st_mtime_ns, task)
 
 
 def _world(path):
@@ -87,7 +86,7 @@ def _world(path):
 
 
 @functools.lru_cache(maxsize=4)
-def _read(path, changed, of, task):
+def _read(path, changed, task):
   del changed  # Of the key only: a rewritten file is read again.
   import pyarrow as pa
   import pyarrow.compute as pc
@@ -101,6 +100,9 @@ def _read(path, changed, of, task):
     raise InputError(
       f"{path}: wanted the columns {', '.join(tables.TRUTH_COLUMNS)}."
     )
+  items = world.Items(
+    _world(os.path.join(os.path.dirname(path), tables.WORLD)), task
+  )
   table = table.filter(pc.equal(table["task"], task))
 
   def index(column, names):
@@ -115,14 +117,17 @@ def _read(path, changed, of, task):
   exists = np.zeros((len(stays), len(schema.MODALITIES)), bool)
   exists[row, modality] = True
   shown, clear = (table[n].to_numpy() for n in ("shown", "clear"))
-  order = world.channels(task)
   labels = len(schema.TASKS[task].labels)
-  states = np.full((len(stays), labels, len(order)), world.UNKNOWN, np.int8)
-  for k, (name, slot) in enumerate(order):
+  states = np.full(
+    (len(stays), labels, len(items.order)), world.UNKNOWN, np.int8
+  )
+  for k, (name, slot) in enumerate(items.order):
     mine = modality == schema.MODALITIES.index(name)
     bits = [(x[mine] >> slot) & 1 for x in (shown, clear)]
-    states[row[mine], label[mine], k] = np.where(bits[1], bits[0], world.UNKNOWN)
-  return Truth(stays, states, exists, world.Items(of, task))
+    states[row[mine], label[mine], k] = np.where(
+      bits[1], bits[0], world.UNKNOWN
+    )
+  return Truth(stays, states, exists, items)
 
 
 def logits(truth_csv, task, stay_ids, present):

@@ -202,14 +202,21 @@ def draw(rng, folk, presence, evidence):
     add(stay, at, which, decoys(len(stay)))
   shown = np.concatenate(shown)
   clear = evidence.clear((len(shown), ROWS * COLUMNS))
-  of_label = clear[:, [r * COLUMNS + c for r, c in map(region, range(NUM_LABELS))]]
+  of_label = clear[
+    :, [r * COLUMNS + c for r, c in map(region, range(NUM_LABELS))]
+  ]
   shown = evidence.spoil(
     PHENO, "cxr", prior, shown[..., None], of_label[..., None]
   )[..., 0]
   last = np.where(late_time >= 0, index[1], index[0])
   early = np.where(folk.long, index[0], -1)
-  for task, film, part in ((PHENO, last, slice(-1)), (DEATH, early, slice(-1, None))):
-    evidence.add(task, "cxr", shown[film, part], of_label[film, part], film >= 0)
+  for task, film, part in (
+    (PHENO, last, slice(-1)),
+    (DEATH, early, slice(-1, None)),
+  ):
+    evidence.add(
+      task, "cxr", shown[film, part], of_label[film, part], film >= 0
+    )
   return Films(
     np.concatenate(subject),
     np.concatenate(time),

@@ -64,9 +64,7 @@ def report(rng, shown, template=()):
   """
   bank = sentences.REPORT_NOISE
   noise = rng.sample(bank, rng.randint(2, 4))
-  body, summary = sections(
-    rng, noise, sentences.REPORT_FRAMES, shown, template
-  )
+  body, summary = sections(rng, noise, sentences.REPORT_FRAMES, shown, template)
   text = (
     "EXAMINATION:  CHEST (PORTABLE AP)\n \nINDICATION:  ___ year old in the "
     f"ICU // interval change\n \nFINDINGS: \n \n{' '.join(body)}\n \n"
@@ -88,9 +86,7 @@ def discharge(rng, shown, template=()):
   """
   bank = sentences.COURSE_NOISE
   noise = rng.sample(bank, rng.randint(4, 7))
-  body, summary = sections(
-    rng, noise, sentences.COURSE_FRAMES, shown, template
-  )
+  body, summary = sections(rng, noise, sentences.COURSE_FRAMES, shown, template)
   text = (
     " \nName:  ___                     Unit No:   ___\n \n"
     "Admission Date:  ___              Discharge Date:   ___\n \n"

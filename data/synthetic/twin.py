@@ -18,6 +18,8 @@ from data.synthetic import (
   tables,
   truth,
   vitals,
+)
+from data.synthetic import (
   world as worlds,
 )
 from medpatch_jax import files
@@ -144,7 +146,7 @@ def write_chunk(
 
   evidence = worlds.Evidence(world, streams[7])
   vital = vitals.items_of(streams[2], folk, evidence)
-  rows = vitals.draw(streams[2], folk, vital, density, world.noise > 0)
+  rows = vitals.draw(streams[2], folk, vital, density)
   folder.write(
     "chartevents", charts.chartevents(streams[3], folk, rows, density)
   )

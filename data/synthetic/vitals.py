@@ -197,12 +197,11 @@ class Writer:
       start + (1 + (self.rng.random(len(stay)) * room).astype(int)) * MINUTE
     )
 
-  def evidence(self, shown, marks):
+  def evidence(self, shown):
     """Slot rows of all channels, and the times they hold.
 
     Args:
       shown: Items.
-      marks: whether hours tell that they are noise, or not.
 
     Returns:
       Rows parts, and {(variable, bin from the start i64[N]): time i64[N]} as
@@ -222,10 +221,7 @@ class Writer:
           lambda n, s=slot: self.slot_value(stay, n, s, shown.phenotypes),
         )
         held += [(name, stay, index, time) for name in names]
-      if marks:
-        time, clear = self.slot_time(stay, index), shown.clear[slot][stay]
-        out.append(self.mark("ph", stay, time, clear))
-        held.append(("ph", stay, index, time))
+      self.mark("ph", stay, index, shown.marked, shown.clear[slot], out, held)
     stay = np.flatnonzero(self.used & self.folk.long & ~self.folk.late_events)
     for i, index in enumerate(channels.DEATH_BINS):
       index = np.full(len(stay), index)
@@ -234,17 +230,26 @@ class Writer:
         value = np.where(shown.death[stay, i], level, self.calm(stay, name))
         out.append(self.rows(name, stay, time, value))
         held.append((name, stay, index, time))
-      if marks:
-        time = self.slot_time(stay, index)
-        clear = shown.clear["death"][stay, i]
-        out.append(self.mark("heart_rate", stay, time, clear))
-        held.append(("heart_rate", stay, index, time))
+      clear = shown.clear["death"][:, i]
+      self.mark("heart_rate", stay, index, shown.marked, clear, out, held)
     return out, held
 
-  def mark(self, variable, stay, time, clear):
-    """Rows that tell whether an hour is noise: no calm level is near MARKS."""
-    value = np.where(clear, self.calm(stay, variable), channels.MARKS[variable])
-    return self.rows(variable, stay, time, value)
+  def mark(self, variable, stay, index, marked, clear, out, held):
+    """Adds rows that tell whether an hour is noise, to stays that are marked.
+
+    Args:
+      variable: of channels.MARKS, which no calm level comes near.
+      stay: i64[R], whose hours `index` i64[R] are marked where `marked`
+        bool[N]; noise where `clear` bool[N] is False.
+      out, held: as `evidence` returns them; added to.
+    """
+    index, stay = index[marked[stay]], stay[marked[stay]]
+    if len(stay):
+      time = self.slot_time(stay, index)
+      calm = self.calm(stay, variable)
+      value = np.where(clear[stay], calm, channels.MARKS[variable])
+      out.append(self.rows(variable, stay, time, value))
+      held.append((variable, stay, index, time))
 
   def slot_value(self, stay, variable, slot, shown):
     """Level of the channel where it is shown, else a calm value, f64[R]."""
@@ -308,11 +313,13 @@ class Items:
     phenotypes: bool[N 25].
     death: bool[N 2], of two hours.
     clear: slot -> bool[N], "death" -> bool[N 2]: hours that are no noise.
+    marked: bool[N], whose hours tell whether they are.
   """
 
   phenotypes: np.ndarray
   death: np.ndarray
   clear: dict
+  marked: np.ndarray
 
 
 def items_of(rng, folk, evidence):
@@ -333,10 +340,11 @@ def items_of(rng, folk, evidence):
     shown = evidence.spoil(task, "ehr", np.array(prior), shown, ok)
     evidence.add(task, "ehr", shown, ok, np.ones(n, bool))
     out.append(shown)
-  return Items(out[0][..., 0], out[1][:, 0], clear)
+  marked = np.invert(meet) & (evidence.world.noise > 0)
+  return Items(out[0][..., 0], out[1][:, 0], clear, marked)
 
 
-def draw(rng, folk, shown, density, marks):
+def draw(rng, folk, shown, density):
   """All rows of the 17 variables of one chunk, sorted by stay and time.
 
   Args:
@@ -344,13 +352,12 @@ def draw(rng, folk, shown, density, marks):
     folk: People.
     shown: Items.
     density: share of MIMIC's chart rows; evidence is charted at any density.
-    marks: whether hours tell that they are noise, or not.
 
   Returns:
     Rows.
   """
   writer = Writer(rng, folk)
-  evidence, held = writer.evidence(shown, marks)
+  evidence, held = writer.evidence(shown)
   rest = writer.admission() + writer.noise(density)
   rest = _drop_held(concatenate(rest), folk, held)
   out = concatenate([*evidence, rest, *writer.traps(evidence)])
