@@ -279,13 +279,19 @@ class Source:
     """Opens a split, or stands for an empty one if `split` is None."""
     import tensorflow_datasets as tfds
 
-    features = builder.info.features
-    self._features = tfds.features.FeaturesDict(
-      {f: features[f] for f in fields}
-    )
     self._records, self._split = (), None
+    try:
+      features = {f: builder.info.features[f] for f in fields}
+      if split:
+        self._split = builder.info.splits[split]
+    except (KeyError, ValueError):
+      name = "features.json or dataset_info.json"
+      raise files.Damaged(
+        f"{builder.data_path}: its {name} lacks a field or a split, so it is"
+        f" damaged; {REDO}."
+      ) from None
+    self._features = tfds.features.FeaturesDict(features)
     if split:
-      self._split = builder.info.splits[split]
       try:
         self._records = builder.as_data_source(
           split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES

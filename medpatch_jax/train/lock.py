@@ -6,6 +6,7 @@ import os
 import pathlib
 import socket
 
+from medpatch_jax import files
 from medpatch_jax.train.log import logger
 
 
@@ -13,6 +14,7 @@ class Busy(ValueError):
   """Another live process holds the folder."""
 
 
+@files.private()
 def take(path):
   """Holds the lock file `path` until the returned file is closed.
 
@@ -23,7 +25,7 @@ def take(path):
   """
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  file = path.open("a+")
+  file = path.open("a+", encoding="utf-8", errors="replace")
   try:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     if not _is(file, path):  # A refused run removed it meanwhile.
