@@ -31,7 +31,8 @@ from medpatch_jax.baselines import (
 )
 from medpatch_jax.encode import ehr, tokens
 from medpatch_jax.evaluate import bootstrap, metrics
-from tests.golden_names import Names, bce, differentiate, names_in
+from tests.golden_file import Read, difference, label_of
+from tests.golden_names import QUICK, Names, bce, differentiate, names_in
 
 
 def modalities_of(meta):
@@ -48,29 +49,38 @@ def modalities_of(meta):
 
 def batch_of(arrays, modalities):
   """The file's inputs as a `schema.Batch`; stub tokens stand for encoders."""
-  label = np.asarray(arrays["in/y"], np.float32)
-  label = label.reshape(len(label), -1)
+  label = _label(arrays)
   inputs, present = {}, []
   for m in modalities:
     if m == "ehr":
       x = arrays["in/x"]
       hour = np.arange(x.shape[1])
-      mask = hour[None] < arrays["in/seq_lengths"][:, None]
+      mask = hour[None] < np.atleast_1d(arrays["in/seq_lengths"])[:, None]
       inputs[m] = {"x": x, "mask": mask}
       present.append(np.ones(len(x), bool))
       continue
     given = arrays[f"in/{m}_tokens"]
     inputs[m] = {"tokens": given, "mask": np.ones(given.shape[:2], bool)}
     if f"in/{m}_present" in arrays:
-      present.append(arrays[f"in/{m}_present"])
+      present.append(np.atleast_1d(arrays[f"in/{m}_present"]))
     else:
-      present.append(np.array([bool(t.strip()) for t in arrays[f"in/{m}"]]))
+      texts = np.atleast_1d(arrays[f"in/{m}"])
+      present.append(np.array([bool(t.strip()) for t in texts]))
   return schema.Batch(
     inputs=jax.tree.map(jnp.asarray, inputs),
     present=jnp.asarray(np.stack(present, axis=1)),
     label=jnp.asarray(label),
     weight=jnp.ones(len(label)),
   )
+
+
+def _label(arrays):
+  """in/y as f32[B C]."""
+  start = "in/"
+  inputs = {
+    k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)
+  }
+  return label_of(inputs | {"y": arrays["in/y"]})
 
 
 def encoders_of(arrays, meta, modalities, names, released):
@@ -216,7 +226,8 @@ def run_metra(arrays, meta, released):
   gradient = np.zeros_like(table)
   for m, r in rows.items():
     gradient[r] = grads[(f"position_{m}",)]
-  pairs["grad/pos_embedding"] = gradient[None], arrays["grad/pos_embedding"]
+  if (key := "grad/pos_embedding") in arrays:
+    pairs[key] = gradient[None], arrays[key]
   return {"out/logits": (logits, arrays["out/logits"])} | pairs
 
 
@@ -226,10 +237,12 @@ def run_medfuse(arrays, meta, released):
   if not re.search(r"fusion_type=lstm| lstm", said):
     raise ValueError(f"medfuse: {said!r} is not LSTM fusion.")
   names = Names()
-  given = dict(arrays)
-  given["in/cxr_tokens"] = arrays["in/cxr_feats"][:, None]
-  given["in/cxr_present"] = arrays["in/pairs"]
-  batch = batch_of(given, ("ehr", "cxr"))
+  film = {
+    "in/cxr_tokens": arrays["in/cxr_feats"][:, None],
+    "in/cxr_present": arrays["in/pairs"],
+  }
+  needed = ("in/x", "in/seq_lengths", "in/y")
+  batch = batch_of({k: arrays[k] for k in needed} | film, ("ehr", "cxr"))
   depth = sum(k.endswith("weight_hh_l0") for k in names_in(arrays, "ehr_model"))
   width = arrays["param/projection.weight"].shape[0]
   for i in range(depth):
@@ -331,7 +344,7 @@ def run_healnet_core(arrays, meta, released):
   names.dense("to_logits.2", "classifier/dense")
   latents, width = arrays["param/latents"].shape
   inner = arrays["param/layers.0.0.fn.to_q.weight"].shape[0]
-  label = jnp.asarray(arrays["in/y"]).reshape(len(arrays["in/y"]), -1)
+  label = jnp.asarray(_label(arrays))
   core = functools.partial(
     healnet.Core,
     num_labels=label.shape[1],
@@ -354,8 +367,9 @@ def run_healnet_core(arrays, meta, released):
 
   def gap(heads):
     model = core(heads=heads, head_width=inner // heads)
-    logits, _ = model.apply({"params": flat}, given, mask, present)
-    return np.abs(logits - arrays["out/logits"]).max()
+    apply = jax.jit(model.apply, compiler_options=QUICK)
+    logits, _ = apply({"params": flat}, given, mask, present)
+    return difference(logits, arrays["out/logits"])
 
   # Not to be told from the shapes of the files, which hold heads times width.
   divisors = [h for h in (2, 8, 1, 4, 16) if inner % h == 0]
@@ -396,7 +410,9 @@ def _forward(names, theirs, ours):
 
 def run_metrics(arrays, meta, released):
   """AUROC and AUPRC, resampled as they resampled: rows, label by label."""
-  label, logits = arrays["in/y"], arrays["in/pred"]
+  label, logits = (
+    arrays[k].reshape(len(arrays[k]), -1) for k in ("in/y", "in/pred")
+  )
   auroc, auprc = metrics.scores(logits, label)
   found = {
     "out/auc_scores": auroc,
@@ -405,7 +421,8 @@ def run_metrics(arrays, meta, released):
     "out/auprc_mean": np.array(metrics.mean(auprc)[0]),
   }
   under = []
-  for c, index in enumerate(arrays["in/bootstrap_idx"]):
+  indices = arrays["in/bootstrap_idx"]
+  for c, index in enumerate(indices.reshape(-1, *indices.shape[-2:])):
     counts = [np.bincount(rows, minlength=len(label)) for rows in index]
     under.append(
       bootstrap.resample(
@@ -422,14 +439,47 @@ def run_metrics(arrays, meta, released):
   return {k: (v, arrays[k]) for k, v in found.items() if k in arrays}
 
 
+def _absent(arrays, meta):
+  """Patterns of the inputs and encoders of modalities that a case is without.
+
+  The released code hands all inputs to every model and makes both projections
+  of the text encoder where one kind of notes is asked for.
+  """
+  found = []
+  for m in set(schema.MODALITIES) - set(modalities_of(meta)):
+    found += [rf"in/{m}(_tokens|_present)?", rf"param/text_model\.fc_{m}\..*"]
+    if m == "ehr":
+      found += ["in/x", "in/seq_lengths"]
+  return found
+
+
+def _unfused(arrays, meta):
+  """Patterns of MedFuse's classifiers of other kinds of fusion."""
+  return [
+    r"param/(ehr_model\.dense_layer|cxr_model\.classifier|fused_cls\.0)\..*"
+  ]
+
+
+def _strict(run, spare=lambda arrays, meta: ()):
+  """`run`, which must look up all of a file but what is `spare`."""
+
+  def runner(arrays, meta, released):
+    arrays = Read(arrays)
+    pairs = run(arrays, meta, released)
+    arrays.check(spare(arrays, meta))
+    return pairs
+
+  return runner
+
+
 RUNNERS = {
-  "early": run_fusion,
-  "joint": run_fusion,
-  "late": run_fusion,
-  "metra": run_metra,
-  "medfuse": run_medfuse,
-  "mmtm_block": run_mmtm_block,
-  "daft_block": run_daft_block,
-  "healnet_core": run_healnet_core,
-  "metrics": run_metrics,
+  "early": _strict(run_fusion, _absent),
+  "joint": _strict(run_fusion, _absent),
+  "late": _strict(run_fusion, _absent),
+  "metra": _strict(run_metra, _absent),
+  "medfuse": _strict(run_medfuse, _unfused),
+  "mmtm_block": _strict(run_mmtm_block),
+  "daft_block": _strict(run_daft_block),
+  "healnet_core": _strict(run_healnet_core),
+  "metrics": _strict(run_metrics),
 }

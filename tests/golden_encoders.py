@@ -208,9 +208,10 @@ def run_text_encoder(file, released_names):
   tree = load_params(
     file,
     entries + sum((names.dense(f"fc_{m}", (m,)) for m in kinds), []),
-    drop=("bert.pooler.", "bert.embeddings.position_ids"),
+    # Of BERT, and buffers: no token's hidden state depends on them.
+    drop=("bert.pooler.dense.", "bert.embeddings.position_ids"),
   )
-  given = file.inputs
+  given, theirs = file.inputs, file.group("out")
   fields = _windows(given)
   bert = tree["bert"]
   model = notes.Notes(
@@ -223,25 +224,33 @@ def run_text_encoder(file, released_names):
     released=released_names,
   )
 
-  def forward(heads):
+  def hidden(heads):
     encoded, _ = model.clone(heads=heads).apply(
       {"params": {"bert": bert, "project": tree[kinds[0]]}},
       fields,
-      np.ones(len(given["notes"]), bool),
+      np.ones(len(fields["piece"]), bool),
     )
+    # The notes are given twice, as discharge notes in reverse order.
     full = {"rr": encoded.tokens, "dn": encoded.tokens[::-1]}
-    return {f"{m}_full": full[m] for m in kinds}
+    return {m: full[m] for m in kinds}
 
-  heads = _heads(file, bert["words"].shape[1], forward)
-  full = {m: forward(heads)[f"{m}_full"] for m in kinds}
+  def outputs_of(full, params):
+    """Projections, and in files of token confidence what is projected."""
+    found = {f"{m}_full": x for m, x in full.items() if f"{m}_full" in theirs}
+    for m, x in full.items():
+      y = nn.Dense(len(params[m]["bias"])).apply({"params": params[m]}, x)
+      found[m] = _summary(file, y) if np.ndim(theirs[m]) == 2 else y
+    return found
+
+  width = bert["words"].shape[1]
+  heads = _heads(file, width, lambda heads: outputs_of(hidden(heads), tree))
+  full = hidden(heads)
 
   def loss(params):
-    outputs, value = {}, 0.0
-    for m, x in full.items():
-      dense = nn.Dense(len(params[m]["bias"]))
-      y = dense.apply({"params": params[m]}, x)
-      outputs |= {m: y, f"{m}_full": x}
-      value += probe((y.mean(axis=1), given[f"y_{m}"]))
+    outputs, value = outputs_of(full, params), 0.0
+    for m in full:
+      y = outputs[m]
+      value += probe((y.mean(axis=1) if y.ndim == 3 else y, given[f"y_{m}"]))
     return value, outputs
 
   learn = {m: tree[m] for m in full}
@@ -249,15 +258,26 @@ def run_text_encoder(file, released_names):
   return finish(file, loss, learn, entries)
 
 
+def _summary(file, tokens):
+  """Tokens f32[B T D] -> f32[B D], as the case says."""
+  said = f"{file.meta.get('case')} {file.meta.get('covers')}"
+  if re.search(r"(_|\b)cls(_|\b)", said):
+    return tokens[:, 0]
+  return tokens.mean(axis=1)
+
+
 def _windows(given):
   """Their flat list of windows -> piece i32[B W L], mask bool[B W L]."""
-  owner = given["overflow_to_sample_mapping"]
-  B, L = len(given["notes"]), given["input_ids"].shape[1]
+  ids = given["input_ids"]
+  real = given.get("attention_mask", np.ones_like(ids))
+  # Without one, each note is one window.
+  owner = given.get("overflow_to_sample_mapping", np.arange(len(ids)))
+  B, L = int(owner.max()) + 1, ids.shape[1]
   W = int(np.bincount(owner).max())
   piece, mask = np.zeros((B, W, L), np.int32), np.zeros((B, W, L), bool)
   used = np.zeros(B, int)
   for i, b in enumerate(owner):
-    piece[b, used[b]] = given["input_ids"][i]
-    mask[b, used[b]] = given["attention_mask"][i]
+    piece[b, used[b]] = ids[i]
+    mask[b, used[b]] = real[i]
     used[b] += 1
   return {"piece": piece, "mask": mask}

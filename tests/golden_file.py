@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import jax
 import numpy as np
@@ -34,10 +35,12 @@ class File:
   Attributes:
     tensors: {key: array}.
     meta: its JSON, and the kind of the file.
+    groups: those that were looked at.
   """
 
   tensors: dict[str, np.ndarray]
   meta: dict
+  groups: set[str] = dataclasses.field(default_factory=set)
 
   @property
   def kind(self) -> str:
@@ -50,6 +53,7 @@ class File:
   def group(self, prefix: str) -> dict[str, np.ndarray]:
     """{name: array} of the keys `prefix/name`."""
     start = f"{prefix}/"
+    self.groups.add(prefix)
     return {
       k.removeprefix(start): v
       for k, v in self.tensors.items()
@@ -67,8 +71,19 @@ class File:
 
 def labels(file):
   """in/y -> f32[B C]."""
-  y = file.inputs["y"].astype(np.float32)
-  return y[:, None] if y.ndim == 1 else y
+  return label_of(file.inputs)
+
+
+def label_of(inputs):
+  """y -> f32[B C], also where the released code squeezed a batch of one.
+
+  Args:
+    inputs: {name: array} of a file, `y` among them.
+  """
+  y = np.asarray(inputs["y"], np.float32)
+  others = [v for k, v in inputs.items() if k != "y"]
+  rows = max(others, key=np.ndim).shape[0]
+  return y.reshape(rows, -1)
 
 
 def order(text):
@@ -96,7 +111,7 @@ def present(file, modality, B):
   """Presence bool[B] of a modality."""
   given = file.inputs
   if f"{modality}_present" in given:
-    return given[f"{modality}_present"]
+    return np.atleast_1d(given[f"{modality}_present"])
   if modality in ("rr", "dn") and modality in given:
     return np.array([bool(note.strip()) for note in given[modality]])
   return np.ones(B, bool)
@@ -107,9 +122,10 @@ def fields(file, modality):
   given = file.inputs
   if modality == "ehr":
     hours = np.arange(given["x"].shape[1])
-    mask = hours[None] < given["seq_lengths"][:, None]
+    lengths = np.atleast_1d(given["seq_lengths"])
+    mask = hours[None] < lengths[:, None]
     # As wide as the longest stay, whatever the width of the array.
-    longest = int(given["seq_lengths"].max())
+    longest = int(lengths.max())
     return {"x": given["x"][:, :longest], "mask": mask[:, :longest]}
   x = given[f"{modality}_tokens"]
   return {"tokens": x, "mask": np.ones(x.shape[:2], bool)}
@@ -136,14 +152,19 @@ def batch(file, modalities):
 
 
 def difference(ours, theirs) -> float:
-  """max|ours - theirs| / max(max|theirs|, 0.01); inf if shapes differ."""
+  """max|ours - theirs| / max(max|theirs|, 0.01); inf if shapes differ.
+
+  Axes of length 1 do not count: the released code squeezes labels, and a batch
+  of one, away.
+  """
   if theirs.size == 0:  # No gradient.
     return 0.0 if ours is None or not np.any(ours) else float("inf")
   if ours is None:
     ours = np.zeros_like(theirs)
   ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
-  if ours.shape != theirs.shape:
+  if np.squeeze(ours).shape != np.squeeze(theirs).shape:
     return float("inf")
+  ours = ours.reshape(theirs.shape)
   gap = np.abs(ours - theirs).max()
   return float(gap / max(np.abs(theirs).max(), 0.01))
 
@@ -168,4 +189,38 @@ def finish(file, loss, tree, entries):
 
 def probe(*pairs):
   """Files of one module end in a cross-entropy of its features."""
-  return sum(optax.sigmoid_binary_cross_entropy(a, y).mean() for a, y in pairs)
+  return sum(
+    optax.sigmoid_binary_cross_entropy(a, y.reshape(a.shape)).mean()
+    for a, y in pairs
+  )
+
+
+class Read(dict):
+  """A file's arrays, which notes the keys that were looked up.
+
+  Attributes:
+    keys_read: of those looked up one by one, whatever was iterated over.
+  """
+
+  def __init__(self, arrays):
+    super().__init__(arrays)
+    self.keys_read = set()
+
+  def __getitem__(self, key):
+    self.keys_read.add(key)
+    return super().__getitem__(key)
+
+  def check(self, spare=()) -> None:
+    """Refuses parameters and inputs that nobody looked up.
+
+    Args:
+      spare: patterns of keys that the released code does not use either.
+
+    Raises:
+      NotUnderstood: naming them.
+    """
+    left = {k for k in self if k.startswith(("param/", "in/"))}
+    left -= self.keys_read
+    left = {k for k in left if not any(re.fullmatch(p, k) for p in spare)}
+    if left:
+      raise NotUnderstood(f"not used: {names.listed(left)}")

@@ -94,6 +94,7 @@ def words(ours, theirs):
 def run_normalizer(file, released_names):
   """Stays in/x0, in/x1 ... -> means and deviations of columns."""
   given = file.inputs
+  known(file, {name for name in given if re.fullmatch(r"x\d+", name)})
   stays = sorted(given, key=lambda k: int(k.removeprefix("x")))
   moments = discretise.Moments()
   for name in stays:

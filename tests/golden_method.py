@@ -48,11 +48,20 @@ def run_classifier(file, released_names):
 
 
 def run_loss(file, released_names):
-  """BCEWithLogits(b, y); `a` has no part in it."""
-  known(file, {"a", "b", "y"})
-  given = file.inputs
+  """BCEWithLogits(b, y); `a` has no part in it.
 
-  y = labels(file)
+  Raises:
+    NotUnderstood: another loss.
+  """
+  known(file, {"a", "b", "y"})
+  said = f"{file.meta.get('case', '')} {file.meta.get('covers', '')}"
+  if not re.match(r"bce\w* (BCEWithLogits\(b, ?y\) mean|)$", said):
+    raise NotUnderstood(
+      f"loss {said.strip()!r}, ours is BCEWithLogits(b,y) mean"
+    )
+  given = file.inputs
+  y = given["y"].astype(np.float32).reshape(given["b"].shape)
+  y = y.reshape(len(np.atleast_1d(y)), -1)
 
   def loss(b):
     total, count = losses.bce(b.reshape(y.shape), y, jnp.ones(len(y)))
@@ -79,6 +88,7 @@ def run_ece(file, released_names):
 def run_optimizer(file, released_names):
   given = file.inputs
   if "val_loss" in given:
+    known(file, {"val_loss"})
     return {"out/lr": _plateau(given["val_loss"], file.group("out")["lr"][0])}
   known(file, {"grads", "lr"})
   said = f"{file.meta.get('covers')} {file.meta.get('case')}"
@@ -109,7 +119,11 @@ def _paired(run):
   """run(file, released) -> the form that `golden.runners` describes."""
 
   def runner(arrays, meta, released_names):
-    ours = run(File(arrays, meta), released_names)
+    file = File(arrays, meta)
+    ours = run(file, released_names)
+    for prefix, what in (("param", "parameters"), ("in", "inputs")):
+      if prefix not in file.groups and (left := file.group(prefix)):
+        raise NotUnderstood(f"{what} {names.listed(left)}")
     pairs = {k: (ours[k], arrays[k]) for k in ours if k in arrays}
     for k, (a, b) in pairs.items():
       if b.dtype.kind == "U":

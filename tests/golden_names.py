@@ -97,7 +97,9 @@ def differentiate(model, names, arrays, loss, more=None):
   value_and_grad = jax.value_and_grad(objective, has_aux=True)
   compiled = jax.jit(value_and_grad, compiler_options=QUICK)
   (value, found), grads = compiled(flat)
-  pairs = {"loss/loss": (np.asarray(value), arrays["loss/loss"])}
+  pairs = {}
+  if "loss/loss" in arrays:
+    pairs["loss/loss"] = np.asarray(value), arrays["loss/loss"]
   pairs |= names.gradients(arrays, grads)
   there = {k: v for k, v in arrays.items() if k.startswith("grad/")}
   left = {k: v for k, v in there.items() if k not in pairs}
@@ -109,4 +111,5 @@ def differentiate(model, names, arrays, loss, more=None):
 
 
 def bce(logits, label):
+  label = jnp.reshape(label, logits.shape)
   return optax.sigmoid_binary_cross_entropy(logits, label).mean()

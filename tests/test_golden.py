@@ -1,5 +1,6 @@
 """The method against golden numbers, and the command that compares."""
 
+import json
 import pathlib
 
 import numpy as np
@@ -74,6 +75,68 @@ def test_command_refuses_what_it_does_not_know(tmp_path, capsys, key):
   path = altered(tmp_path, "classifier__mlp_c4", change)
   assert golden.main([path]) == 1
   assert "not understood" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    "loss__bce",
+    "ece__c4",
+    "normalizer__fit",
+    "optimizer__reduce_lr_on_plateau",
+  ],
+)
+@pytest.mark.parametrize("key", ["param/extra", "in/extra"])
+def test_modules_without_parameters_refuse_them(tmp_path, name, key):
+  path = altered(tmp_path, name, lambda a: a.update({key: np.ones(2)}))
+  with pytest.raises(golden.NotUnderstood, match="extra"):
+    golden.compare(path)
+
+
+@pytest.mark.parametrize("case", ["cosine", "kl", "bce_weighted"])
+def test_another_loss_is_refused(tmp_path, case):
+  def change(arrays):
+    meta = {"module": "loss", "case": case, "covers": f"{case}(a, b)"}
+    arrays["meta"] = json.dumps(meta)
+
+  path = altered(tmp_path, "loss__bce", change)
+  with pytest.raises(golden.NotUnderstood, match=f"loss '{case}"):
+    golden.compare(path)
+
+
+@pytest.mark.parametrize("summary", [None, "mean", "cls"])
+def test_a_text_encoder_without_token_confidence(tmp_path, summary):
+  """Projections alone, of tokens or of a summary of them; without windows."""
+
+  def change(arrays):
+    for k in [k for k in arrays if k.startswith(("grad/", "loss/"))]:
+      del arrays[k]
+    for m in ("rr", "dn"):
+      del arrays[f"out/{m}_full"]
+      tokens = arrays[f"out/{m}"]
+      if summary:
+        first = summary == "cls"
+        arrays[f"out/{m}"] = tokens[:, 0] if first else tokens.mean(axis=1)
+    meta = {"module": "text_encoder", "case": f"plain_{summary}"}
+    arrays["meta"] = json.dumps(meta)
+
+  path = altered(tmp_path, "text_encoder__c", change)
+  worst = golden.compare(path, ("padding_tokens",))
+  assert worst["outputs"][0] <= golden.LIMIT
+
+
+def test_a_batch_of_one_without_its_axis(tmp_path):
+  def change(arrays):
+    for k in [k for k in arrays if k.startswith(("grad/", "loss/"))]:
+      del arrays[k]
+    for k in arrays:
+      if k.startswith(("in/", "out/")):
+        arrays[k] = arrays[k][:1]
+    for k in ("in/y", "out/logits"):
+      arrays[k] = arrays[k].squeeze()
+
+  path = altered(tmp_path, "classifier__mlp_c4", change)
+  assert golden.compare(path)["outputs"][0] <= golden.LIMIT
 
 
 def test_command_refuses_an_unknown_kind(tmp_path, capsys):

@@ -670,6 +670,28 @@ def test_minilm_equals_transformers(torch, minilm):
 
 
 @pytest.mark.extra
+@pytest.mark.slow
+def test_bert_of_the_published_size_equals_transformers(torch, tmp_path):
+  """BERT-base as published: 12 layers of 768, 30,522 pieces, 512 positions."""
+  import transformers
+
+  torch.manual_seed(0)
+  config = transformers.BertConfig()
+  model = transformers.BertModel(config, add_pooling_layer=False).eval()
+  model.save_pretrained(tmp_path)
+  sizes = pretrained.bert_sizes(tmp_path)
+  assert sizes == dict(
+    width=768, depth=12, heads=12, mlp=3072, vocab_size=30522, positions=512
+  )
+  rng = np.random.default_rng(0)
+  piece = rng.integers(0, config.vocab_size, (2, 512)).astype(np.int32)
+  mask = np.arange(512)[None] < np.array([[512], [77]])
+  difference = _hidden_difference(torch, model, tmp_path, piece, mask)
+  print("largest difference", difference)
+  assert difference < 1e-4
+
+
+@pytest.mark.extra
 def test_minilm_sizes_and_left_overs(minilm):
   sizes = pretrained.bert_sizes(minilm)
   assert sizes == dict(
