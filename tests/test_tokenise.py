@@ -205,6 +205,10 @@ def _split(c):
       lambda c: c["added_tokens"].append({"content": "a" * 300}),
       "300 characters",
     ),
+    (
+      lambda c: c["added_tokens"].extend([{"content": "a"}] * 101),
+      "106 added_tokens",
+    ),
     (lambda c: c["model"].update(vocab=None), "unreadable"),
     (lambda c: c.update(model=[]), "unreadable"),
   ],
@@ -213,6 +217,7 @@ def test_a_tokenizer_that_would_not_end_is_refused(
   folder, monkeypatch, change, message
 ):
   monkeypatch.setattr(vocabulary, "PIECES", 100)
+  monkeypatch.setattr(vocabulary, "ADDED", 100)
   if "999" in message:
     monkeypatch.undo()
   with pytest.raises(ValueError, match=message) as e:

@@ -14,6 +14,8 @@ from tokenizers import models
 # Bytes of a file, and of its vocabulary the pieces and their characters. The
 # largest published BERT, of 109 languages, has 501,153 pieces in 10 MB.
 BYTES, PIECES, LENGTH = 32 << 20, 1_000_000, 256
+# Pieces beside the vocabulary, looked for in the whole text.
+ADDED = 20_000
 # Each word is looked up in as many ways as it has characters, squared.
 WORD = 1000
 # What a text passes before it is looked up; none holds a pattern or a text.
@@ -71,6 +73,11 @@ def read_tokenizer(file: pathlib.Path) -> tokenizers.Tokenizer:
     _check_pieces(file, vocab)
   added = content.get("added_tokens")
   if isinstance(added, list):
+    if len(added) > ADDED:
+      raise ValueError(
+        f"{file}: holds {len(added):,} added_tokens, at most {ADDED:,} are"
+        " read."
+      )
     _check_pieces(file, [t.get("content") for t in added if type(t) is dict])
   _check_model(file, model)
   _check_steps(file, content, "normalizer", "normalizers", NORMALIZERS)
