@@ -217,7 +217,13 @@ class Config:
         f" {odd}); evaluate with that version, or train again."
       )
     known = SAFE | given | {"workdir": workdir, "share": share} | override
-    return cls.from_flags(None, **known)
+    try:
+      return cls.from_flags(None, **known)
+    except (KeyError, TypeError, AttributeError) as error:
+      raise files.Damaged(
+        f"{path}: a field is of another kind ({error!r}); delete it and give the"
+        " command of the training again, with its flags."
+      ) from None
 
   @property
   def results(self) -> pathlib.Path:

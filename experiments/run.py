@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import pathlib
-import shutil
 
 import jax
 import numpy as np
@@ -165,20 +164,16 @@ class Run:
       return False
     return True
 
-  @files.private()
   def _train_vocabulary(self, folder) -> None:
     logger.info("tokenizer: training on the train split's notes")
     trained = tokenise.Tokeniser.train(
       self._notes("train"), self.config.sizes.vocab_size
     )
-    partial = folder.with_name(folder.name + ".partial")
-    for old in (partial, folder):
-      shutil.rmtree(old, ignore_errors=True)
     origin = {"patients": words.PATIENTS, "source": self.source_version}
-    files.write_json(partial / ORIGIN, origin)
-    trained.save(partial)
-    files.seal(partial)
-    partial.rename(folder)
+    with files.whole_folder(folder) as partial:
+      files.write_json(partial / ORIGIN, origin)
+      trained.save(partial)
+      files.seal(partial)
 
   @property
   def _vocabulary(self) -> pathlib.Path:

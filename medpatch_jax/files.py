@@ -12,6 +12,7 @@ import fnmatch
 import json
 import os
 import pathlib
+import shutil
 import zlib
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -110,6 +111,23 @@ def whole(path):
     with contextlib.suppress(OSError):
       part.unlink()
     raise
+
+
+@contextlib.contextmanager
+def whole_folder(path):
+  """As `whole`, for a new folder; one of that name is replaced."""
+  path = pathlib.Path(path)
+  part = path.with_name(path.name + ".partial")
+  with room(path), private():
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+      yield part
+      shutil.rmtree(path, ignore_errors=True)
+      part.rename(path)
+    except BaseException:
+      shutil.rmtree(part, ignore_errors=True)
+      raise
 
 
 def write_text(path, text: str) -> None:

@@ -157,18 +157,14 @@ def test_a_build_killed_before_it_cleaned_up_is_given_again(
 
 
 def test_only_the_owner_reads_what_is_written(mine, tmp_path):
-  loop.fit(problem(), SETTINGS, tmp_path / "stage", Parallel())
-  written = [p for p in mine.root.rglob("*") if mine.tables not in p.parents]
-  written += [tmp_path / "stage", *(tmp_path / "stage").rglob("*")]
+  tables_folder.build(mine.tables, tmp_path / "records")
+  exported.stages(tmp_path / "records", tmp_path / "run").run.tokeniser  # noqa: B018
+  loop.fit(problem(), SETTINGS, tmp_path / "run/fuse", Parallel())
+  written = [*tmp_path.rglob("*"), mine.model, *mine.model.rglob("*")]
   names = {p.name for p in written}
-  assert {
-    "config.json",
-    "params.safetensors",
-    "done.json",
-    "report.txt",
-  } <= names
-  open_ = [p for p in written if p.stat().st_mode & 0o077 and p != mine.tables]
-  assert not open_
+  assert {"config.json", "params.safetensors", "done.json"} <= names
+  assert {"report.txt", "metadata.json", "origin.json", ".lock"} <= names
+  assert not [p for p in written if p.stat().st_mode & 0o077]
 
 
 @pytest.mark.slow

@@ -128,3 +128,26 @@ def test_results_of_other_kinds_are_told(tmp_path):
   path.write_text(json.dumps({"version": report.VERSION, "heads": 1}))
   with pytest.raises(ValueError, match="results.json: heads is a whole number"):
     report.read(path)
+
+
+def test_an_archive_of_another_version_is_told(tmp_path):
+  import zipfile
+
+  path = tmp_path / "set-a.zip"
+  with zipfile.ZipFile(path, "w") as archive:
+    archive.writestr("1.txt", "Time,Parameter,Value\n00:00,RecordID,1\n")
+  text = bytearray(path.read_bytes())
+  text[4] = text[text.index(b"PK\x01\x02") + 6] = 84
+  path.write_bytes(text)
+  with pytest.raises(errors.InputError, match="set-a.zip: cannot be read"):
+    read.read(tmp_path)
+
+
+def test_a_configuration_of_other_kinds_is_told(mine, tmp_path):
+  from experiments.config import Config
+
+  given = files.read_json(mine.root / "run/config.json", dict, "")
+  for change in ({"seed": "x", "modalities": 3}, {"learning_rate": 1}):
+    files.write_json(tmp_path / "config.json", given | change)
+    with pytest.raises(ValueError, match="config.json: a field is of another"):
+      Config.from_workdir(tmp_path)

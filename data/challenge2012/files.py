@@ -83,7 +83,7 @@ def _text(path, name, read):
   name = pathlib.PurePosixPath(name).name
   try:
     raw = read()
-  except (OSError, EOFError, RuntimeError, *_DAMAGED) as error:
+  except (OSError, EOFError, *_DAMAGED) as error:
     raise InputError(
       f"{path}: {name} cannot be read ({type(error).__name__}); is the file"
       " cut off?"
@@ -97,7 +97,8 @@ def _text(path, name, read):
   return text
 
 
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error)
+# RuntimeError: of a version or encryption that zipfile does not know.
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, RuntimeError)
 
 
 def _folder(path):

@@ -10,7 +10,6 @@ import json
 import os
 import pathlib
 import re
-import shutil
 
 import numpy as np
 from flax import traverse_util
@@ -38,22 +37,14 @@ def write(folder, files: dict[str, bytes]) -> None:
   folder = pathlib.Path(folder)
   if folder.exists():
     raise ValueError(f"{folder}: is there already; give another name.")
-  with ours.room(folder), ours.private():
-    _write(folder, files)
-
-
-def _write(folder, files) -> None:
-  folder.parent.mkdir(parents=True, exist_ok=True)
-  partial = folder.with_name(folder.name + ".partial")
-  shutil.rmtree(partial, ignore_errors=True)
   lines = []
-  for name, content in sorted(files.items()):
-    path = partial / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    lines.append(f"{hashlib.sha256(content).hexdigest()}  {name}\n")
-  (partial / SUMS).write_text("".join(lines), "utf-8")
-  partial.rename(folder)
+  with ours.whole_folder(folder) as partial:
+    for name, content in sorted(files.items()):
+      path = partial / name
+      path.parent.mkdir(parents=True, exist_ok=True)
+      path.write_bytes(content)
+      lines.append(f"{hashlib.sha256(content).hexdigest()}  {name}\n")
+    (partial / SUMS).write_text("".join(lines), "utf-8")
 
 
 def pack(params) -> bytes:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from medpatch_jax import files
 from medpatch_jax.export import torch_pickle, torch_values
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
@@ -209,14 +210,15 @@ def write(path, content: dict) -> None:
   out.write(b"\x80\x02")  # Protocol 2.
   _emit(out, content, storages)
   out.write(b".")
-  part = f"{path}.part"
-  with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
+  with (
+    files.whole(path) as part,
+    zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive,
+  ):
     archive.writestr("archive/data.pkl", out.getvalue())
     archive.writestr("archive/byteorder", "little")
     for key, x in enumerate(storages):
       archive.writestr(f"archive/data/{key}", x.tobytes())
     archive.writestr("archive/version", "3\n")
-  os.replace(part, path)
 
 
 def _emit(out, x, storages) -> None:

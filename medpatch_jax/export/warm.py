@@ -52,8 +52,14 @@ class Source:
     self.folder = artefact.verify(pathlib.Path(folder))
     self.config = artefact.read_config(folder)
     self.params = artefact.read_params(folder)
-    made = self.config["architecture"]
-    self.labels, self._kinds = tuple(made["labels"]), dict(made["kinds"])
+    try:
+      made = self.config["architecture"]
+      self.labels, self._kinds = tuple(made["labels"]), dict(made["kinds"])
+    except (KeyError, TypeError, ValueError) as error:
+      raise ValueError(
+        f"{self.folder / artefact.CONFIG}: a field is missing or of another"
+        f" kind ({error!r}); export the run again."
+      ) from None
     self.brings = tuple(dict.fromkeys(self._kinds.values()))
 
   def has(self, m: str, kind: str) -> bool:
