@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from medpatch_jax.encode.cxr import Backbone
 from medpatch_jax.encode.notes import Bert
-from medpatch_jax.export import pretrained, torch_file
+from medpatch_jax.export import foreign, pretrained, torch_file
 from medpatch_jax.input.tokenise import SPECIALS, Tokeniser
 
 VIT = dict(patch=4, width=12, depth=2, heads=3, mlp=20)
@@ -712,3 +712,11 @@ def test_an_encoder_of_a_wrapped_model_is_the_encoder(tmp_path, before):
   tensors = {before + name: x for name, x in _bert_tensors().items()}
   wrapped = _bert_folder(tmp_path / "wrapped", tensors)
   _assert_tree_equal(pretrained.bert(wrapped, like), plain)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\0\0"])
+def test_a_start_whose_configuration_is_damaged_names_it(tmp_path, text):
+  folder = _bert_folder(tmp_path / "bert")
+  (folder / "config.json").write_text(text)
+  with pytest.raises(ValueError, match="bert/config.json: .*download"):
+    foreign.find(folder)

@@ -5,12 +5,12 @@ taken, so a run of other labels, variables and modalities can start from them.
 """
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable
 
 import numpy as np
 
+from medpatch_jax import files
 from medpatch_jax.export import (
   authors,
   names,
@@ -94,11 +94,11 @@ def find(path) -> Encoders:
 
 def _of_transformers(folder) -> bool:
   """Whether a folder's config.json is one of transformers, not of timm."""
-  try:
-    config = json.loads((folder / "config.json").read_text("utf-8"))
-  except (OSError, ValueError, RecursionError):
+  file = folder / "config.json"
+  if not file.exists():
     return False
-  return isinstance(config, dict) and "hidden_size" in config
+  redo = "download the folder again."
+  return "hidden_size" in files.read_json(file, dict, redo)
 
 
 def _starts(name, tensors) -> bool:
