@@ -8,7 +8,8 @@ import shutil
 import numpy as np
 import pytest
 
-from data import resume
+from data import resume, synthetic
+from data.synthetic import twin
 from experiments import evaluate, train
 from experiments.run import Run
 from experiments.stages import Stages
@@ -154,6 +155,35 @@ def test_a_build_killed_before_it_cleaned_up_is_given_again(
   assert (parent / "1.0.0/metadata.json").stat().st_ino == before.st_ino
   with pytest.raises(ValueError, match="already there; pass --overwrite"):
     tables_folder.build(folder, tmp_path / "out")
+
+
+def test_a_damaged_part_of_a_stopped_build_is_made_anew(tmp_path):
+  part, note = tmp_path / "events.parquet", tmp_path / "events.json"
+  for damage in DAMAGES:
+    part.write_bytes(bytes(range(256)))
+    resume.note(note, {"rows": 3}, part)
+    assert resume.noted(note, part) == {"rows": 3}
+    damage(part)
+    assert resume.noted(note, part) is None
+    damage(note)
+    assert resume.noted(note) is None
+
+
+def test_a_twin_that_was_killed_leaves_nothing(tmp_path, monkeypatch):
+  def killed(*_, **__):
+    raise Killed
+
+  def write():
+    synthetic.write(tmp_path / "raw", subjects=4, density=0.02)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(twin.shutil, "rmtree", lambda *_, **__: None)
+    patch.setattr(twin.os, "rename", killed)
+    with pytest.raises(Killed):
+      write()
+  assert [p.name for p in tmp_path.iterdir()] == [".raw.partial"]
+  write()
+  assert [p.name for p in tmp_path.iterdir()] == ["raw"]
 
 
 def test_only_the_owner_reads_what_is_written(mine, tmp_path):
