@@ -67,6 +67,9 @@ def page(quality):
     " no known meaning.</p>",
     _variables(quality["variables"], _CLEANED),
   ]
+  if quality.get("reports"):
+    body += ["<h2>Reports by the time they were stored</h2>"]
+    body += [_reports(quality["reports"])]
   if quality.get("deaths"):
     body += ["<h2>Two definitions of death</h2>", _deaths(quality["deaths"])]
   if quality.get("codes"):
@@ -203,6 +206,22 @@ def _chart(title, hours, lines):
   return (
     f'<svg width="{_WIDTH}" height="{_HEIGHT}" role="img"'
     f' aria-label="{html.escape(title)}">{"".join(parts)}</svg>'
+  )
+
+
+def _reports(reports):
+  rows = [
+    _cells([name.replace("_", " "), value])
+    for name, value in reports.items()
+    if name != "shown_from"
+  ]
+  return (
+    "<p>A report's charttime is that of its study, its storetime that at which"
+    " it was written. Here reports are shown from their"
+    f" {_word(reports['shown_from'])}: by it those stored after the window are"
+    f" {'not ' if reports['shown_from'] == 'storetime' else ''}seen. Reports"
+    " without a storetime are shown from their charttime.</p>"
+    + _table([_cells(["radiology reports", ""], "th")], rows, "plain")
   )
 
 

@@ -42,11 +42,11 @@ def rows(path, most=None):
 
 def test_hours_that_are_labelled(built):
   """From the fifth, the first measurement on, to the end or the death."""
-  for task, last in (("decompensation", 57), ("length_of_stay", 60)):
+  for task in ("decompensation", "length_of_stay"):
     stays, _ = read(built[task])
     assert set(stays) == {1, 5, 6}
     hours = {s: e["label_hours"].tolist() for s, e in stays.items()}
-    assert hours[1] == list(range(5, last + 1))
+    assert hours[1] == list(range(5, 58))
     assert hours[5] == list(range(5, 31))
     assert hours[6] == list(range(12, 49))  # Measured at hour 12.
 
@@ -61,12 +61,12 @@ def test_death_within_a_day(built):
 
 def test_hours_that_are_left(built):
   stays, metadata = read(built["length_of_stay"])
-  assert stays[1]["label"][:, 0].tolist() == [60.0 - h for h in range(5, 61)]
+  assert stays[1]["label"][:, 0].tolist() == [58.0 - h for h in range(5, 58)]
   view = rows(built["length_of_stay"])
-  for hour, name in ((5, "2 to 3 days"), (12, "2 to 3 days")):
+  for hour, name in ((5, "2 to 3 days"), (10, "2 to 3 days")):
     assert view[1, hour]["label"][schema.BUCKETS.index(name)] == 1
-  assert view[1, 13]["label"].tolist() == [0, 1] + 8 * [0]
-  assert view[1, 37]["label"].tolist() == [1] + 9 * [0]
+  assert view[1, 11]["label"].tolist() == [0, 1] + 8 * [0]
+  assert view[1, 35]["label"].tolist() == [1] + 9 * [0]
   assert metadata["classes"] and len(metadata["bucket_hours"]) == 10
 
 

@@ -65,7 +65,7 @@ def test_cohort(built):
   assert sorted(stays) == [1, 5, 6]
   # Of 8 stays: one transfer, two of one admission, one minor, one eventless.
   # The report hides such small counts; the filters' order is what it shows.
-  assert [f["stays_left"] for f in report["filters"]] == ["<11"] * 6
+  assert [f["stays_left"] for f in report["filters"]] == ["<11"] * 7
   stays, _, _ = built["in_hospital_mortality"]
   assert sorted(stays) == [1, 6]
 
@@ -81,7 +81,7 @@ def test_filters_count_stays(raw, tmp_path, monkeypatch):
   monkeypatch.setattr(cohort, "load", load)
   _build(raw, tmp_path, "phenotyping")
   counts = [n for _, n in kept[0].filters]
-  assert counts == [8, 7, 5, 5, 4, 3]
+  assert counts == [8, 7, 5, 5, 5, 4, 3]
 
 
 def test_age_by_anchor_loses_who_turned_eighteen(raw, tmp_path):

@@ -89,7 +89,7 @@ def test_checks_of_a_sound_set(built):
   _, report = built
   results = {c["check"]: c["result"] for c in report["checks"]}
   assert results.pop("no discharge note").startswith("present")
-  assert set(results.values()) == {"ok"} and len(results) == 4
+  assert set(results.values()) == {"ok"} and len(results) == 5
   assert report["deaths"]["differ"] == 0
 
 

@@ -236,7 +236,7 @@ class Assembler:
     """Fields that an hourly task's record has in place of others."""
     stay = self.cohort
     hours, label = hourly.label(
-      self.task, begin, stay.end[row], stay.lived[row]
+      self.task, begin, stay.end[row], stay.lived[row], stay.ends[row]
     )
     shown = films.get(row, [])
     ends = np.asarray(reports.get(row, ("", [], []))[2], np.int64)

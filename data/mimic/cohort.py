@@ -9,7 +9,7 @@ import numpy as np
 
 from data import splits
 from data.errors import InputError
-from data.mimic import plausible, tables
+from data.mimic import death, plausible, tables
 from medpatch_jax import schema
 
 MORTALITY = "in_hospital_mortality"
@@ -47,6 +47,9 @@ class Cohort:
       of the stays that pass the rules of either task.
     codes: (ICD version, code, patients) of each code without a category.
     lived: f64[S], hours from intime to death in hospital; infinite if none.
+    ends: f64[S], hours from intime to what `death.until` says ends the stay,
+      before or after its outtime; infinite if nothing.
+    reports: counts of `sources.reports`; None without any.
   """
 
   stay_id: np.ndarray
@@ -64,6 +67,8 @@ class Cohort:
   deaths: list
   codes: list = dataclasses.field(default_factory=list)
   lived: np.ndarray | None = None
+  ends: np.ndarray | None = None
+  reports: dict | None = None
 
 
 def ethnic_group(text):
@@ -110,7 +115,7 @@ def load(
   """Reads patients, admissions and icustays and applies the filters.
 
   Leaves a DuckDB table `stays` (row, subject_id, hadm_id, intime, seconds,
-  admit, discharge), one row per stay that is left, in record order, and a view
+  planned, ends, ...), one row per stay that is left, in record order, and a view
   `eligible` (hadm_id, stay_id) of the stays that any task may have.
 
   Args:
@@ -142,6 +147,7 @@ def load(
       f" {emptied}."
     )
   deaths, facts = _deaths(connection)
+  facts |= death.facts(connection)
   ids = connection.execute(
     "SELECT stay_id, subject_id FROM chosen"
   ).fetchnumpy()
@@ -154,7 +160,8 @@ def load(
   stay, subject, split = stay[order], subject[order], split[order]
   _number(connection, stay)
   rest = connection.execute(
-    "SELECT age, gender, race, death, seconds, lived FROM stays ORDER BY row"
+    "SELECT age, gender, race, death, seconds, lived, ends FROM stays ORDER BY"
+    " row"
   ).fetchall()
   labels = labels or schema.TASKS[task].labels
   label = np.zeros((len(stay), len(labels)), np.float32)
@@ -174,7 +181,8 @@ def load(
     remarks=[],
     facts=facts,
     deaths=deaths,
-    lived=np.array([np.inf if r[5] is None else r[5] / 3600 for r in rest]),
+    lived=_hours(r[5] for r in rest),
+    ends=_hours(r[6] for r in rest),
   )
 
 
@@ -187,6 +195,11 @@ def _load_coded(connection, table, quiet):
     " WHERE icd_code IS NOT NULL",
     quiet=quiet,
   )
+
+
+def _hours(seconds):
+  """Seconds -> hours f64[S], infinite where there are none."""
+  return np.array([np.inf if s is None else s / 3600 for s in seconds])
 
 
 def _check_joins(connection, opened):
@@ -212,20 +225,21 @@ def _filter(connection, task, rules):
     "coalesce(p.dod BETWEEN a.admittime AND a.dischtime, false) OR"
     " coalesce(a.deathtime BETWEEN a.admittime AND a.dischtime, false)"
   )
-  flag = "a.hospital_expire_flag"
-  death = {"flag": flag, "dates": f"CAST(({dates}) AS BIGINT)"}[rules.death]
+  by_dates = f"CAST(({dates}) AS BIGINT)"
+  died = {"flag": death.in_hospital(), "dates": by_dates}[rules.death]
+  ends, lived = death.until(rules, died)
+  death.find(connection)
   connection.execute(
     "CREATE TABLE joined AS SELECT s.stay_id, s.subject_id, s.hadm_id,"
     " s.intime, s.outtime, s.first_careunit = s.last_careunit AS same_unit,"
-    " (epoch_us(s.outtime) - epoch_us(s.intime)) // 1000000 AS length,"
+    f" {death.seconds('s.outtime')} AS length,"
     f" a.admittime, a.dischtime, {age} AS age, {admission_age} AS admission_age,"
-    f" p.anchor_age AS anchor_age, p.gender, a.race, {death} AS death,"
-    f" {flag} AS death_flag, CAST(({dates}) AS BIGINT) AS death_dates,"
-    # Who died in hospital was discharged so, where no time of death is known.
-    f" CASE WHEN {death} = 1 THEN (epoch_us(coalesce(a.deathtime,"
-    " a.dischtime)) - epoch_us(s.intime)) // 1000000 END AS lived"
+    f" p.anchor_age AS anchor_age, p.gender, a.race, {died} AS death,"
+    f" a.hospital_expire_flag AS death_flag, {by_dates} AS death_dates,"
+    f" {ends} AS ends, {lived} AS lived, d.timed"
     " FROM icustays s LEFT JOIN admissions a ON s.hadm_id = a.hadm_id"
     " LEFT JOIN patients p ON s.subject_id = p.subject_id"
+    " LEFT JOIN died d ON s.subject_id = d.subject_id"
   )
   rows = [
     ("ICU stays", "joined", "true"),
@@ -241,15 +255,24 @@ def _filter(connection, task, rules):
       "complete",
       "admittime IS NOT NULL AND age IS NOT NULL AND length > 0",
     ),
-    ("aged 18 or more", "adult", "age >= 18"),
   ]
+  if rules.after_death == "hide":
+    begun = "ends IS NULL OR ends > 0"
+    rows.append(("begun before the patient's death", "begun", begun))
+  rows.append(("aged 18 or more", "adult", "age >= 18"))
   if rules.uncoded == "drop":
     coded = "hadm_id IN (SELECT hadm_id FROM coded)"
     rows.append(("with a diagnosis code", "with_code", coded))
   if task == MORTALITY:
     rows.append(("at least 48 hours long", "long", f"length >= {WINDOW}"))
+    if rules.after_death == "hide":
+      alive = f"ends IS NULL OR ends > {WINDOW}"
+      rows.append(("of a patient alive after 48 hours", "alive", alive))
   if task in (MORTALITY, DECOMPENSATION):
-    rows.append(("with a known outcome", "known", "death IN (0, 1)"))
+    known = "death = 0 OR death = 1"
+    if task == DECOMPENSATION:
+      known += " AND lived IS NOT NULL"
+    rows.append(("with a known outcome", "known", known))
   counts, previous = [], "joined"
   for sentence, name, condition in rows:
     if name != "joined":
@@ -263,9 +286,10 @@ def _filter(connection, task, rules):
       connection.execute(
         f"CREATE OR REPLACE VIEW eligible AS SELECT hadm_id, stay_id FROM {name}"
       )
-  seconds = str(WINDOW) if task == MORTALITY else "length"
+  planned = str(WINDOW) if task == MORTALITY else "length"
   connection.execute(
-    f"CREATE TABLE chosen AS SELECT *, {seconds} AS seconds FROM {previous}"
+    f"CREATE TABLE chosen AS SELECT *, {planned} AS planned,"
+    f" least({planned}, coalesce(ends, {planned})) AS seconds FROM {previous}"
   )
   return counts
 

@@ -190,18 +190,25 @@ def _read(kept, opened, people, task, rules, defined):
     lab_rows_of_the_cohort=labs["rows"],
     lab_rows_regained_without_hadm_id=labs["odd"],
     lab_rows_of_no_possible_time=labs["absurd"],
+    chart_rows_after_the_death=chart["after"],
+    lab_rows_after_the_death=labs["after"],
   )
   views = ["chartevents", "labevents"]
   if "metadata" in opened:
-    sources.films(kept, opened["metadata"], schema.TASKS[task].hourly)
+    people.facts["films_after_the_death"] = sources.films(
+      kept, opened["metadata"], schema.TASKS[task].hourly
+    )
     views.append("films")
   if task == cohort.RADIOLOGY:
     radiology.label(kept, opened["chexpert"], people, rules)
   if "radiology" in opened:
-    sources.reports(kept, opened["radiology"], rules, task)
+    people.reports = sources.reports(kept, opened["radiology"], rules, task)
+    people.facts["reports_after_the_death"] = people.reports["after"]
     views.append("radiology")
   if "discharge" in opened:
-    sources.discharge_notes(kept, opened["discharge"])
+    people.facts["discharge_notes_after_the_death"] = sources.discharge_notes(
+      kept, opened["discharge"]
+    )
     views.append("discharge")
   for name in _COUNTED:
     if name in opened and opened[name].rows is None:

@@ -13,7 +13,7 @@ FIRST = 5
 SOON = 24.0
 
 
-def label(task, first, end, lived):
+def label(task, first, end, lived, ends=np.inf):
   """What is to be predicted at each hour of one stay.
 
   Args:
@@ -21,6 +21,8 @@ def label(task, first, end, lived):
     first: hour of the first measurement.
     end: length of the stay in hours.
     lived: hours from intime to death, infinite if the patient survived.
+    ends: hours from intime on at which nothing is predicted any more: of the
+      dead.
 
   Returns:
     (hours f32[L], label f32[L 1]): 1 where death follows within 24 hours, or
@@ -28,9 +30,10 @@ def label(task, first, end, lived):
   """
   start = max(FIRST, int(np.ceil(first)))
   hours = np.arange(start, int(end) + 1, dtype=np.float64)
+  hours = hours[hours < ends]
   if task == "length_of_stay":
     found = end - hours
   else:
-    hours = hours[hours < lived]  # Nothing is predicted of the dead.
+    hours = hours[hours < lived]
     found = lived - hours < SOON
   return hours.astype(np.float32), found.astype(np.float32)[:, None]

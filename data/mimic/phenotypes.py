@@ -12,6 +12,7 @@ from data.errors import InputError
 from data.mimic import ccs, tables
 from data.mimic.store import Store
 from medpatch_jax import schema
+from medpatch_jax.input import cell
 
 # What may be listed: another value of the column could be anything.
 _FORM = {
@@ -45,8 +46,7 @@ def label(store: Store, table, cohort, definitions=None):
   Returns:
     How many stays have an ICD-10 code.
   """
-  blank = r"[\s\p{Z}]+"
-  plain = f"upper(regexp_replace(d.icd_code, '^{blank}|{blank}$|[.]', '', 'g'))"
+  plain = f"upper(replace({cell.text_sql('d.icd_code')}, '.', ''))"
   store.scan(
     table,
     "codes",

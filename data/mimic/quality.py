@@ -19,15 +19,23 @@ def collect(*, task, release, cohort, tally, rules):
     task=task,
     source=f"MIMIC-IV {release}",
     tally=tally,
-    checks=checks(task, tally, rules),
+    checks=checks(task, tally, rules, cohort.reports),
+    reports=_reports(cohort.reports, rules),
     deaths=_deaths(cohort),
     codes=_codes(cohort),
     **({"window": "48 hours", "last": 48} if early else {}),
   )
 
 
-def checks(task, tally, rules):
-  """What must not be, as `quality.check`."""
+def checks(task, tally, rules, reports=None):
+  """What must not be, as `quality.check`.
+
+  Args:
+    task: a name of `schema.TASKS`.
+    tally: `Tally` of all records.
+    rules: `rules.Rules`.
+    reports: counts of `sources.reports`, None without any.
+  """
   wanted, allowed = dict(quality.RULES), {}
   seen = schema.TASKS[task].modalities
   if rules.radiology_window == "admission":
@@ -39,13 +47,21 @@ def checks(task, tally, rules):
   if schema.TASKS[task].hourly:
     wanted["hours"] = "no hour to predict at after the stay"
   wanted["note"] = "no discharge note"
+  early = 0
+  if reports:
+    wanted["written"] = "no report before it was stored"
+    early = reports["later"] if rules.report_time == "chart" else 0
+    allowed["written"] = (
+      f"{shown(early)} reports are shown from an hour before that in which they"
+      " were stored, as --report_time=chart asks"
+    )
   if "rr" not in seen:
     wanted["reports"] = "no radiology report, which would name the findings"
   has = {
     m: sum(n > 0 for s in SPLITS for n in tally.characters[s][m])
     for m in ("rr", "dn")
   }
-  more = {"note": has["dn"], "reports": has["rr"]}
+  more = {"note": has["dn"], "reports": has["rr"], "written": early}
   return quality.check(tally, wanted, more, allowed)
 
 
@@ -62,6 +78,26 @@ def _deaths(cohort):
     "dates_only": flat[0, 1],
     "flag_only": flat[1, 0],
     "both": flat[1, 1],
+  }
+
+
+def _reports(reports, rules):
+  """What it matters whether reports are shown from storetime or charttime."""
+  if not reports:
+    return None
+  total = reports["charted"]
+  return {
+    "shown_from": {"store": "storetime", "chart": "charttime"}[
+      rules.report_time
+    ],
+    "charted_in_the_window": shown(total),
+    "stored_in_a_later_hour": share(reports["later"], total),
+    "stored_after_the_window": share(reports["gone"], total),
+    "without_a_storetime": share(reports["unstored"], total),
+    "stays": shown(reports["stays"]),
+    "stays_without_one_by_storetime": share(
+      reports["stays_without"], reports["stays"]
+    ),
   }
 
 

@@ -15,6 +15,8 @@ CHOICES = {
   "lab_join": ("time", "admission"),
   "chart_join": ("time", "stay"),
   "death": ("flag", "dates"),
+  "after_death": ("hide", "keep"),
+  "report_time": ("store", "chart"),
   "items": ("table", "published"),
   "normals": ("data", "published"),
   "uncoded": ("keep", "drop"),
@@ -45,6 +47,10 @@ class Rules:
     chart_join: chart rows by subject and "time", or only those that name a
       "stay" of the cohort.
     death: hospital_expire_flag ("flag"), or from the "dates" of death.
+    after_death: "hide" ends a stay at the death and leaves out those that
+      begin later (`death`), "keep" does neither.
+    report_time: a radiology report is shown from its storetime ("store"), or
+      from its charttime, that of the study ("chart").
     items: the "table" of input/variables.py, or the "published" map.
     normals: coma-scale values before the first measurement in the spelling
       of the "data", or in the "published" one.
@@ -63,6 +69,8 @@ class Rules:
   lab_join: str = "time"
   chart_join: str = "time"
   death: str = "flag"
+  after_death: str = "hide"
+  report_time: str = "store"
   items: str = "table"
   normals: str = "data"
   uncoded: str = "keep"
@@ -99,6 +107,8 @@ def published():
     lab_join="admission",
     chart_join="stay",
     death="dates",
+    after_death="keep",
+    report_time="chart",
     items="published",
     normals="published",
     uncoded="drop",

@@ -9,17 +9,13 @@ import pathlib
 import re
 
 from data.errors import InputError
+from data.mimic import death, plausible, tables
 from data.mimic import hourly as hourly_lib
-from data.mimic import plausible, tables
 from data.mimic import store as store_lib
 from medpatch_jax.input import cell
 from medpatch_jax.input import variables as table_lib
 
 _DICOM = re.compile(r"[0-9A-Za-z-]+\Z")
-
-
-def _seconds(time):
-  return f"(epoch_us({time}) - epoch_us(s.intime)) // 1000000"
 
 
 def events(store, table, rules):
@@ -31,8 +27,8 @@ def events(store, table, rules):
 
   Returns:
     Counts: "rows" of the cohort's stays; "odd" ones: of labs without
-    hadm_id, of the chart with another stay's id; "absurd" ones, whose time
-    cannot be and which are left out.
+    hadm_id, of the chart with another stay's id; what is left out: "absurd"
+    ones, whose time cannot be, and those "after" the death.
   """
   lab = table.name == "labevents"
   variables = rules.variables
@@ -61,35 +57,37 @@ def events(store, table, rules):
   # time contradicts.
   odd = "e.hadm_id IS NULL" if lab else "e.stay_id != s.stay_id"
   wrong = plausible.absurd("e.charttime")
+  after = death.hidden("e.charttime")
   store.scan(
     table,
     table.name,
-    f"SELECT s.row, CASE WHEN NOT {wrong} THEN"
-    f" CAST({_seconds('e.charttime')} AS INTEGER) END AS second,"
+    f"SELECT s.row, CASE WHEN NOT {wrong} AND NOT {after} THEN"
+    f" CAST({death.seconds('e.charttime')} AS INTEGER) END AS second,"
     f" CAST(e.itemid AS INTEGER) AS item, {number} AS number, {text} AS text,"
-    f" coalesce({odd}, false) AS odd"
+    f" coalesce({odd}, false) AS odd, {after} AND NOT {wrong} AS after"
     f" FROM {tables.scan(table)} e JOIN stays s"
     " ON e.subject_id = s.subject_id"
     f" WHERE e.itemid IN ({in_list}) AND ({wrong} OR"
-    f" {_seconds('e.charttime')} <= s.seconds"
-    f" AND {_seconds('e.charttime')} >="
+    f" {death.seconds('e.charttime')} <= s.planned"
+    f" AND {death.seconds('e.charttime')} >="
     f" CASE WHEN e.itemid IN ({', '.join(map(str, carried))})"
     f" THEN -{early} ELSE 0 END){named}"
     " ORDER BY s.row",
   )
-  total, rows, odd = store.one(
+  total, rows, odd, after = store.one(
     "SELECT count(*), count(second), count(*) FILTER (odd AND second IS NOT"
-    f" NULL) FROM {table.name}"
+    f" NULL), count(*) FILTER (after) FROM {table.name}"
   )
-  plausible.check_times(table, "charttime", total - rows, total)
-  store.empty(table, rows)
+  absurd = total - rows - after
+  plausible.check_times(table, "charttime", absurd, total)
+  store.empty(table, rows + after)
   if not lab and rows and odd > 0.5 * rows:
     raise InputError(
       f"{table.path}: {odd:,} of {rows:,} rows of the cohort's subjects name"
       " another stay_id than the one they were charted in; is it of the same"
       " release as icustays?"
     )
-  return {"rows": rows, "odd": odd, "absurd": total - rows}
+  return {"rows": rows, "odd": odd, "absurd": absurd, "after": after}
 
 
 def films(store, table, hourly=False):
@@ -97,6 +95,9 @@ def films(store, table, hourly=False):
 
   With `hourly` the last one before each hour that may be labelled. Columns: row, hour (from intime), subject_id, study_id, dicom_id, line
   (of the metadata file).
+
+  Returns:
+    How many films of the windows were taken after the death.
   """
   # A time read as a number by some tool has lost its leading zeros.
   clock = "lpad(split_part(StudyTime, '.', 1), 6, '0')"
@@ -119,14 +120,14 @@ def films(store, table, hourly=False):
     f" {plausible.absurd('time')} ORDER BY line"
   ).fetchall()
   _odd(table, [line for (line,) in odd], "StudyDate and StudyTime, or an id")
-  hour = f"({_seconds('f.time')} + f.part) / 3600"
+  hour = f"({death.seconds('f.time')} + f.part) / 3600"
   seen = f", greatest(ceil({hour}), {hourly_lib.FIRST})" if hourly else ""
   store.derive(
     "films",
     f"SELECT s.row, {hour} AS hour, f.subject_id, f.study_id, f.dicom_id, f.line"
     " FROM all_films f JOIN stays s ON f.subject_id = s.subject_id"
     f" WHERE f.view = 'AP' AND {named} AND f.study_id IS NOT NULL"
-    f" AND {_seconds('f.time')} + f.part BETWEEN 0 AND s.seconds"
+    f" AND {death.seconds('f.time')} + f.part BETWEEN 0 AND s.seconds"
     f" QUALIFY row_number() OVER (PARTITION BY s.row{seen} ORDER BY"
     " f.time DESC, f.part DESC, f.study_id DESC, f.dicom_id DESC) = 1"
     " ORDER BY s.row, hour",
@@ -137,6 +138,11 @@ def films(store, table, hourly=False):
       "SELECT count(*) FROM all_films f SEMI JOIN stays s USING (subject_id)"
     )[0],
   )
+  return store.one(
+    "SELECT count(*) FROM all_films f JOIN stays s USING (subject_id) WHERE"
+    f" f.view = 'AP' AND {death.hidden('f.time')} AND"
+    f" {death.seconds('f.time')} <= s.planned"
+  )[0]
 
 
 def _odd(table, lines, what):
@@ -162,18 +168,54 @@ def film_path(root, subject, study, dicom):
 def reports(store, table, rules, task):
   """Radiology reports of each stay's window -> table `radiology`.
 
-  Its columns: row, hour, seq, kind, text; the text of an empty report, or of
-  one outside the window, is null.
+  A report of the stay is one of a study made in it (charttime). Where
+  `rules.report_time` is "store" it is shown from its storetime, if that lies
+  in the stay; without one, from its charttime.
+
+  Its columns: row, hour it is shown from, seq, kind, text; the text of an empty
+  report, or of one that is not shown, is null.
+
+  Returns:
+    Counts of reports that were charted in the window and before the death:
+    "charted"; "unstored", without a storetime; "later", stored in a later hour
+    than charted; "gone", stored after the window; "stays" that have one and
+    "stays_without" one by storetime; and those charted "after" the death.
   """
-  condition = "n.subject_id = s.subject_id"
-  inside = f"{_seconds('n.charttime')} BETWEEN 0 AND s.seconds"
+  charted = death.seconds("n.charttime")
+  stored = "try_cast(n.storetime AS TIMESTAMP)"
+  stored = f"CASE WHEN NOT {plausible.absurd(stored)} THEN {stored} END"
+  late = death.seconds(f"greatest(n.charttime, {stored})")
+  within = f"{charted} BETWEEN 0 AND s.planned"
+  until = "s.seconds"
   if rules.radiology_window == "admission" and task == "phenotyping":
-    inside = "n.hadm_id = s.hadm_id"
-  _notes(store, table, "radiology", condition, inside)
+    within, until = "n.hadm_id = s.hadm_id", "coalesce(s.ends, 1e18)"
+  hour = late if rules.report_time == "store" else charted
+  _notes(
+    store,
+    table,
+    "radiology",
+    "n.subject_id = s.subject_id",
+    within,
+    hour=hour,
+    shown=f"{hour} <= {until}",
+    more=f", ceil({late} / 3600) > ceil({charted} / 3600) AS later,"
+    f" {late} > {until} AS gone, ({stored}) IS NULL AS unstored",
+  )
+  counts = store.one(
+    "SELECT count(*), count(*) FILTER (unstored), count(*) FILTER (later),"
+    " count(*) FILTER (gone), count(DISTINCT row), count(DISTINCT row) -"
+    " count(DISTINCT row) FILTER (NOT gone) FROM radiology WHERE due"
+  )
+  names = "charted unstored later gone stays stays_without".split()
+  return dict(zip(names, counts)) | {"after": _after(store, "radiology")}
 
 
 def discharge_notes(store, table):
-  """The admission's last discharge note and its addenda -> `discharge`."""
+  """The admission's last discharge note and its addenda -> `discharge`.
+
+  Returns:
+    How many notes were written after the death, and are not shown.
+  """
   _notes(store, table, "all_discharge", "n.hadm_id = s.hadm_id", "true")
   store.derive(
     "discharge",
@@ -183,17 +225,33 @@ def discharge_notes(store, table):
     " n.kind = 'DS' OR n.seq >= l.seq AND n.kind = 'AD') ORDER BY n.row",
     store_lib.TEXTS,
   )
+  return _after(store, "all_discharge")
 
 
-def _notes(store, table, name, condition, inside):
+def _after(store, name):
+  return store.one(f"SELECT count(*) FROM {name} WHERE after")[0]
+
+
+def _notes(
+  store, table, name, condition, within, hour=None, shown="true", more=""
+):
+  """Reads notes that join the stays by `condition`.
+
+  Of each it is kept whether it is `due`: no blank one, `within` the window and
+  not `after` the death. The text is that of those due that are `shown`.
+  """
   wrong = plausible.absurd("n.charttime")
+  hour = hour or death.seconds("n.charttime")
+  filled = f"{cell.text_sql('n.text')} IS NOT NULL AND NOT {wrong} AND {within}"
+  after = death.hidden("n.charttime")
   store.scan(
     table,
     name,
-    f"SELECT s.row, CASE WHEN NOT {wrong} THEN"
-    f" ({_seconds('n.charttime')}) / 3600 END AS hour, n.note_seq AS seq,"
-    f" n.note_type AS kind, CASE WHEN {cell.text_sql('n.text')} IS NOT NULL"
-    f" AND NOT {wrong} AND {inside} THEN n.text END AS text, {wrong} AS absurd"
+    f"SELECT s.row, CASE WHEN NOT {wrong} THEN ({hour}) / 3600 END AS hour,"
+    " n.note_seq AS seq, n.note_type AS kind,"
+    f" CASE WHEN {filled} AND NOT {after} AND {shown} THEN n.text END AS text,"
+    f" {wrong} AS absurd, coalesce({filled} AND NOT {after}, false) AS due,"
+    f" coalesce({filled} AND {after}, false) AS after{more}"
     f" FROM {tables.scan(table)} n JOIN stays s ON {condition}"
     " ORDER BY s.row",
     store_lib.TEXTS,

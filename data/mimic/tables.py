@@ -88,6 +88,7 @@ COLUMNS = {
     "note_type": TEXT,
     "note_seq": ID,
     "charttime": TIME,
+    "storetime": TEXT,
     "text": TEXT,
   },
   "discharge": {
