@@ -43,7 +43,7 @@ class Cells:
       by_patient: rows are many of a patient: a subset is small if of few
         patients.
     """
-    self.label = np.asarray(label)
+    self.label, self.seed = np.asarray(label), seed
     self._patient = np.asarray(subject) if by_patient else None
     self.draws = bootstrap.draw(subject, resamples, seed)
     self._kept = {}

@@ -157,7 +157,7 @@ def _subgroups(result):
         f"  {_interval(row['auroc']):<22}{moved:<27}{_interval(row['auprc'])}"
       )
   if marked:
-    yield ("*: not 0 with p < 0.05 after Holm's correction over all groups.")
+    yield "*: not 0, with p < 0.05 after one correction (as Holm's) over all groups."
 
 
 def _per_label(result):
