@@ -240,10 +240,10 @@ def test_the_authors_file_starts_all_of_theirs(published, mine, tmp_path):
   [
     (("--freeze=encoders",), "--freeze=encoders keeps what --init_from brings"),
     (("--init_from=a", "--authors=b"), "both bring encoders"),
-    (("--init_from={timm}", "--vit=b"), "--vit both bring an encoder"),
-    (("--init_from={hf}", "--bert=b"), "--bert both bring an encoder"),
+    (("--init_from={timm}", "--vit={timm}"), "--vit both bring an encoder"),
+    (("--init_from={hf}", "--bert={hf}"), "--bert both bring an encoder"),
     (("--init_from={authors}",), "no vocabulary: pass --bert=DIR, too"),
-    (("--init_from=nowhere",), "no such file or folder; see --init_from"),
+    (("--init_from=nowhere",), "--init_from=nowhere: no such file or folder"),
     (
       ("--init_from={timm}", "--preset=base", "--modalities=ehr,triage"),
       "has no encoder named triage, and --preset=base does not train one",
