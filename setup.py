@@ -1,6 +1,14 @@
-"""Installs the package medpatch_jax; data/ and experiments/ run from here."""
+"""Installs the package medpatch_jax, and data/ and experiments/ inside it.
+
+Nothing called data or experiments is put beside other packages: they lie in
+medpatch_jax/_commands, where the command `medpatch` finds them.
+"""
 
 import setuptools
+
+COMMANDS = setuptools.find_packages(
+  include=["data", "data.*", "experiments", "experiments.*"]
+)
 
 setuptools.setup(
   name="medpatch-jax",
@@ -12,7 +20,15 @@ setuptools.setup(
   long_description=open("README.md", encoding="utf-8").read(),
   long_description_content_type="text/markdown",
   license="Apache-2.0",
-  packages=setuptools.find_packages(include=["medpatch_jax*"]),
+  packages=[
+    *setuptools.find_packages(include=["medpatch_jax*"]),
+    *(f"medpatch_jax._commands.{name}" for name in COMMANDS),
+  ],
+  package_dir={
+    f"medpatch_jax._commands.{name}": name.replace(".", "/")
+    for name in COMMANDS
+  },
+  entry_points={"console_scripts": ["medpatch=medpatch_jax.__main__:main"]},
   python_requires=">=3.11",
   # The lower bounds are versions that exist and that the tests have passed
   # with, all of them at once (tests/lowest.py; docs/training.md says when).

@@ -4,7 +4,7 @@ import sys
 import textwrap
 
 from medpatch_jax import files
-from medpatch_jax.input import interrupt
+from medpatch_jax.input import interrupt, places
 from medpatch_jax.input.errors import nearest
 from medpatch_jax.input.places import InputError
 
@@ -51,7 +51,8 @@ def usage(command):
   """What a command does, and its own flags with their defaults."""
   from absl import flags
 
-  lines = [(sys.modules["__main__"].__doc__ or "").strip(), "", "flags:"]
+  about = places.worded(sys.modules["__main__"].__doc__ or "")
+  lines = [about.strip(), "", "flags:"]
   of_modules = flags.FLAGS.flags_by_module_dict()
   own = [
     flag
@@ -69,5 +70,5 @@ def usage(command):
 
 
 def _stop(message):
-  print(f"error: {message}", file=sys.stderr, flush=True)
+  print(f"error: {places.worded(message)}", file=sys.stderr, flush=True)
   sys.exit(2)

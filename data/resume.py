@@ -13,6 +13,7 @@ import pathlib
 import shutil
 import sys
 
+import medpatch_jax
 from data.errors import InputError
 from medpatch_jax import files
 
@@ -53,9 +54,10 @@ def _code():
   import PIL
 
   total = hashlib.sha256()
-  root = pathlib.Path(__file__).parent.parent
-  for name in _CODE:
-    for path in sorted([root / name, *(root / name).rglob("*.py")]):
+  roots = pathlib.Path(__file__), pathlib.Path(medpatch_jax.__file__)
+  for root, name in zip((roots[0], roots[1], roots[1]), _CODE):
+    top = root.parent.parent / name
+    for path in sorted([top, *top.rglob("*.py")]):
       if path.is_file():
         total.update(path.read_bytes())
   versions = duckdb.__version__, numpy.__version__, PIL.__version__

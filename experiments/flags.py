@@ -8,6 +8,7 @@ from absl import flags
 from data import errors
 from data.errors import InputError
 from medpatch_jax import baselines, presets
+from medpatch_jax.input import places
 from medpatch_jax.joint import FUSERS
 from medpatch_jax.medpatch import LATE_POOLINGS
 from medpatch_jax.train import optimizer, parallel, stop
@@ -356,6 +357,13 @@ def connect() -> None:
     logger.setLevel(logging.WARNING)
 
 
+class _Formatter(logging.Formatter):
+  """Names commands as they were called."""
+
+  def format(self, record):
+    return places.worded(super().format(record))
+
+
 def run(main) -> None:
   """Runs `main(argv)` under absl, progress on stderr, errors in one line.
 
@@ -367,7 +375,7 @@ def run(main) -> None:
 
   absl_logging.set_verbosity(absl_logging.WARNING)
   shown = logging.StreamHandler()
-  shown.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+  shown.setFormatter(_Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
   logger.addHandler(shown)
   logger.setLevel(logging.INFO)
   logger.propagate = False

@@ -59,7 +59,8 @@ def main(argv) -> None:
   known = FLAGS.task in model.EVIDENCE
   print(evaluate.evaluate(opened, truth=raw / "truth.csv" if known else None))
   built = opened.run.data.path
-  print(f"""
+  print(
+    places.worded(f"""
 raw files      {raw}
 records        {records / FLAGS.task}
 build report   {built / "report.txt"}
@@ -68,6 +69,7 @@ checkpoints    {trained / "fuse"}
 results        {trained / "results.json"}
 {time.monotonic() - began:.0f} s in all
 next: python -m experiments.export --workdir={trained} --out={root / "model"}""")
+  )
 
 
 def _say(part: int, what: str, began: float) -> None:

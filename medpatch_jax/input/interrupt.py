@@ -8,13 +8,13 @@ EXIT_CODE = 130  # What a shell shows for it: 128 + SIGINT.
 SAID = "stopped by Ctrl-C; the same command goes on from here"
 
 
-def early() -> None:
+def early(always: bool = False) -> None:
   """Until `listen`: a command's own imports take seconds.
 
-  For `python -m` alone, which runs a package's __init__.py under this name;
-  who imports the package has signals of its own.
+  For `python -m` alone, which runs a package's __init__.py under this name,
+  unless `always`; who imports the package has signals of its own.
   """
-  if sys.argv[:1] == ["-m"] and _default():
+  if (always or sys.argv[:1] == ["-m"]) and _default():
     signal.signal(signal.SIGINT, lambda number, frame: end("stopped by Ctrl-C"))
 
 

@@ -7,6 +7,18 @@ import os
 import pathlib
 import tempfile
 
+# Whether commands are called as `medpatch NAME`, as where only the package is.
+installed = False
+
+
+def worded(text: str) -> str:
+  """Commands in a message as the user calls them."""
+  if not installed:
+    return text
+  for module in ("experiments.", "medpatch_jax.", "data."):
+    text = text.replace(f"python -m {module}", "medpatch ")
+  return text
+
 
 class InputError(ValueError):
   """Something given to a command is not as it must be.

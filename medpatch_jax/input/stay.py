@@ -74,7 +74,8 @@ class Preparation:
         close = difflib.get_close_matches(str(name), known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(
-          f"the stay has an unknown input; known are {', '.join(known)}.{hint}"
+          f"the stay has an unknown input, {str(name)[:40]!r}; known are"
+          f" {', '.join(known)}.{hint}"
         )
     inputs, said, end = {}, [], self._end(stay.get("hours"))
     for m, kind in self.kinds.items():
