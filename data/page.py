@@ -22,10 +22,20 @@ td.first,th.first{border-left:1px solid #c9ced4}
 .ok{color:#17703b;font-weight:600}.note{color:#8a5a00}
 .charts{display:flex;flex-wrap:wrap;gap:14px}.charts svg{background:#fafbfc}
 text{font:10px system-ui,sans-serif;fill:#4a525c}
+.wide{max-width:100%}
+@media (max-width:900px){.wide::before{content:"wider than the window: scroll"
+ " to the right \\2192";position:sticky;left:0;color:#8a5a00}
+ .left td,.left th{white-space:normal;overflow-wrap:anywhere}}
+@media (prefers-color-scheme:dark){:root{color-scheme:dark}
+ body{color:#e3e6ea;background:#16181b}p,th{color:#aab2bc}
+ th,td{border-color:#333940}td.first,th.first{border-color:#59616b}
+ .ok{color:#5ec98a}.note,.wide::before{color:#e0a840}
+ .charts svg{background:#1e2125}text{fill:#aab2bc}svg path{filter:none}
+ .line{filter:brightness(1.5)}.grid{stroke:#333940}}
 """
 _COLOURS = {"train": "#1f5fa8", "validation": "#d1760a", "test": "#3d8b4f"}
 _SHORT = {"train": "train", "validation": "valid", "test": "test"}
-_WIDTH, _HEIGHT, _LEFT, _TOP = 290, 150, 34, 22
+_WIDTH, _HEIGHT, _LEFT, _TOP = 290, 162, 34, 22
 
 
 def write(folder, quality):
@@ -95,7 +105,11 @@ def _table(head, rows, kind=""):
   text = "".join(f"<tr>{''.join(r)}</tr>" for r in head)
   body = "\n".join(f"<tr>{''.join(r)}</tr>" for r in rows)
   table = f'<table class="{kind}"><thead>{text}</thead>\n{body}</table>'
-  return f'<div class="wide">{table}</div>' if kind == "" else table
+  return (
+    f'<div class="wide">{table}</div>'
+    if kind == ""
+    else (f'<div style="overflow-x:auto">{table}</div>')
+  )
 
 
 def _cells(values, tag="td"):
@@ -175,7 +189,7 @@ def _chart(title, hours, lines):
 
   def at(hour, value):
     x = _LEFT + hour / last * (_WIDTH - _LEFT - 14)
-    y = _TOP + (1 - value / 100) * (_HEIGHT - _TOP - 18)
+    y = _TOP + (1 - value / 100) * (_HEIGHT - _TOP - 30)
     return x, y
 
   parts = [f'<text x="4" y="13" font-weight="600">{html.escape(title)}</text>']
@@ -183,12 +197,16 @@ def _chart(title, hours, lines):
     x, y = at(0, value)
     end = at(last, value)[0]
     parts.append(
-      f'<path d="M{x:.1f} {y:.1f}H{end:.1f}" stroke="#dfe3e8"/>'
+      f'<path class="grid" d="M{x:.1f} {y:.1f}H{end:.1f}" stroke="#dfe3e8"/>'
       f'<text x="4" y="{y + 3:.1f}">{value}%</text>'
     )
   for hour in range(0, last + 1, 24 if last > 48 else 12):
     x, y = at(hour, 0)
     parts.append(f'<text x="{x - 4:.1f}" y="{y + 13:.1f}">{hour}</text>')
+  parts.append(
+    f'<text x="{_WIDTH - 4}" y="{_HEIGHT - 2}" text-anchor="end">'
+    "hours since the start of the stay; % of stays</text>"
+  )
   for i, (split, line) in enumerate(lines.items()):
     path, pen = "", "M"
     for hour, value in zip(hours, line):
@@ -199,8 +217,9 @@ def _chart(title, hours, lines):
       path, pen = path + f"{pen}{x:.1f} {y:.1f}", "L"
     colour = _COLOURS[split]
     parts.append(
-      f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
-      f'<text x="{_WIDTH - 118 + 40 * i}" y="13" style="fill:{colour}">'
+      f'<path class="line" d="{path}" fill="none" stroke="{colour}"'
+      ' stroke-width="1.5"/>'
+      f'<text class="line" x="{_WIDTH - 118 + 40 * i}" y="13" style="fill:{colour}">'
       f"{_SHORT[split]}</text>"
     )
   return (

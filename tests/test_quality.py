@@ -242,3 +242,11 @@ def test_small_counts_show_nowhere():
   ]
   assert all(n == 0 or n >= 11 for n in numbers), numbers
   assert report["presence_by_hour"]["train"]["cxr"] is None
+
+
+def test_the_page_has_a_dark_mode_axes_with_units_and_tables_that_scroll():
+  line = {"hours": [0, 1], "ehr": [50.0, 100.0]}
+  chart = page._charts(dict.fromkeys(page.SPLITS, line))
+  assert "hours since the start of the stay; % of stays" in chart
+  assert "prefers-color-scheme:dark" in page._STYLE
+  assert "scroll" in page._STYLE.partition("max-width:900px")[2]

@@ -293,3 +293,16 @@ def test_unknown_names_are_cut_between_words():
   assert table.shorten("Hyperaldosteronismus-and-more") == (
     "Hyperaldosteronismus-."
   )
+
+
+def test_long_patterns_of_presence_are_printed_whole():
+  given = cohort()
+  words = ("ehr", "examination", "history", "nursing")
+  for kind in ("logits", "bayes"):
+    given[kind] = {
+      words[MODALITIES.index(k)] if k in MODALITIES else k: v
+      for k, v in given[kind].items()
+    }
+  text = table.text(report.build(**given | {"modalities": words}))
+  whole = text.partition("By group")[2]
+  assert "EHR EXAMINATION HISTORY -------\n" in whole, whole[:900]

@@ -152,8 +152,13 @@ def _subgroups(result):
         sure = gap["holm"] is not None and gap["holm"] < 0.05
         marked |= sure
         moved = _signed(gap) + (" *" if sure else "")
+      group = shorten(row["group"], NAME - 2)
+      if rows is presence and len(row["group"]) > NAME - 2:
+        # Two patterns may differ in their last word alone.
+        yield f"  {row['group']}"
+        group = ""
       yield (
-        f"  {shorten(row['group'], NAME - 2):<{NAME - 2}}{_count(row['stays']):>6}"
+        f"  {group:<{NAME - 2}}{_count(row['stays']):>6}"
         f"  {_interval(row['auroc']):<22}{moved:<27}{_interval(row['auprc'])}"
       )
   if marked:
