@@ -52,6 +52,20 @@ def _one(item, number=None, text=None, **options):
     (226512, 80.0, None, 80),
     (226707, 70.0, None, 177.8),
     (226730, 178.0, None, 178),
+    (226730, 1.75, None, 175),  # In metres.
+    (226730, 0.0, None, None),
+    (226730, 70.0, None, None),  # Inches, or a child: nobody can tell.
+    (226512, 0.0, None, None),
+    (226512, 8.0, None, None),
+    (226531, 0.0, None, None),
+    (220050, 0.0, None, None),
+    (220051, 0.0, None, None),
+    (220051, None, "120/0", None),
+    (220052, 0.0, None, None),  # Once set to the range's end, 14.
+    (220052, 9.0, None, 14),
+    (220277, 0.0, None, None),
+    (50931, 0.0, None, None),
+    (220045, 0.0, None, 0),  # Hearts stop.
     (220045, 380.0, None, 350),
     (220045, 400.0, None, None),
     (50931, None, "ERROR", None),
@@ -77,6 +91,8 @@ def test_one_row(item, number, text, wanted):
 
 def test_keep_leaves_the_ranges_out():
   assert _one(220045, 500.0, outliers="keep") == 500
+  assert _one(226512, 0.0, outliers="keep") == 0
+  assert _one(226730, 1.75, outliers="keep", units="published") == 1.75
   assert _one(223761, 98.6, outliers="keep") == 37
 
 

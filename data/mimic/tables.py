@@ -7,11 +7,9 @@ name file, column and line, never content.
 """
 
 import dataclasses
-import gzip
 import itertools
 import json
 import pathlib
-import zlib
 
 import duckdb
 
@@ -19,6 +17,7 @@ from data.errors import InputError, nearest
 from data.progress import Progress
 from data.resume import OutOfRoom
 from medpatch_jax import files, schema
+from medpatch_jax.input.tables import file
 
 ID, TIME, REAL, TEXT = "BIGINT", "TIMESTAMP", "DOUBLE", "VARCHAR"
 
@@ -111,7 +110,7 @@ class Table:
   Attributes:
     name: key of `COLUMNS`.
     path: the file.
-    header: every column, in file order.
+    found: its header.
     names: the column read -> its name in this file.
     rows: data rows seen by the last scan, None before.
     bad: line numbers left out, ascending (first 100).
@@ -120,14 +119,14 @@ class Table:
 
   name: str
   path: pathlib.Path
-  header: list[str]
+  found: file.Header
   names: dict[str, str]
   rows: int | None = None
   bad: list[int] = dataclasses.field(default_factory=list)
   bad_count: int = 0
 
   def columns(self):
-    return set(self.header)
+    return set(self.found.columns)
 
 
 def folder(path, flag):
@@ -170,35 +169,31 @@ def _near(root, folders, stem):
 
 def _open(name, path):
   """Reads and checks the header line."""
-  opener = gzip.open if path.suffix == ".gz" else open
   try:
-    with opener(path, "rb") as file:
-      line = file.readline(1 << 20)
-  except (OSError, EOFError, zlib.error) as error:
-    raise InputError(
-      f"{path}: cannot be read ({type(error).__name__}); is it cut off, or"
-      " not gzip?"
-    ) from None
-  try:
-    text = line.decode("utf-8-sig")
-  except UnicodeDecodeError:
-    raise InputError(f"{path}: line 1 is not UTF-8 text.") from None
-  header = [c.strip().strip('"') for c in text.strip().split(",")]
-  if not text.strip():
-    raise InputError(f"{path}: is empty, wanted a header line and rows.")
+    found = file.header(path)
+  except file.Damaged as error:
+    what = str(error).replace("empty;", "empty,")
+    raise InputError(f"{path}: {what}.") from None
+  columns = found.columns
+  known = {
+    c for w in COLUMNS[name] for c in (w if isinstance(w, tuple) else (w,))
+  }
   names = {}
   for wanted in COLUMNS[name]:
     choices = wanted if isinstance(wanted, tuple) else (wanted,)
-    found = [c for c in choices if c in header]
-    if not found:
+    there = [c for c in choices if c in columns]
+    if not there:
+      # Where the header line is missing its place is a patient's row.
+      hint = nearest(choices[0], columns) if known & set(columns) else ""
       raise InputError(
         f"{path}: column {' or '.join(choices)} is missing; found"
-        f" {len(header)} columns.{nearest(choices[0], header)}"
+        f" {len(columns)} columns.{hint}"
       )
-    names[choices[0]] = found[0]
-  if len(set(header)) < len(header):
+    names[choices[0]] = there[0]
+  named = [n.casefold() for n in found.names if n]
+  if len(set(named)) < len(named):
     raise InputError(f"{path}: two columns have the same name.")
-  return Table(name, path, header, names)
+  return Table(name, path, found, names)
 
 
 def scan(table):
@@ -210,27 +205,26 @@ def scan(table):
   inverse = {found: name for name, found in table.names.items()}
   types = {
     column: wanted[inverse[column]] if column in inverse else TEXT
-    for column in table.header
+    for column in table.found.columns
   }
-  spec = ", ".join(f"{quote(c)}: '{t}'" for c, t in types.items())
   chosen = ", ".join(
-    f'"{found}" AS "{name}"' for name, found in table.names.items()
+    f"{file.name(found)} AS {file.name(name)}"
+    for name, found in table.names.items()
   )
   # A quoted line break must not be taken for the end of a row, which two
   # readers in the middle of a plain file could do.
-  parallel = "false" if table.name in MULTILINE else "true"
-  return (
-    f"(SELECT {chosen} FROM read_csv({quote(str(table.path))}, header=true,"
-    f" auto_detect=false, delim=',', quote='\"', escape='\"',"
-    f" columns={{{spec}}}, parallel={parallel}, store_rejects=true,"
-    f" rejects_table='bad_{table.name}',"
-    f" rejects_scan='scan_{table.name}', rejects_limit={MOST_REJECTS}))"
+  source = file.scan(
+    table.path,
+    table.found,
+    types=types,
+    bad=table.name,
+    limit=MOST_REJECTS,
+    parallel="false" if table.name in MULTILINE else "true",
   )
+  return f"(SELECT {chosen} FROM {source})"
 
 
-def quote(text):
-  """Text as an SQL literal."""
-  return "'" + text.replace("'", "''") + "'"
+quote = file.quote
 
 
 def connect(*, threads, memory, temporary):
@@ -276,6 +270,8 @@ def load(connection, table, sql, *, title=None, quiet=False):
   profile = json.loads(connection.get_profiling_information())
   connection.execute("PRAGMA disable_profiling")
   rows = _scanned(profile)
+  if table.name in MULTILINE:
+    _check_quotes(connection, table, rows)
   rejects = connection.execute(
     "SELECT DISTINCT line, first(error_type), first(column_name)"
     f" FROM bad_{table.name} GROUP BY line ORDER BY line"
@@ -298,6 +294,27 @@ def load(connection, table, sql, *, title=None, quiet=False):
       f" may; the first is line {line}{where}: {_kind(kind, table, column)}."
     )
   return table
+
+
+def _check_quotes(connection, table, rows):
+  """Refuses a file with a quote that never closes.
+
+  A single reader leaves out everything behind it without a word; by looser
+  rules it is one row more.
+  """
+  loose = file.scan(
+    table.path, table.found, parallel="false", strict_mode="false"
+  )
+  try:
+    found = connection.execute(f"SELECT count(*) FROM {loose}").fetchone()[0]
+  except duckdb.Error:
+    return  # Damaged otherwise, which is told by line.
+  bad = connection.execute(f"SELECT count(*) FROM bad_{table.name}").fetchone()
+  if found > rows and not bad[0]:
+    raise InputError(
+      f"{table.path}: a quote does not close, and nothing behind it can be"
+      " read; was the download cut off?"
+    )
 
 
 def _poll(connection, path):
@@ -332,36 +349,23 @@ def _kind(kind, table, column):
   words = {ID: "no whole number", REAL: "no number", TIME: "no time"}
   if kind == "CAST":
     return words.get(wanted, "a value of the wrong type")
-  return {
-    "MISSING COLUMNS": "too few columns",
-    "TOO MANY COLUMNS": "too many columns",
-    "UNQUOTED VALUE": "a quote that does not close",
-    "INVALID ENCODING": "no UTF-8 text",
-    "LINE SIZE OVER MAXIMUM": "a line over 2 MB",
-  }.get(kind, str(kind).lower())
+  most = {"LINE SIZE OVER MAXIMUM": "a line over 2 MB"}
+  return (file.KINDS | most).get(kind, "a damaged line")
 
 
 def _explain(table, error):
   """A one-line InputError for what DuckDB says, without content."""
-  text = str(error)
   if files.full(error):
     return OutOfRoom(
       "--data_dir: the disk is full; make room and give the same command"
       " again: what is finished is kept."
     )
-  if "GZIP" in text.upper() or "gzip" in text:
-    what = "the gzip stream ends early or is damaged; download it again"
-  elif isinstance(error, duckdb.OutOfMemoryException):
+  if isinstance(error, duckdb.OutOfMemoryException):
     return OutOfRoom(
       f"{table.path}: memory ran out; raise --memory and give the same command"
       " again: what is finished is kept."
     )
-  elif isinstance(error, duckdb.IOException):
-    what = "cannot be read to its end (disk or permission)"
-  elif isinstance(error, duckdb.InvalidInputException):
-    what = "is no comma-separated table with quoted text"
-  else:
-    what = f"reading failed ({type(error).__name__})"
+  what = file.explain(error, table.path)
   return InputError(f"{table.path}: {what}.")
 
 

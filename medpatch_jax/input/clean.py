@@ -196,6 +196,7 @@ def _units(variable, item, value, units):
     new = np.where(np.isin(item, table.POUNDS), value * 0.453592, value)
   elif variable.name == "Height" and by_item:
     new = np.where(np.isin(item, table.INCHES), value * 2.54, value)
+    new = np.where((new >= 1) & (new < 3), new * 100, new)  # In metres.
   return new, np.sum(new[~np.isnan(new)] != value[~np.isnan(new)])
 
 

@@ -120,7 +120,11 @@ def _class(name, normal, items, scores):
 
 # The order of the rows is the order of the columns. The second coma-scale
 # spelling of a score (with a number in front) is that of an older charting
-# system; MIMIC-IV uses the first, so the normal values do too.
+# system; MIMIC-IV uses the first, so the normal values do too. Ranges are the
+# benchmark's but for what no living adult has: pressures, saturation and
+# glucose of 0 (a sensor that is not connected, a field left at its start),
+# weights under 20 kg, heights under 100 cm. A heart or respiratory rate of 0 is
+# kept: hearts and breathing stop.
 VARIABLES = (
   _class(
     "Capillary refill rate", "0.0", (223951, 224308), {"0.0": 0, "1.0": 1}
@@ -130,7 +134,7 @@ VARIABLES = (
     59.0,
     "mmHg",
     (220051, 225310, 220180, 224643, 227242),
-    (0, 0, 375, 375),
+    (1, 1, 375, 375),
   ),
   _number(
     "Fraction inspired oxygen",
@@ -153,26 +157,26 @@ VARIABLES = (
     128.0,
     "mg/dL",
     (225664, 220621, 226537),
-    (0, 33, 2000, 2200),
+    (1, 33, 2000, 2200),
     labs=(50931, 50809),
   ),
   _number("Heart rate", 86.0, "/min", (220045,), (0, 0, 350, 390)),
   _number(
-    "Height", 170.0, "cm", (226730, 226707), (0, 0, 240, 275), carry=True
+    "Height", 170.0, "cm", (226730, 226707), (100, 100, 240, 275), carry=True
   ),
   _number(
     "Mean blood pressure",
     77.0,
     "mmHg",
     (220052, 225312, 224322, 220181),
-    (0, 14, 330, 375),
+    (1, 14, 330, 375),
   ),
   _number(
     "Oxygen saturation",
     98.0,
     "%",
     (220277, 220227),
-    (0, 0, 100, 150),
+    (1, 1, 100, 150),
     labs=(50817,),
   ),
   _number("Respiratory rate", 19.0, "/min", (220210, 224690), (0, 0, 300, 330)),
@@ -181,7 +185,7 @@ VARIABLES = (
     118.0,
     "mmHg",
     (220050, 225309, 220179, 224167, 227243),
-    (0, 0, 375, 375),
+    (1, 1, 375, 375),
   ),
   _number("Temperature", 36.6, "degC", (223762, 223761), (14.2, 26, 45, 47)),
   _number(
@@ -189,7 +193,7 @@ VARIABLES = (
     81.0,
     "kg",
     (226512, 224639, 226531),
-    (0, 0, 250, 250),
+    (20, 20, 250, 250),
     carry=True,
   ),
   _number("pH", 7.4, "", (223830, 220274), (6.3, 6.3, 8.4, 10), labs=(50820,)),

@@ -15,8 +15,9 @@ import zlib
 
 from medpatch_jax.input import cell
 
-# Bytes that a header line may have.
-MOST = 1 << 20
+# Bytes that a header line may have, and that are read at once.
+MOST, _PART = 1 << 20, 1 << 14
+EMPTY = "is empty; wanted a header line and rows"
 # What pandas writes an index without a name as, in Parquet.
 INDEX = "__index_level_0__"
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n|\Z)")
@@ -77,24 +78,13 @@ def _parquet(path):
 
 
 def _csv(path):
-  opener = gzip.open if path.suffix == ".gz" else open
-  try:
-    with opener(path, "rb") as file:
-      raw = file.read(MOST)
-  except (OSError, EOFError, zlib.error):
-    raise Damaged("cannot be read; is it cut off, or not gzip?") from None
-  lines = iter(_LINE.findall(raw.removeprefix(b"\xef\xbb\xbf")))
-  skip, line = 0, b""
-  for line in lines:
-    if b"\0" in line or line.startswith((b"\xff\xfe", b"\xfe\xff")):
-      raise Damaged("line 1 is not UTF-8 text; is it UTF-16? save it as UTF-8")
-    if line.strip():
-      break
-    skip += 1
-  else:
-    raise Damaged("is empty; wanted a header line and rows")
-  while line.count(b'"') % 2 and (more := next(lines, b"")):
-    line += more  # A line break within quotes.
+  skip, line = _first_line(path)
+  if b"\0" in line:
+    raise Damaged("line 1 is not UTF-8 text; is it UTF-16? save it as UTF-8")
+  if not line:
+    raise Damaged(EMPTY)
+  if line.count(b'"') % 2:
+    raise Damaged("line 1 has a quote that does not close")
   try:
     names = next(csv.reader([line.decode("utf-8").strip("\r\n")]))
   except UnicodeDecodeError:
@@ -103,6 +93,41 @@ def _csv(path):
     raise Damaged("line 1 is no header line of column names") from None
   names = [cell.strip(name) for name in names]
   return Header(names, _different(names), skip)
+
+
+def _first_line(path):
+  """-> (blank lines before it, the first line that is not blank, or b"")."""
+  opener = gzip.open if path.suffix == ".gz" else open
+  raw, ended = b"", False
+  try:
+    with opener(path, "rb") as file:
+      while not ended and len(raw) < MOST:
+        more = file.read(_PART)
+        raw, ended = raw + more, not more
+        skip, line, whole = _cut(raw)
+        if whole:
+          return skip, line
+  except (OSError, EOFError, zlib.error) as error:
+    raise Damaged(
+      f"cannot be read ({type(error).__name__}); is it cut off, or not gzip?"
+    ) from None
+  return skip, line
+
+
+def _cut(raw):
+  """-> (blank lines, first line that is not blank, whether it is whole)."""
+  lines = iter(_LINE.findall(raw.removeprefix(b"\xef\xbb\xbf")))
+  skip, line = 0, b""
+  for line in lines:
+    if line.strip() or not line:
+      break
+    skip += 1
+  for more in lines:
+    if line.count(b'"') % 2 == 0:
+      break
+    line += more  # A line break within quotes.
+  even = line.count(b'"') % 2 == 0
+  return skip, line, even and line.endswith((b"\r", b"\n"))
 
 
 def _different(names):
@@ -167,7 +192,9 @@ def explain(error, path) -> str:
   if isinstance(error, duckdb.IOException | duckdb.InvalidInputException):
     # The first line alone: others quote the file.
     first = text.partition("\n")[0]
-    if "GZIP" in first or "PARQUET" in first or "SNAPPY" in first:
+    if "GZIP" in first:
+      return "the gzip stream ends early or is damaged; download it again"
+    if "PARQUET" in first or "SNAPPY" in first:
       return "ends early or is damaged; copy it again"
     if "STATE MACHINE" in first:
       return "its lines end in more than one way; save it with LF line ends"
