@@ -152,9 +152,10 @@ def scan(path, found: Header, *, types=None, bad=None, limit=1000, **more):
     **more: other options of DuckDB's read_csv.
   """
   if path.suffix == ".parquet":
-    # A number that is none is what other programs write for a missing one.
+    # A number that is none is what other programs write for a missing one. As
+    # text: by a file's statistics DuckDB may hold that there is none.
     nan = ", ".join(
-      f"CASE WHEN isnan({name(c)}) THEN NULL ELSE {name(c)} END AS {name(c)}"
+      f"nullif(CAST({name(c)} AS VARCHAR), 'nan') AS {name(c)}"
       for c in found.floats
     )
     replaced = f" REPLACE ({nan})" if nan else ""
