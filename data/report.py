@@ -4,6 +4,7 @@ Nothing in it depends on the machine or the time, so that the same input
 gives the same bytes. Counts of people or of their rows below 11 are hidden.
 """
 
+import collections
 import dataclasses
 import json
 
@@ -62,7 +63,7 @@ def make(
     ],
     "facts": {k: shown(v) for k, v in cohort.facts.items()},
     "splits": {
-      s: _split(s, tally, labels, theirs)
+      s: _split(s, tally, labels, theirs, () if rules else _rare(tally))
       for s, theirs in zip(SPLITS, published or [{}] * len(SPLITS))
     },
     "variables": _variables(tally),
@@ -86,7 +87,25 @@ def _films_opened(tally):
   return WORD if few == 1 else shown(tally.films)
 
 
-def _split(split, tally, labels, theirs):
+def _rare(tally):
+  """(kind, word) of groups of few stays, whose word may be a patient's name.
+
+  Words of own tables are anybody's; those of MIMIC and of ages are known.
+  """
+  total = sum((tally.words[s] for s in SPLITS), collections.Counter())
+  return {g for g, n in total.items() if n < HIDDEN and g[0] != "age"}
+
+
+def _words(counts, kind, rare):
+  """Stays of each word of a kind of group; rare words are not told apart."""
+  found = collections.Counter()
+  for (k, word), n in sorted(counts.items()):
+    if k == kind:
+      found["(rare words)" if (k, word) in rare else word] += n
+  return dict(sorted(found.items()))
+
+
+def _split(split, tally, labels, theirs, rare):
   total = tally.stays(split)
   words = tally.words[split]
   rates = theirs.get("present", {})
@@ -127,10 +146,7 @@ def _split(split, tally, labels, theirs):
       }
       for name, n, hours, rate in label
     },
-    "groups": {
-      kind: cells({w: n for (k, w), n in sorted(words.items()) if k == kind})
-      for kind in tally.groups
-    },
+    "groups": {kind: cells(_words(words, kind, rare)) for kind in tally.groups},
   }
 
 

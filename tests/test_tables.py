@@ -638,3 +638,25 @@ def test_stays_without_events_count_for_no_extreme(tmp_path):
   pulse = found["variables"]["Pulse"]["train"]
   # The eleventh of twenty from either end.
   assert (pulse["low"], pulse["high"]) == (81, 79)
+
+
+def test_a_group_of_few_is_not_named(tmp_path):
+  """Its word may be the name of a patient."""
+  tables = tables_folder.rows()
+  for name in ("notes", "images"):
+    del tables[name]
+  tables["stays"] = [
+    tables_folder._stay(i, i, 2, i % 2, 0, "train", "M", 50)
+    for i in range(1, 41)
+  ]
+  for line in tables["stays"][:5]:
+    line["group_sex"] = SECRET
+  tables["events"] = [
+    tables_folder._event(i, 0.5, "Pulse", 80) for i in range(1, 41)
+  ]
+  folder = tables_folder.write(tmp_path / "in", tables)
+  path = tables_folder.build(folder, tmp_path / "out")
+  for name in ("report.txt", "report.json", "metadata.json", "quality.html"):
+    assert SECRET not in (path / name).read_text(), name
+  groups = json.loads((path / "report.json").read_text())["splits"]["train"]
+  assert groups["groups"]["sex"]["(rare words)"] == "<11"
