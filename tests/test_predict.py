@@ -131,7 +131,7 @@ def blank(side):
     ({}, "none of ehr, cxr, nursing, triage: nothing is predicted"),
     ({"ehr": [], "triage": " \n"}, "an empty text: taken as absent"),
     ({"ehr": [(99, "Pulse", 80)]}, "1 events outside the 3 hours"),
-    ({"xray": b""}, "an unknown input; known are ehr, cxr"),
+    ({"xray": b""}, "an unknown input, 'xray'; known are ehr, cxr"),
     ({"ehr": [(1, "Puls", 80)]}, "row 1: an unknown variable; .*'Pulse'"),
     ({"ehr": [(1, "Pulse", "fast")]}, "row 1: Pulse wants a number"),
     ({"ehr": [(1, "Rhythm", "vf")]}, "wants one of sinus, af, paced"),
