@@ -5,7 +5,8 @@
 
 Without --kind all runs are members; with it, the best three by validation of
 that model, or the best of early, of joint and of late (diverse; the paper's
-Table 3). OUT gets results.json, results.txt and predictions.npz, so that
+Table 3). --predict=FILE.csv, in the place of --workdir, writes each test stay's
+id and mean probability, which needs no outcome. OUT gets results.json, results.txt and predictions.npz, so that
 experiments.compare reads it like a run.
 """
 
@@ -20,6 +21,7 @@ from experiments.config import Config
 from experiments.run import Run
 from experiments.stages import Stages
 from medpatch_jax.baselines import ensemble
+from medpatch_jax.input import places
 from medpatch_jax.train.log import logger
 
 
@@ -40,9 +42,29 @@ def write(members: dict[str, Stages], folder, title, truth=None) -> str:
   Raises:
     ValueError: they are about different stays.
   """
+  about = alike(members)
+  evaluate.check_scorable(about)
+  outputs = {"ensemble": averaged(members)}
+  return evaluate.write(about, outputs, "ensemble", title, truth, folder)
+
+
+def averaged(members) -> np.ndarray:
+  """Logits f32[N C] of the mean of the members' probabilities, on test."""
+  logits = [
+    stages.predict("test")[evaluate.validated(stages)["head"]]
+    for stages in members.values()
+  ]
+  return np.asarray(ensemble.mean(logits))
+
+
+def alike(members) -> Run:
+  """The run of the first member, if all are about its test stays.
+
+  Raises:
+    ValueError: they are about different stays.
+  """
   first, *others = members
   about = members[first].run
-  evaluate.check_scorable(about)
   for name in others:
     run = members[name].run
     same = run.data.fingerprint == about.data.fingerprint
@@ -52,20 +74,18 @@ def write(members: dict[str, Stages], folder, title, truth=None) -> str:
         " train both on one --data_dir and --task, with modalities that the"
         " same stays have."
       )
-  logits = [
-    stages.predict("test")[evaluate.validated(stages)["head"]]
-    for stages in members.values()
-  ]
-  outputs = {"ensemble": np.asarray(ensemble.mean(logits))}
-  return evaluate.write(about, outputs, "ensemble", title, truth, folder)
+  return about
 
 
 def main(argv) -> None:
   del argv
   values = flags.FLAGS
-  for name in ("runs", "workdir"):
+  for name in ("runs", "predict" if values.predict else "workdir"):
     if not values[name].value:
       raise ValueError(f"--{name} is missing.")
+  places.a_file("predict", values.predict)
+  places.a_folder("workdir", values.workdir)
+  places.readable("truth", values.truth)
   runs = {
     name: Stages(Run(Config.from_workdir(name, values.share)))
     for name in values.runs
@@ -79,6 +99,12 @@ def main(argv) -> None:
   logger.info("members: %s", ", ".join(names))
   title = f"ensemble of {values.kind or len(names)}"
   members = {name: runs[name] for name in names}
+  if values.predict:
+    about = alike(members)
+    evaluate.write_probabilities(
+      about, lambda: averaged(members), values.predict
+    )
+    return
   print(write(members, pathlib.Path(values.workdir), title, values.truth))
 
 
@@ -93,5 +119,11 @@ if __name__ == "__main__":
   )
   flags.DEFINE_string("workdir", None, "Folder of the results.")
   flags.DEFINE_string("share", None, "Folder the runs shared encoders in.")
+  flags.DEFINE_string(
+    "predict",
+    None,
+    "File.csv to write the test stays' ids and mean probabilities to; no scores"
+    " and no --workdir.",
+  )
   flags.DEFINE_string("truth", None, "truth.csv of the synthetic twin.")
   experiment_flags.run(main)

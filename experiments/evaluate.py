@@ -191,28 +191,33 @@ def write(
 
 
 def predict(stages: Stages, path) -> None:
+  """As `write_probabilities`, of the chosen head of a complete run."""
+  chosen = validated(stages)["head"]
+  write_probabilities(stages.run, lambda: stages.predict("test")[chosen], path)
+
+
+def write_probabilities(run_: Run, logits, path) -> None:
   """Writes id and probability of each label for the test split's stays.
 
   In a task that predicts at every hour a line is an hour of a stay.
 
-  The probability is that of the chosen head. A stay without any modality of
-  the run is left out: nothing is predicted from nothing.
+  A stay without any modality of the run is left out: nothing is predicted from
+  nothing.
 
   Args:
-    stages: a run whose stages are complete.
+    run_: whose test split it is.
+    logits: () -> f32[N C], rows in the order of `run_.rows("test")`.
     path: the .csv file, written whole or not at all.
 
   Raises:
     ValueError: the test split is empty.
   """
-  run_ = stages.run
   rows = run_.rows("test")
   if not len(rows):
     raise ValueError(f"{run_.data.path}: the test split holds no stay.")
   source = run_.data.source("test", ("stay_id",))
   stays = np.array([int(source[int(row)]["stay_id"]) for row in rows])
-  logits = stages.predict("test")[validated(stages)["head"]]
-  probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
+  probability = 1 / (1 + np.exp(-logits().astype(np.float64)))
   one, at = len(run_.labels) == 1, run_.data.hour("test")
   hour = None if at is None else at[1][rows]
   out = io.StringIO()

@@ -6,6 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments import ensemble as commands
+from experiments import evaluate
+from experiments.run import Run
 from medpatch_jax.baselines import ensemble
 
 SCORES = {
@@ -54,4 +57,31 @@ def test_members_as_one_model():
   assert jax.tree.map(lambda x: x.shape, out["members"]) == {
     "late": (2, 1),
     "late 2": (2, 1),
+  }
+
+
+def test_probabilities_of_stays_without_outcomes_are_written(
+  small, tmp_path, monkeypatch
+):
+  """The mean of two members; labels are never read."""
+  from types import SimpleNamespace
+
+  run = Run(small("run"))
+  monkeypatch.setattr(Run, "label", None)
+  N, C = len(run.rows("test")), len(run.labels)
+  members = {
+    name: SimpleNamespace(
+      run=run, predict=lambda split, x=x: {"late": np.full((N, C), x)}
+    )
+    for name, x in (("a", 1.0), ("b", -1.0))
+  }
+  monkeypatch.setattr(evaluate, "validated", lambda stages: {"head": "late"})
+  path = tmp_path / "out.csv"
+  evaluate.write_probabilities(
+    commands.alike(members), lambda: commands.averaged(members), path
+  )
+  head, *lines = path.read_text().splitlines()
+  assert head.startswith("stay_id,") and len(lines) == N
+  assert {cell for line in lines for cell in line.split(",")[1:]} == {
+    "0.500000"
   }
