@@ -99,6 +99,9 @@ class Config:
       if given[name] is not None and not given[name] > 0:
         raise ValueError(f"--{name}={given[name]}: wanted a number above 0.")
     sizes = presets.PRESETS[get("preset")]
+    if get("max_note_windows"):
+      windows = get("max_note_windows")
+      sizes = dataclasses.replace(sizes, max_windows=windows)
     described = dataset.describe(get("data_dir"), get("task"))
     modalities = values.modalities(get("modalities"), described, get("task"))
     kinds = {m: described.kinds[m] for m in modalities}

@@ -219,6 +219,13 @@ def define() -> None:
     " validation take, spread over it; 0 for all. The test split has all.",
     lower_bound=0,
   )
+  flags.DEFINE_integer(
+    "max_note_windows",
+    None,
+    "Windows that are read of a stay's notes of one kind, the earliest; what is"
+    " beyond is dropped. 16 of --preset=base, 4 of tiny by default.",
+    lower_bound=1,
+  )
   flags.DEFINE_list(
     "as_released",
     [],

@@ -37,6 +37,7 @@ NAMES = (
   "missing_train",
   "modality_dropout",
   "hours_per_stay",
+  "max_note_windows",
   "as_released",
   "bert",
   "vit",
@@ -93,7 +94,7 @@ OF_KIND = {
     ("padding_tokens",),
   ),
   "image": (("vit", "augment"), ("image_norm", "mirror")),
-  "text": (("bert",), ("padding_tokens",)),
+  "text": (("bert", "max_note_windows"), ("padding_tokens",)),
 }
 FILES = ("authors", "vit", "bert", "init_from")
 # then what temperatures and pools depend on.

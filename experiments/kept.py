@@ -104,6 +104,7 @@ def encodings(stages, m: str, split: str) -> dict[str, np.ndarray]:
     batches = stages.input(split, m, rows=run.pooled_rows(split, m))
     _announce(run, "encodings", m, split, len(batches.rows))
     _encode(stages, m, params, batches, fields, writer)
+    _write_cut(stages, writer, m, split)
 
   key = stages.key(stage, m, split) | {"params": store.digest(params)}
   return stored(stages, stages.folder(stage, m, split), key, write)
@@ -206,7 +207,8 @@ def _write_cut(stages, writer, m: str, split: str) -> None:
   writer.allocate("cut", (1,), np.int64)[0] = cut
   if cut:
     logger.info(
-      "%s: %s texts of %s longer than %d windows, the rest unread",
+      "%s: %s texts of %s longer than %d windows, the rest unread; more are"
+      " read with --max_note_windows",
       m,
       report.count(cut),
       split,

@@ -361,6 +361,7 @@ class Run:
       *(getattr(config, name) for name in channels.ADDED),
       config.clip_z,
       config.hours_per_stay,
+      self.shapes.max_windows,
     )
     return (*data.fingerprint.values(), *own)
 

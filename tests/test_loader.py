@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from experiments.run import Run
 from medpatch_jax.input import loader
 
 
@@ -67,3 +68,18 @@ def test_augmentation_differs_by_epoch_and_not_by_batch_company():
   few = _loader(fetch=draw, augment=True, batch_size=3)
   assert flat(one, 0) == flat(few, 0)
   assert flat(one, 0) != flat(one, 1)
+
+
+def test_windows_of_a_note_that_are_read_are_chosen(small):
+  """Two windows hold another reading than one; shared stores differ too."""
+  runs = {n: Run(small(f"w{n}", f"--max_note_windows={n}")) for n in (1, 2)}
+  preset = Run(small("preset"))
+  row = preset.rows("train", "dn")[0]
+  pieces = {n: r.fields("train", "dn", row)["piece"] for n, r in runs.items()}
+  assert preset.shapes.max_windows == 4
+  assert [len(pieces[n]) for n in (1, 2)] == [1, 2]
+  keys = [r.config.key("unimodal", "dn") for r in (*runs.values(), preset)]
+  assert keys[0] != keys[1] != keys[2]
+  assert runs[1].config.key("unimodal", "ehr") == preset.config.key(
+    "unimodal", "ehr"
+  )
