@@ -200,7 +200,7 @@ def world(tmp_path_factory):
   """Raw files, records, a run, an exported model and tables to predict."""
   root = tmp_path_factory.mktemp("world")
   synthetic.write(
-    root / "raw", subjects=80, seed=0, layout="v2.2", density=0.05
+    root / "raw", subjects=200, seed=0, layout="v2.2", density=0.05
   )
   raw = " ".join(
     f"--{flag}={root}/raw/{name}"
@@ -225,7 +225,7 @@ def world(tmp_path_factory):
     shutil.copytree(root / "RUN", root / name)
   typed_in(root, "python -m experiments.export --workdir=RUN --out=MODEL")
   tables_folder.write(root / "MINE")
-  rows = "stay_id,hours\n1,48\n2,30\n"
+  rows = "stay_id,hours\n1,48\n2,48\n"
   (root / "TABLES").mkdir()
   (root / "TABLES/stays.csv").write_text(rows)
   rows = "stay_id,hour,variable,value\n1,2,Heart rate,80\n2,3,Heart rate,90\n"
