@@ -36,6 +36,7 @@ def build(
   mimic_cxr=None,
   mimic_note=None,
   tables=None,
+  open_license=None,
   challenge=None,
   censored="refuse",
   raw_dir=None,
@@ -65,6 +66,8 @@ def build(
       no stay has a film, without the third none has notes.
     tables: folder of tables, see docs/own_data.md.
     censored: of own tables, see `series.CENSORED`.
+    open_license: name of the open licence of the tables, as "CC BY 4.0":
+      everything may then be shown. Without it no small count is.
     challenge: folder of the Challenge 2012's sets and outcomes.
     raw_dir: where the synthetic twin's raw files are, or are to be written;
       by default a folder of `data_dir` named after the next four.
@@ -123,6 +126,13 @@ def build(
     if source == name and value is None:
       flag = {"mimic": "mimic_iv", "challenge2012": "challenge"}.get(name, name)
       raise InputError(f"--source={name} needs --{flag}=DIR.")
+  if open_license is not None and (
+    source != "tables" or not open_license.strip()
+  ):
+    raise InputError(
+      f"--open_license={open_license}: wanted the name of the licence of"
+      " --source=tables, as CC BY 4.0; those of other sources are known."
+    )
   common = {
     "task": task,
     "threads": threads or os.cpu_count(),
@@ -134,7 +144,7 @@ def build(
     lists = validation_list, test_list
     name, extract = _mimic(source, rules, roots, lists, phenotypes, common)
   elif source == "tables":
-    name, extract = _tables(tables, censored, common)
+    name, extract = _tables(tables, censored, open_license, common)
   else:
     name, extract = _challenge(challenge, common)
   # Then it was stopped after all was done, before it had cleaned up.
@@ -181,19 +191,27 @@ def _mimic(source, rules, roots, lists, phenotypes, common):
   )
 
 
-def _tables(folder, censored, common):
+def _tables(folder, censored, license, common):
   """As `_mimic`; after a stop the tables are read anew, not what was written."""
   from data.tables import extract
   from medpatch_jax.input.tables import layout
 
   def made(work):
     _empty(work)
+    licence = f"{license}, as the tables it was built from."
+    about = {"about": dataclasses.replace(extract.ABOUT, licence=licence)}
+    source = extract.Source(license=license, **(about if license else {}))
     extract.extract(
-      work / "dataset", work, folder=folder, censored=censored, **common
+      work / "dataset",
+      work,
+      folder=folder,
+      source=source,
+      censored=censored,
+      **common,
     )
 
   files = layout.files(folder)
-  given = [common["task"], "tables", str(folder), censored]
+  given = [common["task"], "tables", str(folder), censored, license]
   return resume.key(given, files), made
 
 
@@ -321,6 +339,12 @@ def _flags():
     series.CENSORED,
     "Values of --tables beyond a limit of measurement (<5, >100, -inf).",
   )
+  f.DEFINE_string(
+    "open_license",
+    None,
+    "Name of the open licence of --tables, as 'CC BY 4.0': the reports then show"
+    " every number. Not for data that fall under a data use agreement.",
+  )
   f.DEFINE_string("challenge", None, "The Challenge 2012's sets and outcomes.")
   f.DEFINE_string("raw_dir", None, "Raw files of the synthetic twin.")
   f.DEFINE_integer("subjects", 2000, "Subjects of the twin.", lower_bound=1)
@@ -359,7 +383,7 @@ def main(_):
   v = flags.FLAGS
   names = (
     "source task data_dir mimic_iv mimic_cxr mimic_note tables challenge"
-    " censored"
+    " censored open_license"
     " raw_dir subjects seed layout density validation_list test_list"
     " phenotypes threads memory overwrite"
   ).split()

@@ -34,6 +34,10 @@ text{font:10px system-ui,sans-serif;fill:#4a525c}
  .line{filter:brightness(1.5)}.grid{stroke:#333940}}
 """
 _COLOURS = {"train": "#1f5fa8", "validation": "#d1760a", "test": "#3d8b4f"}
+_SHOWN = (
+  " Counts of 1 to 10 people are shown as &lt;11, all others but totals are"
+  " rounded to tens, and one is hidden where it would give another away."
+)
 _SHORT = {"train": "train", "validation": "valid", "test": "test"}
 _WIDTH, _HEIGHT, _LEFT, _TOP = 290, 162, 34, 22
 
@@ -52,15 +56,14 @@ def page(quality):
   body = [
     f"<h1>{html.escape(title)}</h1>",
     f"<p>{html.escape(quality['source'])}. Stays: {stays}. Hours"
-    f" count from intime; the window is {quality['window']}. Counts of 1 to 10"
-    " are shown as &lt;11, and a count is hidden where it would give one"
-    " away.</p>",
+    f" count from intime; the window is {quality['window']}."
+    f"{'' if quality['open'] else _SHOWN}</p>",
     "<h2>Leaks</h2>",
     _checks(quality["checks"]),
     "<h2>Presence by hour</h2>",
     "<p>EHR: stays with a measurement in the hour, of those that last so long."
-    " Others: stays that have had the film, a report or the note by then. In"
-    " steps of 11 stays.</p>",
+    " Others: stays that have had the film, a report or the note by then."
+    "</p>",
     _charts(quality["presence_by_hour"]),
     "<h2>Variables</h2>",
     "<p>Percent of all hours: measured in the hour; carried on from the last"

@@ -1,13 +1,14 @@
 """The data quality report: what the records hold, as numbers (quality.json).
 
 From the tally alone, so that it costs no second pass; `page` makes a page of
-it. Counts below 11 are hidden, as are those that would give one away, and the
-range is one that eleven stays reach at either end: an extreme is one person's.
+it. What may be shown of people is the rule of evaluate/disclosure.py; the range
+is one that eleven stays reach at either end: an extreme is one person's.
 """
 
-from data.counts import HIDDEN, WORD, cells, coarse, percent, shown
 from data.splits import SPLITS
 from data.tally import HOURS
+from medpatch_jax.evaluate import disclosure
+from medpatch_jax.evaluate.disclosure import SMALLEST_CELL, WORD
 
 _CLEANED = ("rows", "converted", "outside", "clamped", "text")
 # What must not be in any record, of `Tally.leaks` and of two splits.
@@ -24,7 +25,15 @@ class Leak(RuntimeError):
 
 
 def collect(
-  *, task, source, tally, checks, window="the stay", last=HOURS, **more
+  *,
+  task,
+  source,
+  tally,
+  checks,
+  window="the stay",
+  last=HOURS,
+  open=False,
+  **more,
 ):
   """Everything of the report as a JSON-like dict.
 
@@ -35,26 +44,33 @@ def collect(
     checks: of `check`.
     window: what of a stay is seen, in words.
     last: hours that presence is told of.
+    open: everything may be shown.
     **more: what a source adds: `deaths`, `codes`.
   """
+  rule = disclosure.Rule(open)
   return {
     "task": task,
     "source": source,
     "window": window,
-    "stays": {s: shown(tally.stays(s)) for s in SPLITS},
+    "open": open,
+    "stays": {s: _stays(tally, s, rule) for s in SPLITS},
     "checks": checks,
     "variables": {
       v.name: {"unit": v.unit or ("score" if v.classes else "")}
-      | {s: _variable(tally, s, i, v.name) for s in SPLITS}
+      | {s: _variable(tally, s, i, v.name, rule) for s in SPLITS}
       for i, v in enumerate(tally.variables)
     },
     "constant_variables": tally.constant(),
-    "presence_by_hour": {s: _presence(last, tally, s) for s in SPLITS},
+    "presence_by_hour": {s: _presence(last, tally, s, rule) for s in SPLITS},
     **more,
   }
 
 
-def check(tally, rules, more=None, allowed=None):
+def _stays(tally, split, rule):
+  return rule.total(tally.stays(split), len(set(tally.subjects[split])))
+
+
+def check(tally, rules, more=None, allowed=None, open=False):
   """What must not be: [{"check", "records" looked at, "result"}].
 
   Args:
@@ -62,6 +78,7 @@ def check(tally, rules, more=None, allowed=None):
     rules: name -> sentence.
     more: name -> records that break the rule, where the tally does not know.
     allowed: name -> what the source asked for, which is the result then.
+    open: everything may be shown.
 
   Raises:
     Leak: a rule is broken.
@@ -81,11 +98,12 @@ def check(tally, rules, more=None, allowed=None):
       )
     if found[what]:
       result = allowed[what]
-    out.append({"check": sentence, "records": shown(total), "result": result})
+    records = disclosure.Rule(open).rough(total)
+    out.append({"check": sentence, "records": records, "result": result})
   return out
 
 
-def _variable(tally, split, i, name):
+def _variable(tally, split, i, name, rule):
   """One variable in one split."""
   hours = sum(tally.hours[split])
   moments = tally.measured[split][i]
@@ -95,14 +113,15 @@ def _variable(tally, split, i, name):
     "carried": carried,
     "normal": hours - moments.count - carried,
   }
-  enough = len(tally.low[split][i]) == HIDDEN  # Stays that have it.
+  # Stays that have it, as far as is counted.
+  enough = len(tally.low[split][i]) == SMALLEST_CELL
   number = _round(moments) if enough else None
-  counts = cells(parts)
+  counts = rule.cells(parts)
   return {
     # Shares of the hours: measured in the hour, the last value carried on,
     # the normal value before the first.
     **{
-      k: percent(n, hours) if counts[k] != WORD else WORD
+      k: rule.percent(n, hours) if counts[k] != WORD else WORD
       for k, n in parts.items()
     },
     # Values that 11 stays reach at either end.
@@ -110,7 +129,7 @@ def _variable(tally, split, i, name):
     "high": _digits(tally.high[split][i][0], number) if enough else None,
     "mean": _digits(moments.mean[0], number) if enough else None,
     "sd": _digits(moments.std(0.0)[0], number) if enough else None,
-    **{k: shown(tally.cleaned[split][name, k]) for k in _CLEANED},
+    **{k: rule.total(tally.cleaned[split][name, k]) for k in _CLEANED},
   }
 
 
@@ -126,23 +145,23 @@ def _digits(value, places):
   return round(float(value), places)
 
 
-def _presence(last, tally, split):
-  """Shares of stays by hour, in steps of 11 stays.
+def _presence(last, tally, split, rule):
+  """Shares of stays by hour, of rounded counts.
 
   Of the stays that last so long: ehr, those with a measurement in the hour;
   of all stays: those whose film, or first report, or note is there by then.
   """
   total, counts = tally.stays(split), tally.by_hour[split]
   out = {"hours": list(range(last))}
-  if total < HIDDEN:
+  if not total or rule.hides(total):
     return out | {m: None for m in tally.modalities}
   for m in tally.modalities:
     if m in tally.texts or m in tally.images:
       by = counts[m][:last].cumsum()
-      out[m] = [coarse(int(n), total) for n in by]
+      out[m] = [rule.share(int(n), total) for n in by]
       continue
     out[m] = [
-      coarse(int(n), int(there)) if there >= HIDDEN else None
+      None if rule.hides(there) else rule.share(int(n), int(there))
       for n, there in zip(counts[m][:last], counts["there"])
     ]
   return out

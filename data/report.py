@@ -1,16 +1,17 @@
 """The build report: JSON for programs, text for people.
 
 Nothing in it depends on the machine or the time, so that the same input
-gives the same bytes. Counts of people or of their rows below 11 are hidden.
+gives the same bytes. What may be shown of people is the rule of
+medpatch_jax/evaluate/disclosure.py.
 """
 
 import collections
 import dataclasses
 import json
 
-from data.counts import HIDDEN, WORD, cells, chain, percent, share, shown, small
 from data.splits import SPLITS
 from medpatch_jax import schema
+from medpatch_jax.evaluate import disclosure
 
 
 def make(
@@ -27,20 +28,28 @@ def make(
   labels=None,
   published=None,
   codes=(),
+  license=None,
+  open=False,
 ):
   """Collects the report as a JSON-like dict.
 
   Args:
+    license: name of the open licence of the data, None where they have none.
+    open: everything may be shown.
     source: what was read, in words; MIMIC-IV by default.
     labels: names; those of a task of MIMIC's by default.
     published: of each split the numbers to print beside ours.
     codes: diagnosis codes without a category, as `mimic.quality.codes`.
   """
   labels = labels or schema.TASKS[task].labels
+  rule = disclosure.Rule(open)
+  rare = () if rules or open else _rare(tally)
   return {
     "task": task,
     "release": release,
     "source": source or f"MIMIC-IV {release}",
+    "license": license,
+    "open": open,
     "remarks": remarks + cohort.remarks,
     "rules": dataclasses.asdict(rules) if rules else {},
     "tables": {
@@ -54,37 +63,43 @@ def make(
     },
     "films": {
       "given": bool(cxr_given),
-      "opened": _films_opened(tally),
+      "opened": _films_opened(tally, rule),
       "unreadable": len(tally.bad_films),
       "their_lines": tally.bad_films[:100],
     },
     "filters": [
-      {"rule": r, "stays_left": n} for r, n in _filters(cohort, tally)
+      {"rule": r, "stays_left": n} for r, n in _filters(cohort, tally, rule)
     ],
-    "facts": {k: shown(v) for k, v in cohort.facts.items()},
+    "facts": {
+      k: (rule.rough if k.startswith("stays") else rule.total)(v)
+      for k, v in cohort.facts.items()
+    },
     "splits": {
-      s: _split(s, tally, labels, theirs, () if rules else _rare(tally))
+      s: _split(s, tally, labels, theirs, rule, rare)
       for s, theirs in zip(SPLITS, published or [{}] * len(SPLITS))
     },
-    "variables": _variables(tally),
+    "variables": _variables(tally, rule),
     "constant_variables": tally.constant(),
     "codes_without_category": list(codes),
   }
 
 
-def _filters(cohort, tally):
+def _filters(cohort, tally, rule):
   """What each rule leaves, as far as the splits' numbers allow."""
   stays = [tally.stays(s) for s in SPLITS]
-  few = [n for n in stays if small(n)]
+  few = [n for n in stays if rule.hides(n)]
   # One hidden split alone is what the others are short of the last rule's.
-  return chain(cohort.filters, sum(stays) - few[0] if len(few) == 1 else None)
+  end = sum(stays) - few[0] if len(few) == 1 else None
+  return rule.chain(cohort.filters, end)
 
 
-def _films_opened(tally):
+def _films_opened(tally, rule):
   """Hidden where it would tell the one split that has few films."""
   images = [i for i, m in enumerate(tally.modalities) if m in tally.images]
-  few = sum(small(tally.present(s)[i]) for s in SPLITS for i in images)
-  return WORD if few == 1 else shown(tally.films)
+  few = sum(
+    bool(rule.hides(tally.present(s)[i])) for s in SPLITS for i in images
+  )
+  return disclosure.WORD if few == 1 else rule.rough(tally.films)
 
 
 def _rare(tally):
@@ -93,79 +108,100 @@ def _rare(tally):
   Words of own tables are anybody's; those of MIMIC and of ages are known.
   """
   total = sum((tally.words[s] for s in SPLITS), collections.Counter())
-  return {g for g, n in total.items() if n < HIDDEN and g[0] != "age"}
+  few = disclosure.SMALLEST_CELL
+  return {g for g, n in total.items() if n < few and g[0] != "age"}
 
 
-def _words(counts, kind, rare):
-  """Stays of each word of a kind of group; rare words are not told apart."""
-  found = collections.Counter()
-  for (k, word), n in sorted(counts.items()):
-    if k == kind:
-      found["(rare words)" if (k, word) in rare else word] += n
-  return dict(sorted(found.items()))
-
-
-def _split(split, tally, labels, theirs, rare):
-  total = tally.stays(split)
-  words = tally.words[split]
+def _split(split, tally, labels, theirs, rule, rare):
+  total, people = tally.stays(split), len(set(tally.subjects[split]))
   rates = theirs.get("present", {})
   label = zip(
     labels,
-    tally.label[split],
-    tally.positive[split],
+    tally.label[split].tolist(),
+    tally.positive[split].tolist(),
     theirs.get("labels", [None] * len(labels)),
   )
+  labelled = [
+    rule.part(
+      int(n), total, *(tally.people(split, c, case) for case in (True, False))
+    )
+    for c, n in enumerate(tally.label[split])
+  ]
   age = tally.ages[split]
-  enough = age.count >= HIDDEN
+  enough = age.count and not rule.hides(min(age.count, people))
   return {
-    "stays": shown(total),
+    "stays": rule.total(total, people),
     "published_stays": theirs.get("stays"),
     "published_stays_v3.1": theirs.get("stays_v3"),
-    "subjects": shown(len(set(tally.subjects[split]))),
-    "hours": shown(sum(tally.hours[split])),
-    "labelled_hours": shown(tally.labelled[split])
+    "subjects": rule.part(people, total, people, total - people),
+    "hours": rule.total(sum(tally.hours[split])),
+    "labelled_hours": rule.total(tally.labelled[split])
     if tally.first[split]
     else None,
     "mean_age": round(float(age.mean[0]), 1) if enough else None,
     "present": {
       m: {
-        "stays": share(n, total),
-        "percent": percent(n, total),
+        "stays": shown,
+        "percent": rule.percent(n, total, shown),
         "published_percent": rates.get(m),
       }
-      for m, n in zip(tally.modalities, tally.present(split))
+      for m, n, shown in _present(split, tally, rule)
     },
     "labels": {
       name: {
-        "stays": share(n, total) if tally.labelled[split] else None,
+        "stays": shown if tally.labelled[split] else None,
         # Of an hourly task that of hours: many of them may be one person's.
-        "percent": WORD
-        if small(n) and hours != n
-        else percent(hours, tally.labelled[split]),
+        "percent": rule.percent(hours, tally.labelled[split], shown)
+        if hours == n
+        else rule.percent(hours, tally.labelled[split])
+        if shown == n or str(shown).startswith("~")
+        else disclosure.WORD,
         "published_percent": rate,
       }
-      for name, n, hours, rate in label
+      for (name, n, hours, rate), shown in zip(label, labelled)
     },
-    "groups": {kind: cells(_words(words, kind, rare)) for kind in tally.groups},
+    "groups": {
+      kind: _words(split, kind, tally, rule, rare) for kind in tally.groups
+    },
   }
 
 
-def _variables(tally):
+def _present(split, tally, rule):
+  """(modality, stays that have it, the same as shown) of each."""
+  total = tally.stays(split)
+  for m, n in zip(tally.modalities, tally.present(split)):
+    whose = (tally.people(split, m, has) for has in (True, False))
+    yield m, n, rule.part(n, total, *whose)
+
+
+def _words(split, kind, tally, rule, rare):
+  """Stays of each word of a kind of group; rare words are not told apart."""
+  words, people = collections.Counter(), collections.Counter()
+  for (k, word), n in sorted(tally.words[split].items()):
+    if k == kind:
+      name = "(rare words)" if (k, word) in rare else word
+      words[name] += n
+      people[name] += tally.people(split, kind, word)
+  return rule.cells(dict(sorted(words.items())), people)
+
+
+def _variables(tally, rule):
   """Of each variable: hours measured, their mean and spread, clean-up."""
   out = {}
   for i, v in enumerate(tally.variables):
     entry = {"unit": v.unit or ("class or score" if v.classes else "")}
     for split in SPLITS:
       moments = tally.measured[split][i]
-      enough = len(tally.low[split][i]) >= HIDDEN  # Stays that have it.
+      stays = len(tally.low[split][i])  # That have it, as far as is counted.
+      enough = stays > 0 and not rule.hides(stays)
       entry[split] = {
-        "hours": shown(moments.count),
-        "percent": percent(moments.count, sum(tally.hours[split])),
+        "hours": rule.rough(moments.count),
+        "percent": rule.percent(moments.count, sum(tally.hours[split])),
         "mean": round(float(moments.mean[0]), 3) if enough else None,
         "sd": round(float(moments.std(0.0)[0]), 3) if enough else None,
       }
     for what in ("rows", "text", "converted", "clamped", "outside"):
-      entry[f"events_{what}"] = shown(tally.counts[v.name, what])
+      entry[f"events_{what}"] = rule.total(tally.counts[v.name, what])
     out[v.name] = entry
   return out
 
@@ -180,6 +216,10 @@ def text(report):
   """The report as plain text."""
   lines = [f"Build report: {report['task']}", ""]
   lines += [f"Source: {report['source']}."]
+  if report["open"]:
+    lines += [
+      f"Licence: {report['license'] or 'none needed'}. All counts shown."
+    ]
   lines += [f"  {r}" for r in report["remarks"]]
   lines += ["", "Files", _row("", "rows", "left out", widths=(36, 15, 10))]
   for t in report["tables"].values():

@@ -10,10 +10,10 @@ import collections
 
 import numpy as np
 
-from data import counts as counts_lib
 from data import records
 from data.splits import SPLITS
 from medpatch_jax import schema
+from medpatch_jax.evaluate import disclosure
 from medpatch_jax.input import discretise, hourly
 from medpatch_jax.input import variables as table
 
@@ -45,6 +45,8 @@ class Tally:
       labelled hour; by modality the hour of its first film or report, None
       without.
     words: (kind, word) -> records; of subgroups and age groups.
+    seen: what -> the first 11 subjects of whom it is so: a modality that a
+      stay has or lacks, a label, a subgroup.
     ages: moments of the age.
     leaks: what must be 0, see `quality`.
     by_hour: of each modality i64[HOURS + 1]: records with a measurement in
@@ -101,6 +103,7 @@ class Tally:
     timed = (*self.images, *self.texts)
     self.since = {s: {m: [] for m in timed} for s in SPLITS}
     self.words = {s: collections.Counter() for s in SPLITS}
+    self.seen = {s: {} for s in SPLITS}
     self.ages = {s: discretise.Moments() for s in SPLITS}
     self.leaks = {s: collections.Counter() for s in SPLITS}
     self.by_hour = {
@@ -172,7 +175,7 @@ class Tally:
       self.by_hour[split][name] += np.bincount(hour[rows], minlength=HOURS + 1)
 
   def _extremes(self, split, i, least, greatest):
-    n = counts_lib.HIDDEN
+    n = disclosure.SMALLEST_CELL
     low, high = self.low[split], self.high[split]
     low[i] = np.sort(np.concatenate([low[i], least]))[:n]
     high[i] = np.sort(np.concatenate([high[i], greatest]))[-n:]
@@ -184,13 +187,17 @@ class Tally:
     self.bits[split].append(bits)
     for m in self.texts:
       self.characters[split][m].append(len(example[m]))
+    subject = int(example["subject_id"])
     self.subjects[split].append(example["subject_id"])
+    for m, has in zip(self.modalities, example["present"]):
+      self._see(split, _what(m, bool(has)), subject)
     self._labels(split, example)
     for name in self.groups:
       word = example[name]
       if not isinstance(word, str):
         word = _age_group(float(word))
       self.words[split][name, word] += 1
+      self._see(split, _what(name, word), subject)
     for m in (*self.images, *self.texts):
       hours = _hours(example, [m])
       first = None
@@ -220,13 +227,32 @@ class Tally:
     rows = hourly.labels(example["label"], self.classes)
     self.labelled[split] += int((~np.isnan(rows).any(axis=1)).sum())
     rows = np.nan_to_num(rows).astype(np.int64)
-    self.label[split] += rows.max(axis=0)
+    cases = rows.max(axis=0)
+    self.label[split] += cases
+    for c, case in enumerate(cases):
+      self._see(split, _what(c, bool(case)), int(example["subject_id"]))
     self.positive[split] += rows.sum(axis=0)
     if self.classes:
       self.left[split] += example["label"][:, 0].astype(np.float64) @ rows
     if "label_hours" in example:
       self.first[split].append(int(example["label_hours"][0]))
       self.last[split].append(int(example["label_hours"][-1]))
+
+  def _see(self, split, what, subject):
+    """Keeps a subject of whom something is so, until there are 11."""
+    seen = self.seen[split].setdefault(what, [])
+    if len(seen) < disclosure.SMALLEST_CELL and subject not in seen:
+      seen.append(subject)
+
+  def people(self, split, name, value):
+    """Subjects of whom something is so, no more than 11 counted.
+
+    Args:
+      split: theirs.
+      name: modality, place of a label, or kind of subgroup.
+      value: whether they have it, or the word.
+    """
+    return len(self.seen[split].get(_what(name, value), ()))
 
   def _value(self, grid, i, first):
     """A number, or the score of the class that is set."""
@@ -253,6 +279,9 @@ class Tally:
         getattr(self, name)[s].update(getattr(other, name)[s])
       for name in ("hours", "bits", "subjects", "first", "last"):
         getattr(self, name)[s].extend(getattr(other, name)[s])
+      for what, subjects in other.seen[s].items():
+        for subject in subjects:
+          self._see(s, what, subject)
       for m, values in other.characters[s].items():
         self.characters[s][m].extend(values)
       for m, hours in other.by_hour[s].items():
@@ -350,6 +379,11 @@ class Tally:
     return out
 
 
+def _what(name, value):
+  """The key of `Tally.seen`, a word in JSON, too."""
+  return f"{name}={value}"
+
+
 def _plain(value):
   if isinstance(value, discretise.Moments):
     return [value.count, *map(_plain, (value.mean, value.square))]
@@ -371,7 +405,7 @@ def _like(empty, value):
     pairs = ((tuple(k) if isinstance(k, list) else k, n) for k, n in value)
     return collections.Counter(dict(pairs))
   if isinstance(empty, dict):
-    return {k: _like(empty[k], v) for k, v in value.items()}
+    return {k: _like(empty.get(k), v) for k, v in value.items()}
   if isinstance(empty, list) and empty:
     return [_like(e, v) for e, v in zip(empty, value)]
   if isinstance(empty, np.ndarray):

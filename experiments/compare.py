@@ -74,9 +74,12 @@ def compared(
   for name, (found, _) in zip(runs, read_):
     predictions.check_same(found, about, (name, reference))
   draws = bootstrap.draw(about.subject, resamples, seed)
+  hidden = compare.suppressed([f.logits[head] for f, head in read_], about)
   scored, start = [], time.monotonic()
   for i, (name, (found, head)) in enumerate(zip(names, read_), 1):
-    scored.append(compare.score(name, found.logits[head], about.label, draws))
+    scored.append(
+      compare.score(name, found.logits[head], about.label, draws, hidden)
+    )
     left = (time.monotonic() - start) / i * (len(names) - i)
     logger.info("compare: %d of %d runs, %.0f s left", i, len(names), left)
   return compare.build(scored[:-1], scored[-1], about, seed)

@@ -166,6 +166,8 @@ def write(
     hourly=run_.data.description.hourly,
     left=_left(run_, rows),
     token_calibration=token_calibration,
+    rule=run_.rule,
+    whole=run_.data.size("test"),
   )
   for m, has in zip(config.modalities, present.T):
     if m in logits:
@@ -182,6 +184,8 @@ def write(
       config.task,
       "test",
       run_.data.fingerprint,
+      run_.rule.open,
+      run_.data.size("test"),
     ),
   )
   text = table.text(result) + "\n"
@@ -235,8 +239,8 @@ def write_probabilities(run_: Run, logits, path) -> None:
   logger.info(
     "%s: %s stays of the test split%s",
     path,
-    report.count(len(rows)),
-    f"; {report.count(left)} without any input left out" if left else "",
+    run_.size("test", rows).rows,
+    "; those without any input left out" if left else "",
   )
 
 

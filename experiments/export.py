@@ -113,7 +113,9 @@ def describe(stages: Stages) -> tuple[dict, dict | None]:
   metadata = run.data.metadata
   source = metadata["source_version"]
   kind = "other"
-  if metadata["rules"]:
+  if run.data.open:
+    kind = "open" if metadata.get("license") else "twin"
+  elif metadata["rules"]:
     kind = "twin" if "synthetic" in source else "mimic"
   recipe = series.Recipe.of(metadata)
   return {
@@ -137,6 +139,7 @@ def describe(stages: Stages) -> tuple[dict, dict | None]:
     "dataset": {
       "source": source,
       "kind": kind,
+      "license": metadata.get("license"),
       "digest": run.data.fingerprint,
       "splits": {split: _size(run, split) for split in dataset.SPLITS},
     },
@@ -159,14 +162,17 @@ def _vocabulary(run: Run, architecture) -> dict:
 
 
 def _size(run: Run, split: str) -> dict:
-  """Stays of a split, few as "<11", and of an hourly task its rows."""
+  """Stays of a split as they may be shown, and of an hourly task its rows."""
   rows, at = run.rows(split), run.data.hour(split)
-  stays = len(rows) if at is None else len(np.unique(at[0][rows]))
-  size = {"stays": disclosure.count(stays)}
-  # The hours of few stays would tell how many these are.
-  if at is not None and not disclosure.small(stays):
-    size["hours"] = len(rows)
-  return size
+  if at is None:
+    return {"stays": run.size(split, rows).rows}
+  stays, first = np.unique(at[0][rows], return_index=True)
+  subject = run.data.subject(split)[rows][first]
+  whole = len(np.unique(at[0]))
+  return {
+    "stays": disclosure.Sizes(run.rule, subject, whole).rows,
+    "hours": run.size(split, rows).rows,
+  }
 
 
 def _reliability(result) -> list:

@@ -18,7 +18,6 @@ from data import resume
 from experiments import initial, models
 from experiments.fusion import kept_loader, of_run
 from medpatch_jax import schema
-from medpatch_jax.evaluate import report
 from medpatch_jax.input import dataset
 from medpatch_jax.train import store
 from medpatch_jax.train.log import logger
@@ -80,7 +79,7 @@ def pools(stages, m: str, split: str) -> dict[str, np.ndarray]:
 
   def write(writer):
     batches = stages.input(split, m, rows=run.pooled_rows(split, m))
-    _announce(run, "pools", m, split, len(batches.rows))
+    _announce(run, "pools", m, split, batches.rows)
     if len(batches.rows):
       stages.outputs(forward, params, batches, allocate=writer.allocate)
     _write_cut(stages, writer, m, split)
@@ -102,7 +101,7 @@ def encodings(stages, m: str, split: str) -> dict[str, np.ndarray]:
 
   def write(writer):
     batches = stages.input(split, m, rows=run.pooled_rows(split, m))
-    _announce(run, "encodings", m, split, len(batches.rows))
+    _announce(run, "encodings", m, split, batches.rows)
     _encode(stages, m, params, batches, fields, writer)
     _write_cut(stages, writer, m, split)
 
@@ -133,7 +132,7 @@ def hidden(stages, m: str, split: str) -> dict[str, np.ndarray]:
   }
 
   def write(writer):
-    _announce(run, "hidden", m, split, len(rows))
+    _announce(run, "hidden", m, split, rows)
     batches = run.loader(split, (m,), rows, learn=False)
     _encode(stages, m, params, batches, hidden_fields(run, m), writer)
     _write_cut(stages, writer, m, split)
@@ -210,15 +209,16 @@ def _write_cut(stages, writer, m: str, split: str) -> None:
       "%s: %s texts of %s longer than %d windows, the rest unread; more are"
       " read with --max_note_windows",
       m,
-      report.count(cut),
+      run.rule.rough(cut),
       split,
       run.shapes.max_windows,
     )
 
 
-def _announce(run, kind, m, split, count) -> None:
+def _announce(run, kind, m, split, rows) -> None:
   unit = "hours" if run.data.description.hourly else "stays"
-  logger.info("%s/%s: %s %s of %s", kind, m, report.count(count), unit, split)
+  size = run.size(split, rows).rows
+  logger.info("%s/%s: %s %s of %s", kind, m, size, unit, split)
 
 
 def _fusion_bytes(run) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments.config import Config
 from medpatch_jax import files
-from medpatch_jax.evaluate import ordinal
+from medpatch_jax.evaluate import disclosure, ordinal
 from medpatch_jax.export import warm
 from medpatch_jax.input import (
   channels,
@@ -79,6 +79,7 @@ class Run:
     classes = self.data.description.classes
     self.loss = losses.softmax if classes else losses.bce
     self.labels = self.data.labels
+    self.rule = disclosure.Rule(self.data.open)
     self.channels = channels.Channels(
       tuple(self.data.metadata["columns"]),
       self.data.mean,
@@ -223,6 +224,11 @@ class Run:
     if self.data.description.classes:
       return ordinal.one_against_rest(logits)
     return logits
+
+  def size(self, split: str, rows: np.ndarray) -> disclosure.Sizes:
+    """How many rows i64[N] of a split there are, as it may be shown."""
+    subject = self.data.subject(split)[rows]
+    return disclosure.Sizes(self.rule, subject, self.data.size(split))
 
   def rows(
     self, split: str, modality: str | None = None, of: str | None = None

@@ -20,7 +20,7 @@ from tests.test_predictions import made
 RESAMPLES = 100
 
 
-def cohort(labels=3, rows=300, seed=0):
+def cohort(labels=3, rows=300, seed=0, openly=True):
   """Predictions of a good head, one like it and a poor one."""
   rng = np.random.default_rng(seed)
   label = (rng.random((rows, labels)) < 0.3).astype(np.uint8)
@@ -35,14 +35,16 @@ def cohort(labels=3, rows=300, seed=0):
       "poor": rng.normal(size=good.shape).astype(np.float32),
     },
     chosen="good",
+    open=openly,
   )
 
 
 def result(about, models=("good", "like"), reference="poor"):
-  draws = bootstrap.draw(about.subject, RESAMPLES)
+  draws, names = bootstrap.draw(about.subject, RESAMPLES), (*models, reference)
+  hidden = compare.suppressed([about.logits[name] for name in names], about)
   scored = {
-    name: compare.score(name, about.logits[name], about.label, draws)
-    for name in (*models, reference)
+    name: compare.score(name, about.logits[name], about.label, draws, hidden)
+    for name in names
   }
   return compare.build([scored[m] for m in models], scored[reference], about)
 
@@ -110,7 +112,7 @@ def test_a_model_beside_itself_and_one_like_it():
 
 @pytest.mark.parametrize("labels", [1, 25])
 def test_text_is_at_most_100_wide_and_hides_small_counts(labels):
-  about = cohort(labels)
+  about = cohort(labels, openly=False)
   about.label[:, 0] = np.arange(300) < 4
   about = dataclasses.replace(
     about,
@@ -120,7 +122,10 @@ def test_text_is_at_most_100_wide_and_hides_small_counts(labels):
   found = result(about, list(about.logits)[:2], list(about.logits)[2])
   first = found["models"][0]["per_label"][0]
   assert {*first["auroc"].values(), *first["auprc"].values()} == {None}
-  assert found["models"][0]["difference"]["auroc"]["delong"] is not None
+  # A label that is suppressed is in no mean either.
+  for gap in found["models"][0]["difference"].values():
+    assert (gap["value"] is None) == (labels == 1)
+  assert found["undefined"] == 1
   shown = compare.text(found)
   assert max(map(len, shown.split("\n"))) <= 100
   assert ("By label" in shown) == (labels > 1)
@@ -137,8 +142,8 @@ def test_labels_without_both_classes_are_left_out_and_counted():
   assert found["models"][0]["brier"]["per_label"][1] is None
   assert "Left out, without both classes: 1." in compare.text(found)
   json.dumps(found, allow_nan=False)
-  with pytest.raises(ValueError, match="there are <11 stays"):
-    result(cohort(rows=9))
+  with pytest.raises(ValueError, match="fewer than 11 patients"):
+    result(cohort(rows=9, openly=False))
 
 
 def test_runs_of_the_command(tmp_path):

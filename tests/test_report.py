@@ -8,6 +8,7 @@ import pytest
 from medpatch_jax import schema
 from medpatch_jax.evaluate import (
   calibration,
+  disclosure,
   metrics,
   report,
   subgroups,
@@ -16,9 +17,10 @@ from medpatch_jax.evaluate import (
 
 MODALITIES = schema.MODALITIES
 NAMES = schema.TASKS["phenotyping"].labels
+OPEN, SECRET = disclosure.OPEN, disclosure.SECRET
 
 
-def cohort(rows=300, labels=3, bound=True, seed=0):
+def cohort(rows=300, labels=3, bound=True, seed=0, rule=OPEN):
   rng = np.random.default_rng(seed)
   label = (rng.random((rows, labels)) < 0.3).astype(np.float32)
   present = rng.random((rows, 4)) < [2, 0.5, 0.5, 0.02]
@@ -42,6 +44,7 @@ def cohort(rows=300, labels=3, bound=True, seed=0):
     modalities=MODALITIES,
     chosen="late",
     bayes=bayes if bound else None,
+    rule=rule,
     resamples=50,
   )
 
@@ -79,18 +82,36 @@ def test_optimistic_is_the_best_head_on_this_split():
 
 
 def test_small_cells_hold_no_numbers():
-  found = report.build(**cohort())
+  found = report.build(**cohort(rule=SECRET))
   note = next(r for r in found["unimodal"] if r["modality"] == "dn")
   assert note["stays"] == "<11" and note["auroc"] is None
   assert note["gain"] is None and note["bayes"]["auprc"] is None
   pooled = found["patterns"][-1]
   assert pooled["group"] == subgroups.POOLED and pooled["modalities"] is None
-  assert sum(r["stays"] for r in found["patterns"]) == 300
-  assert all(r["stays"] >= 11 for r in found["patterns"])
-  tiny = report.build(**cohort(rows=9))
+  assert all(r["stays"].startswith("~") for r in found["patterns"])
+  tiny = report.build(**cohort(rows=9, rule=SECRET))
   assert tiny["stays"] == "<11" and tiny["model"]["auroc"] is None
   assert all(r["positives"] in ("<11", 0) for r in tiny["per_label"])
   assert "0." not in table.text(tiny)
+
+
+def test_of_open_data_everything_is_shown():
+  given = cohort()
+  found = report.build(**given)
+  present = given["present"]
+  note = next(r for r in found["unimodal"] if r["modality"] == "dn")
+  assert 0 < note["stays"] == present[:, 3].sum() < 11
+  assert note["auroc"]["value"] is not None
+  sizes = [row["stays"] for row in found["patterns"]]
+  assert sum(sizes) == 300 and min(sizes) < 11
+  assert [row["positives"] for row in found["per_label"]] == list(
+    given["label"].sum(axis=0)
+  )
+  given["label"][:, 0] = np.arange(300) < 5
+  found = report.build(**given)
+  assert found["per_label"][0]["positives"] == 5
+  assert found["model"]["per_label"][0]["auroc"]["value"] is not None
+  assert found["selective"]["per_label"][0]["missed"][0] is not None
 
 
 def with_people(seed=3, **kwargs):
@@ -145,11 +166,12 @@ def test_a_gap_is_seen_where_there_is_one():
 
 
 def test_small_groups_of_people_are_shown_together():
-  found = groups(report.build(**with_people()))
+  found = groups(report.build(**with_people(rule=SECRET)))
   assert [row["group"] for row in found["ethnicity"]][-1] == subgroups.POOLED
   for rows in found.values():
-    assert sum(row["stays"] for row in rows) == 300
-    assert min(row["stays"] for row in rows) >= 11
+    assert all(row["stays"].startswith("~") for row in rows)
+  shown = groups(report.build(**with_people()))["ethnicity"]
+  assert [row["stays"] for row in shown][-1] < 11
 
 
 def test_probabilities_of_the_reported_head():
@@ -172,14 +194,21 @@ def test_probabilities_of_the_reported_head():
   assert sum(row["reliability"]["count"]) == 300
   assert found["net_benefit"]["per_label"][0]["model"] is not None
   # Six cases, or six stays without: nothing that would tell their number.
+  found = report.build(**{**given, "rule": SECRET})
+  part = found["calibration"]
+  assert part["undefined"] == 3
+  assert part["brier"]["value"] == round(float(want[0]), 3)
   for c in (1, 2, 3):
+    assert part["per_label"][c]["brier"]["value"] is None
+    assert part["per_label"][c]["ece"] is None
+
     assert part["per_label"][c]["observed"] is None
     assert part["per_label"][c]["reliability"] is None
     assert found["net_benefit"]["per_label"][c]["model"] is None
     rates = found["selective"]["per_label"][c]
     assert {*rates["risk"], *rates["cases"], *rates["missed"]} == {None}
   assert found["per_label"][3]["positives"] == ">289"
-  # They count in the mean, but have no metric of their own.
+  # They are in no mean.
   scored = found["model"]
   assert [p["auroc"]["value"] is None for p in scored["per_label"]] == [
     False,
@@ -187,10 +216,10 @@ def test_probabilities_of_the_reported_head():
     True,
     True,
   ]
-  assert (scored["undefined"], scored["auroc"]["value"]) == (
-    1,
-    metrics.summary(given["logits"]["late"], label)["auroc"],
-  )
+  only = metrics.auroc(given["logits"]["late"], label)[0]
+  assert scored["undefined"] == 3
+  assert scored["auroc"]["value"] == round(float(only), 3)
+  assert "3 labels without both classes in 11 patients" in table.text(found)
   json.dumps(found, allow_nan=False)
 
 
@@ -202,8 +231,9 @@ def test_rates_do_not_tell_how_few_cases_are_rejected():
   logits = np.full((300, 1), -3.0)
   logits[:5], logits[40:80] = -0.5, -0.5  # Five cases are least certain.
   given["logits"]["late"] = logits + np.linspace(0, 0.1, 300)[:, None]
+  given |= {"rule": SECRET, "subject": np.arange(300)}
   rates = report.build(**given)["selective"]["per_label"][0]
-  assert rates["risk"][0] == pytest.approx(40 / 300)
+  assert rates["risk"][0] == round(40 / 300, 3)
   assert rates["missed"][2] == 1.0
   assert rates["risk"][2] is None and rates["cases"][2] is None
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from medpatch_jax.evaluate import subgroups
+from medpatch_jax.evaluate import disclosure, subgroups
 
 
 def sizes(groups):
@@ -47,8 +47,15 @@ def test_patterns_of_presence():
   groups = subgroups.by_presence(present, ("ehr", "cxr"))
   assert sizes(groups) == {"ehr+cxr": 50, "ehr": 30, subgroups.POOLED: 13}
   assert [g.modalities for g in groups] == [("ehr", "cxr"), ("ehr",), None]
-  # 57 have a film; with the 50 shown that would tell the 7.
-  assert subgroups.having(present) == [80, "~60"]
+  openly = subgroups.by_presence(present, ("ehr", "cxr"), rule=disclosure.OPEN)
+  assert list(sizes(openly).values()) == [50, 30, 7, 6]
+
+
+def test_stays_of_few_patients_are_a_small_group():
+  names, patient = np.repeat(["a", "b", "c"], [40, 30, 20]), np.arange(90)
+  patient[70:] = 0  # The 20 of c are of one patient.
+  groups = subgroups.by_name(names, patient=patient)
+  assert sizes(groups) == {"a": 40, subgroups.POOLED: 50}
 
 
 def test_divide_takes_words_and_numbers():

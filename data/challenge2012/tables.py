@@ -25,6 +25,7 @@ author={Silva, Ikaro and Moody, George and Scott, Daniel J and Celi, Leo A and
 Mark, Roger G}, booktitle={Computing in Cardiology}, year={2012}}""",
   licence="ODC-BY 1.0, as the files it was built from.",
 )
+LICENSE = "Open Data Commons Attribution License v1.0"
 VALIDATION = 0.1
 
 
@@ -46,6 +47,7 @@ def source(charts) -> Source:
     id_name="RecordID",
     remarks=tuple(remarks),
     usual=read.USUAL,
+    license=LICENSE,
   )
 
 

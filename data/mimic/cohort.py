@@ -50,6 +50,8 @@ class Cohort:
     ends: f64[S], hours from intime to what `death.until` says ends the stay,
       before or after its outtime; infinite if nothing.
     reports: counts of `sources.reports`; None without any.
+    unlike: stays whose labels may not be the published ones; None where that
+      does not matter.
   """
 
   stay_id: np.ndarray
@@ -69,6 +71,7 @@ class Cohort:
   lived: np.ndarray | None = None
   ends: np.ndarray | None = None
   reports: dict | None = None
+  unlike: int | None = None
 
 
 def ethnic_group(text):

@@ -8,7 +8,6 @@ import pathlib
 import shutil
 
 from data import page, records, report, resume, shards
-from data.counts import share
 from data.errors import InputError
 from data.mimic import (
   assemble,
@@ -26,6 +25,7 @@ from data.mimic import (
 )
 from data.splits import SPLITS
 from medpatch_jax import schema
+from medpatch_jax.evaluate import disclosure
 from medpatch_jax.input import variables as table
 
 # The last rule, of tasks with one label a stay and of hourly ones.
@@ -175,12 +175,7 @@ def _read(kept, opened, people, task, rules, defined):
   if task == cohort.PHENOTYPING:
     new = phenotypes.label(kept, opened["diagnoses_icd"], people, defined)
     if rules.items == "published" and not defined:
-      people.remarks.append(
-        f"Labels of {share(new, len(people.stay_id))} stays with ICD-10 codes"
-        " may differ from the published ones, which follow a list that comes"
-        " with the published code; give your copy of it with"
-        " --phenotypes=FILE."
-      )
+      people.unlike = new
   chart = sources.events(kept, opened["chartevents"], rules)
   labs = sources.events(kept, opened["labevents"], rules)
   people.facts.update(
@@ -225,7 +220,7 @@ def _read(kept, opened, people, task, rules, defined):
 
 
 def _release(kept, opened, roots, twin):
-  """-> (what was read, in words; remarks)."""
+  """-> (what was read, in words; remarks; open licence or None)."""
   groups = kept.execute("SELECT DISTINCT anchor_year_group FROM patients")
   layout = release.by_layout(
     opened["patients"].path.parent.name == "core",
@@ -233,19 +228,30 @@ def _release(kept, opened, roots, twin):
     [g or "" for (g,) in groups.fetchall()],
   )
   if twin:
-    return f"{layout} (synthetic twin)", ["No real patients."]
+    return f"{layout} (synthetic twin)", ["No real patients."], None
   rows = {name: t.rows for name, t in opened.items()}
   found, remarks = release.detect(layout, rows, roots[0])
   names, more = release.others(*roots[1:], rows)
-  return ", ".join([found, *names]), remarks + more
+  licence = release.licence(rows, *roots[1:])
+  return ", ".join([found, *names]), remarks + more, licence
 
 
 def _finish(
   kept, writer, out, task, opened, roots, people, counts, rules, twin
 ):
   """Metadata and report, from what was counted."""
-  found, remarks = _release(kept, opened, roots, twin)
+  found, remarks, licence = _release(kept, opened, roots, twin)
+  # No patient is behind the twin, and none is hidden of open data.
+  shared = twin or licence is not None
+  rule = disclosure.Rule(shared)
   remarks = remarks + published.REMARKS.get(task, [])
+  if people.unlike is not None:
+    unlike = rule.part(people.unlike, len(people.stay_id))
+    remarks = remarks + [
+      f"Labels of {unlike} stays with ICD-10 codes may differ from the published"
+      " ones, which follow a list that comes with the published code; give your"
+      " copy of it with --phenotypes=FILE."
+    ]
   people.facts["heights_and_weights_carried_in"] = counts.counts[
     "carried", "in"
   ]
@@ -262,10 +268,17 @@ def _finish(
     tally=counts,
     rules=rules,
     labels=people.labels,
-    codes=quality.codes(people),
+    codes=quality.codes(people, rule),
+    license=licence,
+    open=shared,
   )
   found_in = quality.collect(
-    task=task, release=found, cohort=people, tally=counts, rules=rules
+    task=task,
+    release=found,
+    cohort=people,
+    tally=counts,
+    rules=rules,
+    open=shared,
   )
   mean, std = counts.normaliser()
   writer.finish(
@@ -284,6 +297,8 @@ def _finish(
       "mean": mean,
       "std": std,
       "source_version": found,
+      "open": shared,
+      "license": licence,
       "rules": result["rules"],
       "cohort": {"filters": result["filters"], "facts": result["facts"]},
       "index": counts.index(),

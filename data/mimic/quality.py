@@ -1,33 +1,35 @@
 """What the quality report of MIMIC has beside: its leaks, deaths and codes."""
 
 from data import quality
-from data.counts import cells, share, shown, small
 from data.quality import Leak as Leak
 from data.splits import SPLITS
 from medpatch_jax import schema
+from medpatch_jax.evaluate import disclosure
 
 
-def collect(*, task, release, cohort, tally, rules):
+def collect(*, task, release, cohort, tally, rules, open=False):
   """As `quality.collect`.
 
   Raises:
     Leak: a source later than its window, a subject in two splits, or a source
       that the task must not see.
   """
+  rule = disclosure.Rule(open)
   early = task == "in_hospital_mortality"
   return quality.collect(
     task=task,
     source=f"MIMIC-IV {release}",
     tally=tally,
-    checks=checks(task, tally, rules, cohort.reports),
-    reports=_reports(cohort.reports, rules),
-    deaths=_deaths(cohort),
-    codes=_codes(cohort),
+    checks=checks(task, tally, rules, cohort.reports, open),
+    open=open,
+    reports=_reports(cohort.reports, rules, rule),
+    deaths=_deaths(cohort, rule),
+    codes=_codes(cohort, rule),
     **({"window": "48 hours", "last": 48} if early else {}),
   )
 
 
-def checks(task, tally, rules, reports=None):
+def checks(task, tally, rules, reports=None, open=False):
   """What must not be, as `quality.check`.
 
   Args:
@@ -35,6 +37,7 @@ def checks(task, tally, rules, reports=None):
     tally: `Tally` of all records.
     rules: `rules.Rules`.
     reports: counts of `sources.reports`, None without any.
+    open: everything may be shown.
   """
   wanted, allowed = dict(quality.RULES), {}
   seen = schema.TASKS[task].modalities
@@ -52,7 +55,7 @@ def checks(task, tally, rules, reports=None):
     wanted["written"] = "no report before it was stored"
     early = reports["later"] if rules.report_time == "chart" else 0
     allowed["written"] = (
-      f"{shown(early)} reports are shown from an hour before that in which they"
+      f"{disclosure.Rule(open).rough(early)} reports are shown from an hour before that in which they"
       " were stored, as --report_time=chart asks"
     )
   if "rr" not in seen:
@@ -62,18 +65,18 @@ def checks(task, tally, rules, reports=None):
     for m in ("rr", "dn")
   }
   more = {"note": has["dn"], "reports": has["rr"], "written": early}
-  return quality.check(tally, wanted, more, allowed)
+  return quality.check(tally, wanted, more, allowed, open)
 
 
-def _deaths(cohort):
+def _deaths(cohort, rule):
   """Stays by hospital_expire_flag (rows) and by the dates (columns)."""
   names = [(a, b) for a in (0, 1) for b in (0, 1)]
-  flat = cells({n: cohort.deaths[n[0]][n[1]] for n in names})
+  flat = rule.cells({n: cohort.deaths[n[0]][n[1]] for n in names})
   differ = cohort.deaths[0][1] + cohort.deaths[1][0]
   total = sum(map(sum, cohort.deaths))
   return {
-    "stays": shown(total),
-    "differ": share(differ, total),
+    "stays": rule.rough(total),
+    "differ": rule.part(differ, total),
     "neither": flat[0, 0],
     "dates_only": flat[0, 1],
     "flag_only": flat[1, 0],
@@ -81,41 +84,42 @@ def _deaths(cohort):
   }
 
 
-def _reports(reports, rules):
+def _reports(reports, rules, rule):
   """What it matters whether reports are shown from storetime or charttime."""
   if not reports:
     return None
-  total = reports["charted"]
+  total, stays = reports["charted"], reports["stays"]
   return {
     "shown_from": {"store": "storetime", "chart": "charttime"}[
       rules.report_time
     ],
-    "charted_in_the_window": shown(total),
-    "stored_in_a_later_hour": share(reports["later"], total),
-    "stored_after_the_window": share(reports["gone"], total),
-    "without_a_storetime": share(reports["unstored"], total),
-    "stays": shown(reports["stays"]),
-    "stays_without_one_by_storetime": share(
-      reports["stays_without"], reports["stays"]
+    "charted_in_the_window": rule.total(total),
+    "stored_in_a_later_hour": rule.part(reports["later"], total),
+    "stored_after_the_window": rule.part(reports["gone"], total),
+    "without_a_storetime": rule.part(reports["unstored"], total),
+    "stays": rule.rough(stays),
+    "stays_without_one_by_storetime": rule.part(
+      reports["stays_without"], stays
     ),
   }
 
 
-def codes(cohort):
+def codes(cohort, rule):
   """Codes without a category, the commonest first, as they may be printed.
 
   Small counts are hidden, and do not show in the order either.
   """
   common = sorted(
-    cohort.codes, key=lambda c: (-c[2] if not small(c[2]) else 0, c[0], c[1])
+    cohort.codes,
+    key=lambda c: (-c[2] if not rule.hides(c[2]) else 0, c[0], c[1]),
   )
   return [
-    {"version": version, "code": code, "patients": shown(patients)}
+    {"version": version, "code": code, "patients": rule.rough(patients)}
     for version, code, patients in common
   ]
 
 
-def _codes(cohort):
+def _codes(cohort, rule):
   """What became of diagnosis codes; None in a task without codes."""
   facts = cohort.facts
   if "distinct_icd9_codes" not in facts:
@@ -126,6 +130,6 @@ def _codes(cohort):
       f"icd{v}": [facts.get(f"distinct_icd{v}_codes{n}", 0) for n in names]
       for v in (9, 10)
     },
-    "stays_without_a_code": shown(facts["stays_without_a_code"]),
-    "without_category": codes(cohort),
+    "stays_without_a_code": rule.rough(facts["stays_without_a_code"]),
+    "without_category": codes(cohort, rule),
   }

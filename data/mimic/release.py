@@ -25,6 +25,7 @@ ROWS = {
   "v3.1": (364627, 546028, 94458, 432997491, 158374764, 5359395, 6364488),
   "demo v2.2": (100, 275, 140, 668862, 107727, 9362, 4506),
 }  # fmt: skip
+DEMO, DEMO_LICENCE = "demo v2.2", "Open Data Commons Open Database License v1.0"
 # The tables of the other two databases, the same in every release of them.
 OTHERS = {"metadata": 377110, "radiology": 2321355, "discharge": 331793}
 _CAUSE = "With the real files, a truncated download is the usual cause."
@@ -84,6 +85,20 @@ def detect(layout, rows, root=""):
     f"Row counts are those of no release; folders and columns are of {layout}."
     f" {_CAUSE}"
   ]
+
+
+def licence(rows, cxr=None, note=None):
+  """The open licence of what was read, None where it has none.
+
+  Only the demo has one: a folder whose tables have its numbers of rows, each of
+  them, and nothing of the other two databases.
+  """
+  demo = dict(zip(TABLES, ROWS[DEMO]))
+  needed = ("patients", "admissions", "icustays", "chartevents", "labevents")
+  same = all(rows[t] == n for t, n in demo.items() if rows.get(t) is not None)
+  whole = all(rows.get(t) for t in needed)
+  alone = cxr is None and note is None
+  return DEMO_LICENCE if same and whole and alone else None
 
 
 def others(cxr, note, rows):

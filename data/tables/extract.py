@@ -43,6 +43,7 @@ class Source:
     id_name: what a stay's id is called where predictions are written.
     remarks: sentences for the report.
     usual: variable -> value that stands where train measured none of it.
+    license: name of the open licence of the data; None: they are not open.
   """
 
   name: str = "tables"
@@ -51,6 +52,7 @@ class Source:
   id_name: str = "stay_id"
   remarks: tuple = ()
   usual: dict = dataclasses.field(default_factory=dict)
+  license: str | None = None
 
 
 def extract(
@@ -220,6 +222,7 @@ def _finish(writer, out, task, opened, job, tally, source, censored):
   """Metadata and reports, from what was counted."""
   stays, variables, kinds = job.stays, job.variables, job.kinds
   stays.remarks += source.remarks
+  shared = source.license is not None
   result = report.make(
     task=task,
     release=source.name,
@@ -231,12 +234,15 @@ def _finish(writer, out, task, opened, job, tally, source, censored):
     tally=tally,
     rules=None,
     labels=stays.label_names,
+    license=source.license,
+    open=shared,
   )
   found = quality.collect(
     task=task,
     source=source.sentence[0].upper() + source.sentence[1:],
     tally=tally,
-    checks=quality.check(tally, quality.RULES),
+    checks=quality.check(tally, quality.RULES, open=shared),
+    open=shared,
   )
   mean, std = tally.normaliser()
   hours = {h for s in SPLITS for h in tally.hours[s] if h}
@@ -256,6 +262,8 @@ def _finish(writer, out, task, opened, job, tally, source, censored):
       "mean": mean,
       "std": std,
       "source_version": source.name,
+      "open": shared,
+      "license": source.license,
       "rules": {},
       "censored": censored,
       "cohort": {"filters": result["filters"], "facts": result["facts"]},

@@ -146,7 +146,9 @@ def reliability(
   return Reliability(edges, count, predicted, observed)
 
 
-def merge(curve: Reliability, c: int, smallest: int) -> Reliability:
+def merge(
+  curve: Reliability, c: int, smallest: int, patients=None
+) -> Reliability:
   """One label's curve, neighbouring bins merged until none is small.
 
   Args:
@@ -154,6 +156,8 @@ def merge(curve: Reliability, c: int, smallest: int) -> Reliability:
     c: the label.
     smallest: positives and negatives that a bin must have of either, unless
       it has none.
+    patients: bool[2 K P], which patients have a negative and a positive row in
+      each bin; then these are what must be as many, not the rows.
 
   Returns:
     A curve of one label with fewer bins; one bin if nothing else will do.
@@ -163,14 +167,18 @@ def merge(curve: Reliability, c: int, smallest: int) -> Reliability:
   total = np.where(count > 0, count * curve.predicted[:, c], 0.0)
   rows = np.stack([count, positive, count - positive, total])
 
-  def large(sums):
-    return sums[0] >= smallest and not any(0 < n < smallest for n in sums[1:3])
+  def large(bins):
+    total, *each = rows[:3, bins].sum(axis=1)
+    if patients is not None:
+      total = patients[:, bins].any(axis=(0, 1)).sum()
+      each = patients[:, bins].any(axis=1).sum(axis=1)
+    return total >= smallest and not any(0 < n < smallest for n in each)
 
   starts = [0]
   for k in range(1, len(count)):
-    if large(rows[:, starts[-1] : k].sum(axis=1)):
+    if large(slice(starts[-1], k)):
       starts.append(k)
-  while len(starts) > 1 and not large(rows[:, starts[-1] :].sum(axis=1)):
+  while len(starts) > 1 and not large(slice(starts[-1], None)):
     starts.pop()
   sums = np.add.reduceat(rows, starts, axis=1)
   divisor = np.where(sums[0] > 0, sums[0], np.nan)

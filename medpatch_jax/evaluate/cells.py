@@ -1,4 +1,4 @@
-"""Scores of subsets of the stays with intervals, small ones hidden.
+"""Scores of subsets of the stays with intervals, small ones suppressed.
 
 Patients are drawn once for all: every model and every subset is scored under
 the same draws, so any two of them can be compared.
@@ -29,7 +29,7 @@ class Cells:
     resamples: int = 1000,
     seed: int = 0,
     work: int = 0,
-    by_patient: bool = False,
+    rule: disclosure.Rule = disclosure.SECRET,
   ):
     """Draws the patients.
 
@@ -40,11 +40,11 @@ class Cells:
       seed: of the draws.
       work: stays to be scored over all models and subsets, at most; with it
         progress is told.
-      by_patient: rows are many of a patient: a subset is small if of few
-        patients.
+      rule: what may be shown. A subset of few patients is not scored; a
+        label that few of its patients have, or lack, is in no metric of it.
     """
-    self.label, self.seed = np.asarray(label), seed
-    self._patient = np.asarray(subject) if by_patient else None
+    self.label, self.seed, self.rule = np.asarray(label), seed, rule
+    self.patient = np.unique(subject, return_inverse=True)[1].reshape(-1)
     self.draws = bootstrap.draw(subject, resamples, seed)
     self._kept = {}
     self._work, self._done = work, 0
@@ -58,20 +58,16 @@ class Cells:
       rows: bool[N], the subset.
 
     Returns:
-      `auroc`, `auprc`, `undefined` and `per_label`; each None for a small
-      subset. How many stays it has is for the caller to say or to hide. A
-      label with few cases there has no metric of its own: 0.8333 among 14
-      stays are 2 cases.
+      `auroc`, `auprc`, `undefined` (labels that are in no mean) and
+      `per_label`; each None for a small subset. How many stays it has is for
+      the caller to say or to hide.
     """
-    if self._size(rows) < disclosure.SMALLEST_CELL:
+    if self.small(rows):
       return dict.fromkeys((*METRICS, "undefined", "per_label"))
     points, under = self._resampled(logits, rows)
     mean = under.mean()
-    few = self.few(rows)
     columns = {
-      name: intervals(
-        np.where(few, np.nan, getattr(points, name)), getattr(under, name)
-      )
+      name: intervals(getattr(points, name), getattr(under, name))
       for name in METRICS
     }
     return {
@@ -100,9 +96,7 @@ class Cells:
       Each metric's `value`, `low`, `high`, `p`, and `labels`, how many
       count; None if a subset is small.
     """
-    if any(
-      self._size(rows) < disclosure.SMALLEST_CELL for _, rows in (first, second)
-    ):
+    if any(self.small(rows) for _, rows in (first, second)):
       return None
     (a, under_a), (b, under_b) = (
       self._resampled(*pair) for pair in (first, second)
@@ -127,29 +121,36 @@ class Cells:
       )
     return found
 
-  def _size(self, rows) -> int:
-    """Stays of a subset bool[N], or patients."""
-    if self._patient is None:
-      return int(rows.sum())
-    return len(np.unique(self._patient[rows]))
+  def people(self, rows) -> int:
+    """Patients of a subset bool[N]."""
+    return len(np.unique(self.patient[rows]))
 
-  def few(self, rows) -> np.ndarray:
-    """Labels with few cases, or others, in a subset bool[N]: bool[C]."""
-    if self._patient is None:
-      return disclosure.few(self.label[rows])
-    return np.array(
-      [
-        any(disclosure.small(self._size(rows & (case == v))) for v in (0, 1))
-        for case in self.label.T
-      ]
-    )
+  def small(self, rows) -> bool:
+    """Whether a subset bool[N] is of nobody, or of too few to be scored."""
+    people = self.people(rows)
+    return not people or bool(self.rule.hides(people))
+
+  def suppressed(self, logits: np.ndarray, rows) -> np.ndarray:
+    """Labels bool[C] of which a head says nothing that may be shown there."""
+    if self.rule.open:
+      return np.zeros(self.label.shape[1], bool)
+    few = disclosure.few(self.label[rows], self.patient[rows])
+    return few | disclosure.tables(np.asarray(logits)[rows])
 
   def _resampled(self, logits, rows):
+    """Metrics of every label and under every draw; NaN where suppressed."""
     key = id(logits), rows.tobytes()
     if key not in self._kept:
       values, label = np.asarray(logits)[rows], self.label[rows]
-      points = bootstrap.Resampled(*metrics.scores(values, label))
-      under = bootstrap.resample(values, label, self.draws[:, rows])
+      shown = ~self.suppressed(logits, rows)
+      points = np.full((2, len(shown)), np.nan)
+      under = np.full((2, len(self.draws), len(shown)), np.nan)
+      if shown.any():
+        values, label = values[:, shown], label[:, shown]
+        points[:, shown] = metrics.scores(values, label)
+        found = bootstrap.resample(values, label, self.draws[:, rows])
+        under[:, :, shown] = found.auroc, found.auprc
+      points, under = (bootstrap.Resampled(*both) for both in (points, under))
       # The logits are kept too: their id is theirs while they live.
       self._kept[key] = points, under, logits
       self._tell(len(values))

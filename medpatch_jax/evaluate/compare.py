@@ -35,18 +35,37 @@ class Scored:
   Attributes:
     name: to be shown.
     logits: f[N C].
-    points: metric -> f64[C], NaN without both classes.
+    points: metric -> f64[C], NaN without both classes and where suppressed.
     under: metric -> f64[R C].
+    shown: bool[C], labels that are not suppressed.
   """
 
   name: str
   logits: np.ndarray
   points: dict[str, np.ndarray]
   under: dict[str, np.ndarray]
+  shown: np.ndarray
+
+
+def suppressed(models: list[np.ndarray], about: Predictions) -> np.ndarray:
+  """Labels that may not be compared, by `disclosure`: bool[C].
+
+  Args:
+    models: logits f[N C] of each.
+    about: labels, patients, and whether the data are open.
+  """
+  if about.open:
+    return np.zeros(about.label.shape[1], bool)
+  few = disclosure.few(about.label, about.subject)
+  return np.any([few, *map(disclosure.tables, models)], axis=0)
 
 
 def score(
-  name: str, logits: np.ndarray, label: np.ndarray, draws: np.ndarray
+  name: str,
+  logits: np.ndarray,
+  label: np.ndarray,
+  draws: np.ndarray,
+  hidden: np.ndarray,
 ) -> Scored:
   """Scores one model.
 
@@ -55,6 +74,7 @@ def score(
     logits: f[N C].
     label: [N C] in {0, 1}.
     draws: u[R N] of `bootstrap.draw`, the same for every model.
+    hidden: bool[C] of `suppressed`, the same for every model.
 
   Raises:
     ValueError: see `metrics.check`.
@@ -65,16 +85,15 @@ def score(
   # Labels that one metric leaves out all metrics leave out.
   brier = np.where(np.isnan(roc), np.nan, calibration.brier(prob, label))
   under = calibration.brier_resampled(prob, label, draws)
-  return Scored(
-    name,
-    logits,
-    {"auroc": roc, "auprc": prc, "brier": brier},
-    {
-      "auroc": resampled.auroc,
-      "auprc": resampled.auprc,
-      "brier": np.where(np.isnan(resampled.auroc), np.nan, under),
-    },
-  )
+  points = {"auroc": roc, "auprc": prc, "brier": brier}
+  under = {
+    "auroc": resampled.auroc,
+    "auprc": resampled.auprc,
+    "brier": np.where(np.isnan(resampled.auroc), np.nan, under),
+  }
+  for values in (*points.values(), *under.values()):
+    values[..., hidden] = np.nan
+  return Scored(name, logits, points, under, ~hidden)
 
 
 def build(
@@ -94,54 +113,53 @@ def build(
     and `per_label`.
 
   Raises:
-    ValueError: fewer than 11 stays.
+    ValueError: stays of fewer than 11 patients.
   """
-  N, C = about.label.shape
-  if N < disclosure.SMALLEST_CELL:
+  people = len(np.unique(about.subject))
+  if not about.open and people < disclosure.SMALLEST_CELL:
     raise ValueError(
-      f"there are {disclosure.count(N)} stays; comparing takes"
-      f" {disclosure.SMALLEST_CELL} or more."
+      f"there are stays of fewer than {disclosure.SMALLEST_CELL} patients;"
+      " comparing takes as many or more."
     )
-  few = disclosure.few(about.label)
-  rows = [_against(model, reference, about, few) for model in models]
+  size = disclosure.Sizes(
+    disclosure.Rule(about.open), about.subject, about.whole
+  )
+  rows = [_against(model, reference, about) for model in models]
   _correct([row["difference"][name] for row in rows for name in METRICS])
   _correct([label["auroc"] for row in rows for label in row["per_label"]])
-  return {
+  found = {
     "task": about.task,
     "split": about.split,
-    "stays": disclosure.count(N),
-    "patients": disclosure.count(len(np.unique(about.subject))),
+    "open": about.open,
+    "stays": size.rows,
+    "patients": size.people,
     "labels": list(about.label_names),
-    "positives": [disclosure.part(int(n), N) for n in about.label.sum(axis=0)],
+    "positives": size.labels(about.label == 1),
     "undefined": metrics.mean(reference.points["auroc"])[1],
     "resamples": len(reference.under["auroc"]),
     "seed": seed,
-    "reference": {"name": reference.name, **_means(reference, few)},
+    "reference": {"name": reference.name, **_means(reference)},
     "models": rows,
   }
+  return size.rule.numbers(found)
 
 
-def _means(model, few):
-  """Each metric's mean over labels with its interval, and per label.
-
-  Labels that are `few` bool[C] have no metric of their own.
-  """
+def _means(model):
+  """Each metric's mean over labels with its interval, and per label."""
   return {
     name: {
       **intervals(
         [metrics.mean(model.points[name])[0]],
         bootstrap.nanmean(model.under[name]),
       )[0],
-      "per_label": [
-        None if hide else number(v) for v, hide in zip(model.points[name], few)
-      ],
+      "per_label": [number(v) for v in model.points[name]],
     }
     for name in METRICS
   }
 
 
-def _against(model, reference, about, few):
-  label, subject = about.label, about.subject
+def _against(model, reference, about):
+  label, subject, shown = about.label, about.subject, model.shown
   gaps = {}
   for name in METRICS:
     a, b = (bootstrap.nanmean(m.under[name]) for m in (model, reference))
@@ -150,7 +168,10 @@ def _against(model, reference, about, few):
     gaps[name] = difference(significance.difference(value, a, b))
     gaps[name]["delong"] = None
   pair = model.logits, reference.logits, label, subject
-  gaps["auroc"]["delong"] = number(significance.delong_mean(*pair).p[0])
+  if shown.any():
+    mean = (x[:, shown] for x in pair[:3])
+    mean = significance.delong_mean(*mean, subject)
+    gaps["auroc"]["delong"] = number(mean.p[0])
   closed = significance.delong(*pair)
   prc = significance.difference(
     model.points["auprc"] - reference.points["auprc"],
@@ -158,15 +179,15 @@ def _against(model, reference, about, few):
     reference.under["auprc"],
   )
   per_label = []
-  for c, hide in enumerate(few):
+  for c in range(len(shown)):
     roc, gap = (difference(found, c) for found in (closed, prc))
-    if hide:
+    if not shown[c]:
       roc, gap = dict.fromkeys(roc), dict.fromkeys(gap)
     roc["delong"] = roc.pop("p")
     per_label.append({"auroc": roc, "auprc": gap})
   return {
     "name": model.name,
-    **_means(model, few),
+    **_means(model),
     "difference": gaps,
     "per_label": per_label,
   }
@@ -194,7 +215,8 @@ def text(result: dict) -> str:
     f"with 95 % intervals from {result['resamples']:,} resamples of patients.",
   ]
   if result["undefined"]:
-    lines.append(f"Left out, without both classes: {result['undefined']}.")
+    few = "" if result["open"] else " in 11 patients each"
+    lines.append(f"Left out, without both classes{few}: {result['undefined']}.")
   for name, title in METRICS.items():
     lines += _summary(result, name, title)
   lines += [

@@ -24,11 +24,18 @@ class NetBenefit:
     threshold: f64[K].
     model: f64[K C], of acting on those at or above the threshold.
     everyone: f64[K C], of acting on all.
+    acted: bool[K N C], stays at or above the threshold.
   """
 
   threshold: np.ndarray
   model: np.ndarray
   everyone: np.ndarray
+  acted: np.ndarray
+
+
+def odds(threshold: np.ndarray) -> np.ndarray:
+  """Cases that a false alarm costs at a threshold f64[K]."""
+  return threshold / (1 - threshold)
 
 
 def net_benefit(
@@ -56,13 +63,14 @@ def net_benefit(
   if not ((threshold > 0) & (threshold < 1)).all():
     raise ValueError(f"thresholds are {threshold}; each must be in (0, 1).")
   case = label == 1
-  odds = (threshold / (1 - threshold))[:, None]
+  cost = odds(threshold)[:, None]
   N = len(prob) or np.nan
 
   def benefit(acted):
     found = (acted & case[None]).sum(axis=1)
     alarms = (acted & ~case[None]).sum(axis=1)
-    return (found - odds * alarms) / N
+    return (found - cost * alarms) / N
 
   acted = prob[None] >= threshold[:, None, None]
-  return NetBenefit(threshold, benefit(acted), benefit(np.ones_like(acted)))
+  everyone = benefit(np.ones_like(acted))
+  return NetBenefit(threshold, benefit(acted), everyone, acted)

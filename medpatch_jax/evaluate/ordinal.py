@@ -9,7 +9,6 @@ Dims: N rows, K buckets, R resamples.
 
 import numpy as np
 
-from medpatch_jax.evaluate import disclosure
 from medpatch_jax.evaluate.cells import intervals
 
 
@@ -45,7 +44,7 @@ def kappa(cells) -> np.ndarray:
 
 
 def build(logits, label, hours, bucket_hours, draws) -> dict:
-  """Both scores with intervals, JSON-ready; None for fewer than 11 rows.
+  """Both scores with intervals, JSON-ready; None without rows.
 
   Args:
     logits: f[N K].
@@ -55,7 +54,7 @@ def build(logits, label, hours, bucket_hours, draws) -> dict:
     draws: u[R N] of `bootstrap.draw`.
   """
   N, K = np.shape(logits)
-  if N < disclosure.SMALLEST_CELL:
+  if not N:
     return dict.fromkeys(("kappa", "deviation"))
   guess, true = np.argmax(logits, axis=1), np.argmax(label, axis=1)
   away = np.abs(np.asarray(bucket_hours, np.float64)[guess] - hours)

@@ -34,6 +34,8 @@ class Predictions:
     task: name of the task.
     split: name of the split.
     fingerprint: split -> SHA-256 of its records.
+    open: the data are openly licensed, see `disclosure`.
+    whole: rows of the split, None if every one is predicted.
   """
 
   logits: dict[str, np.ndarray]
@@ -45,6 +47,8 @@ class Predictions:
   task: str
   split: str
   fingerprint: dict[str, str]
+  open: bool = False
+  whole: int | None = None
 
   def __post_init__(self):
     """Refuses arrays that do not fit each other."""
@@ -75,6 +79,8 @@ def save(path, found: Predictions) -> None:
     "task": found.task,
     "split": found.split,
     "fingerprint": found.fingerprint,
+    "open": found.open,
+    "whole": found.whole,
   }
   with files.whole(path) as part, open(part, "wb") as file:
     np.savez_compressed(
@@ -142,6 +148,8 @@ def _checked(path, about, arrays) -> Predictions:
       row=arrays["row"],
       label_names=tuple(arrays["label_names"].tolist()),
       **{k: about[k] for k in ("chosen", "task", "split", "fingerprint")},
+      open=about.get("open") is True,
+      whole=about.get("whole"),
     )
   except (ValueError, KeyError) as error:
     raise ValueError(f"{path}: {error} {_again(path)}") from None

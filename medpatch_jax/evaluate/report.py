@@ -5,8 +5,8 @@ classes, its interval from resampling patients. Each unimodal model is scored
 on the stays that have its modality, beside the model on the same stays. The
 model's number is that of the head chosen on validation; what the released
 code would report, the best of its heads on test, is there too, named
-optimistic. Cells of fewer than 11 stays hold no numbers and cannot be told
-from the others (`disclosure`). docs/statistics.md describes every field.
+optimistic. What may be shown of whom is `disclosure`'s rule.
+docs/statistics.md describes every field.
 
 Dims: N stays, M modalities, C labels.
 """
@@ -16,9 +16,14 @@ import pathlib
 import numpy as np
 
 from medpatch_jax import files
-from medpatch_jax.evaluate import ordinal, permutation, subgroups, trust
+from medpatch_jax.evaluate import (
+  disclosure,
+  ordinal,
+  permutation,
+  subgroups,
+  trust,
+)
 from medpatch_jax.evaluate.cells import METRICS, Cells, number
-from medpatch_jax.evaluate.disclosure import HIDDEN, count, part
 
 # Of results.json what is read without a second look.
 FIELDS = {
@@ -34,7 +39,7 @@ FIELDS = {
   "subgroups": ([dict], None),
   "per_label": ([dict], None),
 }
-VERSION = 1  # Of the fields; raised when one changes its meaning.
+VERSION = 2  # Of the fields; raised when one changes its meaning.
 RELEASED_CHOICE = ("high", "low", "late", "combined", "reduced")
 
 
@@ -54,6 +59,8 @@ def build(
   hourly: bool = False,
   left: tuple | None = None,
   token_calibration: list[dict] | None = None,
+  rule: disclosure.Rule = disclosure.SECRET,
+  whole: int | None = None,
   resamples: int = 1000,
   seed: int = 0,
 ) -> dict:
@@ -74,12 +81,13 @@ def build(
       without it there are subgroups by presence only.
     title: name of the model.
     split: name of the split, for the heading.
-    hourly: rows are hours of stays; what is too few to be shown is then told
-      by patients.
+    hourly: rows are hours of stays.
     left: (hours that are left f[N], hours each label stands for f[C]), where
       the labels are buckets of them.
     token_calibration: {"modality", and under "validation" and "test" what
       `tokens.build` returns}; of a model with token confidence.
+    rule: what may be shown of these data.
+    whole: rows of the split; N, where every one of them is scored.
     resamples: of patients, for the intervals.
     seed: of the resampling.
 
@@ -106,23 +114,23 @@ def build(
   work = len(label) * (len(heads) + 4) + 2 * int(present.sum())
   if bayes:
     work += 2 * (len(label) + int(present.sum()))
-  cells = Cells(label, subject, resamples, seed, work, by_patient=hourly)
+  cells = Cells(label, subject, resamples, seed, work, rule)
+  size = disclosure.Sizes(rule, subject, whole)
   scored = {name: cells.score(logits[name], every) for name in heads}
   if chosen not in scored:
     scored[chosen] = cells.score(logits[chosen], every)
 
-  few = cells.few(every)
-
   def bound(name, rows):
     return cells.score(bayes[name], rows) if name in bayes else None
 
-  return {
+  found = {
     "version": VERSION,
     "title": title,
     "split": split,
     "unit": "hour" if hourly else "stay",
-    "stays": count(len(label)),
-    "patients": count(len(np.unique(subject))),
+    "open": rule.open,
+    "stays": size.rows,
+    "patients": size.people,
     "labels": list(label_names),
     "modalities": list(modalities),
     "resamples": resamples,
@@ -130,38 +138,37 @@ def build(
     "chosen": chosen,
     "model": scored[chosen],
     "heads": [
-      {"head": name, "stays": count(len(label)), **scored[name]}
-      for name in heads
+      {"head": name, "stays": size.rows, **scored[name]} for name in heads
     ],
     "optimistic": _optimistic(scored),
     "bayes": bound("all", every),
     "unimodal": [
-      _beside(cells, name, logits, chosen, rows, stays, bound)
-      for name, rows, stays in zip(
-        modalities, present.T, subgroups.having(present)
-      )
+      _beside(cells, name, logits, chosen, rows, size(rows), bound)
+      for name, rows in zip(modalities, present.T)
       if name in logits
     ],
     "per_label": [
-      {
-        "label": name,
-        "positives": HIDDEN if hide else part(int(positives), len(label)),
-      }
-      for name, positives, hide in zip(
-        label_names, np.sum(label == 1, axis=0), hourly & few
-      )
+      {"label": name, "positives": positives}
+      for name, positives in zip(label_names, size.labels(label == 1))
     ],
     "buckets": left
     and [
-      {"head": name, **ordinal.build(logits[name], label, *left, cells.draws)}
-      for name in heads
+      {"head": name, **_buckets(cells, logits[name], left)} for name in heads
     ],
     **_divisions(
-      cells, logits[chosen], present, modalities, people, bound, subject
+      cells, size, logits[chosen], present, modalities, people, bound
     ),
-    **trust.build(logits[chosen], label, cells.draws, few),
+    **trust.build(logits[chosen], cells),
     "token_calibration": token_calibration,
   }
+  return rule.numbers(found)
+
+
+def _buckets(cells, logits, left):
+  """Scores of buckets of hours; None if one of them is suppressed."""
+  if cells.suppressed(logits, np.ones(len(logits), bool)).any():
+    return dict.fromkeys(("kappa", "deviation"))
+  return ordinal.build(logits, cells.label, *left, cells.draws)
 
 
 def read(path) -> dict:
@@ -185,14 +192,15 @@ def read(path) -> dict:
   return result
 
 
-def _divisions(cells, logits, present, modalities, people, bound, patient):
+def _divisions(cells, size, logits, present, modalities, people, bound):
   """The reported head by presence and by people, each group with its gap."""
-  pattern = subgroups.by_presence(present, modalities)
-  divided = {"": pattern} | subgroups.divide(people or {})
+  whose = cells.patient, cells.rule
+  pattern = subgroups.by_presence(present, modalities, *whose)
+  divided = {"": pattern} | subgroups.divide(people or {}, *whose)
   found = {
-    name: _gaps(cells, logits, groups) for name, groups in divided.items()
+    name: _gaps(cells, size, logits, groups) for name, groups in divided.items()
   }
-  _test(cells, logits, patient, zip(divided.values(), found.values()))
+  _test(cells, logits, zip(divided.values(), found.values()))
   patterns = [
     {
       **row,
@@ -205,7 +213,7 @@ def _divisions(cells, logits, present, modalities, people, bound, patient):
   return {"patterns": patterns, "subgroups": divisions}
 
 
-def _gaps(cells, logits, groups):
+def _gaps(cells, size, logits, groups):
   """Groups of one division, each beside the largest of them."""
   if not groups:
     return []
@@ -213,7 +221,7 @@ def _gaps(cells, logits, groups):
   return [
     {
       "group": group.name,
-      "stays": part(int(group.rows.sum()), len(group.rows)),
+      "stays": size(group.rows),
       **cells.score(logits, group.rows),
       "gap": None
       if group is largest
@@ -223,11 +231,12 @@ def _gaps(cells, logits, groups):
   ]
 
 
-def _test(cells, logits, patient, divided):
+def _test(cells, logits, divided):
   """Adds to every gap its p, and that after one correction over all gaps.
 
   Both metrics of all divisions, presence among them. None are shown of a gap
-  between groups that have, or lack, each label in few stays only.
+  that is not shown itself; labels that are suppressed in all stays are not
+  counted.
   """
   divisions, gaps, told = [], [], []
   for groups, rows in divided:
@@ -237,11 +246,14 @@ def _test(cells, logits, patient, divided):
     largest = int(np.argmax([group.rows.sum() for group in groups]))
     place = np.argmax([group.rows for group in groups], axis=0)
     divisions.append(permutation.Division(place, largest, tuple(tested)))
-    few = [cells.few(group.rows) for group in groups]
-    told += [not (few[i] | few[largest]).all() for i in tested]
+    told += [rows[i]["gap"]["auroc"]["value"] is not None for i in tested]
     gaps += [rows[i]["gap"] for i in tested]
+  shown = ~cells.suppressed(logits, np.ones(len(logits), bool))
+  columns = logits[:, shown], cells.label[:, shown]
+  if not shown.any():  # Nothing is told of any gap then.
+    columns = logits, cells.label
   found = permutation.test(
-    logits, cells.label, patient, divisions, seed=cells.seed
+    *columns, cells.patient, divisions, seed=cells.seed
   )
   for gap, shown, *values in zip(gaps, told, found.p, found.adjusted):
     for name, *pair in zip(METRICS, *values):

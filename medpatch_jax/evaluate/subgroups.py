@@ -54,12 +54,19 @@ def thirds(values: np.ndarray) -> np.ndarray:
   return names
 
 
-def by_name(names: np.ndarray, order: tuple[str, ...] = ()) -> list[Group]:
+def by_name(
+  names: np.ndarray,
+  order: tuple[str, ...] = (),
+  patient: np.ndarray | None = None,
+  rule: disclosure.Rule = disclosure.SECRET,
+) -> list[Group]:
   """Groups of one name, those too small to be shown as one at the end.
 
   Args:
     names: [N], the name of each stay's group.
     order: names that come first, as they stand; then the largest first.
+    patient: [N] of each stay; every stay is a patient by default.
+    rule: of openly licensed data no groups are merged.
 
   Returns:
     The groups that have stays; none if they would have to be one.
@@ -68,7 +75,7 @@ def by_name(names: np.ndarray, order: tuple[str, ...] = ()) -> list[Group]:
   rank = {name: i for i, name in enumerate(order)}
   sizes = np.bincount(place, minlength=len(found))
   key = [(rank.get(n, len(rank)), -s) for n, s in zip(found, sizes)]
-  merged = disclosure.pool(sizes)
+  merged = _merged(place, sizes, patient, rule)
   groups = [
     Group(str(found[i]), place == i)
     for i in sorted(range(len(found)), key=key.__getitem__)
@@ -79,18 +86,27 @@ def by_name(names: np.ndarray, order: tuple[str, ...] = ()) -> list[Group]:
   return groups
 
 
-def by_presence(present: np.ndarray, modalities) -> list[Group]:
+def by_presence(
+  present: np.ndarray,
+  modalities,
+  patient: np.ndarray | None = None,
+  rule: disclosure.Rule = disclosure.SECRET,
+) -> list[Group]:
   """Groups of one pattern of presence, the most frequent first.
 
   Args:
     present: bool[N M].
     modalities: M names.
+    patient, rule: as of `by_name`.
 
   Returns:
     As `by_name`.
   """
-  patterns, place, sizes = _patterns(present)
-  merged = disclosure.pool(sizes)
+  patterns, place, sizes = np.unique(
+    np.asarray(present, bool), axis=0, return_inverse=True, return_counts=True
+  )
+  place = place.reshape(-1)
+  merged = _merged(place, sizes, patient, rule)
   groups = []
   for i in np.argsort(-sizes, kind="stable"):
     has = tuple(m for m, p in zip(modalities, patterns[i]) if p)
@@ -101,36 +117,38 @@ def by_presence(present: np.ndarray, modalities) -> list[Group]:
   return groups
 
 
-def having(present: np.ndarray) -> list[int | str]:
-  """How many stays have each of M modalities, as it may be shown."""
-  patterns, _, sizes = _patterns(present)
-  return [disclosure.crossing(inside, sizes) for inside in patterns.T]
-
-
-def _patterns(present):
-  """Patterns bool[G M], each stay's place among them i64[N], sizes i64[G]."""
-  patterns, place, sizes = np.unique(
-    np.asarray(present, bool), axis=0, return_inverse=True, return_counts=True
+def _merged(place, sizes, patient, rule) -> np.ndarray:
+  """Groups bool[G] to be shown as one; `place` i64[N] is each stay's group."""
+  if rule.open:
+    return np.zeros(len(sizes), bool)
+  if patient is None:
+    return disclosure.pool(sizes)
+  return disclosure.pool(
+    sizes, lambda groups: len(np.unique(patient[groups[place]]))
   )
-  return patterns, place.reshape(-1), sizes
 
 
-def divide(people: dict[str, np.ndarray]) -> dict[str, list[Group]]:
+def divide(
+  people: dict[str, np.ndarray],
+  patient: np.ndarray | None = None,
+  rule: disclosure.Rule = disclosure.SECRET,
+) -> dict[str, list[Group]]:
   """The divisions that are reported, by name.
 
   Args:
     people: name -> [N] words, blank where unknown; or f[N] numbers, NaN where
       unknown: `age` in years, any other is cut in thirds.
+    patient, rule: as of `by_name`.
   """
   found = {}
   for name, values in people.items():
     values = np.asarray(values)
     if name == "age":
       bands = tuple(band for _, band in AGE_BANDS) + (OLDEST, UNKNOWN)
-      found[name] = by_name(age_band(values), bands)
+      found[name] = by_name(age_band(values), bands, patient, rule)
     elif values.dtype.kind == "f":
-      found[name] = by_name(thirds(values), (*THIRDS, UNKNOWN))
+      found[name] = by_name(thirds(values), (*THIRDS, UNKNOWN), patient, rule)
     else:
       words = [str(word).strip() or UNKNOWN for word in values]
-      found[name] = by_name(np.array(words, object))
+      found[name] = by_name(np.array(words, object), (), patient, rule)
   return found

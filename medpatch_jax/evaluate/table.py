@@ -51,10 +51,13 @@ def _notes(result):
       f" {result['split']} was scored once."
     )
   if undefined := result["model"]["undefined"]:
+    few = "" if result["open"] else " in 11 patients each"
     yield (
-      f"{_n(undefined, 'label')} without both classes here left out of the"
+      f"{_n(undefined, 'label')} without both classes{few} here left out of the"
       " means."
     )
+  if not result["open"]:
+    yield "Counts are rounded; small ones, and what would tell them, are hidden."
   if result["bayes"]:
     yield "Bayes bound: no model can do better on average; gap: how far below it."
 

@@ -1,8 +1,10 @@
 """Whether a model's probabilities can be acted on, as JSON-ready values.
 
-Labels without both classes are left out of every mean and counted. What would
-tell a small number of cases (which stays have them, how many lie in a bin) is
-not there for labels with 1 to 10 cases, or so many stays without one.
+Labels without both classes are left out of every mean and counted, and so are
+those that are suppressed (`disclosure`). Of the others no count of patients
+is told either, of cases found or missed, of false alarms or of a bin: where it
+is not open data, shares are of rounded counts, and those of few patients are
+not there.
 
 Dims: N stays, C labels.
 """
@@ -19,51 +21,49 @@ from medpatch_jax.evaluate import (
   metrics,
   selective,
 )
-from medpatch_jax.evaluate.cells import intervals, number
+from medpatch_jax.evaluate.cells import Cells, intervals, number
 
 
-def build(
-  logits: np.ndarray, label: np.ndarray, draws: np.ndarray, few=None
-) -> dict:
+def build(logits: np.ndarray, cells: Cells) -> dict:
   """Calibration, selective prediction and net benefit of one head.
 
   Args:
     logits: f[N C].
-    label: [N C] in {0, 1}.
-    draws: u[R N] of `bootstrap.draw`.
-    few: bool[C], labels with few cases, or others; by default told by rows.
+    cells: has labels, patients, draws and what may be shown.
 
   Returns:
     `calibration`, `selective` and `net_benefit`; each None if the stays are
     too few to be shown.
   """
-  label = np.asarray(label)
-  if len(label) < disclosure.SMALLEST_CELL:
+  label = cells.label
+  every = np.ones(len(label), bool)
+  if cells.small(every):
     return dict.fromkeys(("calibration", "selective", "net_benefit"))
   positives = (label == 1).sum(axis=0)
-  defined = (positives > 0) & (positives < len(label))
-  shown = defined & ~(disclosure.few(label) if few is None else few)
+  shown = (positives > 0) & (positives < len(label))
+  shown &= ~cells.suppressed(logits, every)
   prob = calibration.probability(logits)
   return {
-    "calibration": _calibration(prob, label, draws, defined, shown),
-    "selective": _selective(logits, label, shown),
-    "net_benefit": _net_benefit(prob, label, shown),
+    "calibration": _calibration(prob, cells, shown),
+    "selective": _selective(logits, cells, shown),
+    "net_benefit": _net_benefit(prob, cells, shown),
   }
 
 
-def _calibration(prob, label, draws, defined, shown):
-  brier = np.where(defined, calibration.brier(prob, label), np.nan)
-  under = calibration.brier_resampled(prob, label, draws)
-  under = np.where(defined, under, np.nan)
-  ece = np.where(defined, calibration.ece(prob, label), np.nan)
+def _calibration(prob, cells, shown):
+  label = cells.label
+  brier = np.where(shown, calibration.brier(prob, label), np.nan)
+  under = calibration.brier_resampled(prob, label, cells.draws)
+  under = np.where(shown, under, np.nan)
+  ece = np.where(shown, calibration.ece(prob, label), np.nan)
   curve = calibration.reliability(prob, label)
   per_label = [
     {
       "brier": cell,
       "ece": number(error),
       "predicted": float(prob[:, c].mean()) if shown[c] else None,
-      "observed": float((label[:, c] == 1).mean()) if shown[c] else None,
-      "reliability": _bins(curve, c) if shown[c] else None,
+      "observed": _observed(cells, c) if shown[c] else None,
+      "reliability": _bins(curve, prob, cells, c) if shown[c] else None,
     }
     for c, (cell, error) in enumerate(zip(intervals(brier, under), ece))
   ]
@@ -76,32 +76,56 @@ def _calibration(prob, label, draws, defined, shown):
   }
 
 
-def _bins(curve, c):
+def _observed(cells, c):
+  """Share of the stays that have a label."""
+  positives = int((cells.label[:, c] == 1).sum())
+  if not cells.rule.open:
+    positives = int(disclosure.step(positives))
+  return min(1.0, positives / len(cells.label))
+
+
+def _bins(curve, prob, cells, c):
   """One label's reliability curve, its bins merged until none is small."""
-  merged = calibration.merge(curve, c, disclosure.SMALLEST_CELL)
+  smallest = disclosure.SMALLEST_CELL
+  if cells.rule.open:
+    merged = calibration.merge(curve, c, smallest)
+  else:
+    edges = curve.edges[1:-1]
+    patients = np.zeros((2, len(edges) + 1, cells.patient.max() + 1), bool)
+    place = np.searchsorted(edges, prob[:, c], side="left")
+    patients[(cells.label[:, c] == 1).astype(int), place, cells.patient] = True
+    merged = _rounded(calibration.merge(curve, c, smallest, patients))
   return {
     name: getattr(merged, name).reshape(-1).tolist()
     for name in ("edges", "count", "predicted", "observed")
   }
 
 
-def _selective(logits, label, shown):
+def _rounded(curve):
+  """A curve of one label in rounded counts of cases and of others."""
+  cases = np.rint(curve.count * np.nan_to_num(curve.observed)).astype(np.int64)
+  rounded = disclosure.step(cases)
+  count = rounded + disclosure.step(curve.count - cases)
+  observed = rounded / np.where(count > 0, count, np.nan)
+  return dataclasses.replace(curve, count=count, observed=observed)
+
+
+def _selective(logits, cells, shown):
+  label = cells.label
   curve = selective.curve(logits, label)
+  found = {n: getattr(curve, n) for n in ("risk", "cases", "missed")}
+  found |= {"area": curve.area, "excess": curve.excess}
+  for c in range(label.shape[1]):
+    if shown[c] and not cells.rule.open:
+      rates = _rates(logits[:, c], label[:, c] == 1, cells, curve.coverage)
+      for name, values in rates.items():
+        found[name][:, c] = values
+  risky = np.isnan(found["risk"][0])  # What all errors are is not shown.
+  for name, values in found.items():
+    whole = name in ("area", "excess")
+    values[..., ~shown | (risky if whole else False)] = np.nan
+  failed = selective.failures(dataclasses.replace(curve, **found))
   positives = (label == 1).sum(axis=0)
-  kept = curve.cases * positives
-  enough = shown & ~disclosure.small(kept)
-  few_left = disclosure.small(positives - kept)
-  # Where no case is found the wrong ones are the cases that are kept.
-  told = {
-    "risk": enough & ~(few_left & (curve.missed == 1)),
-    "cases": enough & ~few_left,
-    "missed": enough,
-  }
-  hidden = {
-    name: np.where(known, getattr(curve, name), np.nan)
-    for name, known in told.items()
-  }
-  failed = selective.failures(dataclasses.replace(curve, **hidden))
   return {
     "coverage": curve.coverage.tolist(),
     # Numbers of labels, the rarest first.
@@ -110,23 +134,77 @@ def _selective(logits, label, shown):
     ],
     "per_label": [
       {
-        **{k: [number(v) for v in hidden[k][:, c]] for k in hidden},
-        "area": number(curve.area[c]) if shown[c] else None,
-        "excess": number(curve.excess[c]) if shown[c] else None,
+        name: [number(v) for v in values[:, c]]
+        if values.ndim == 2
+        else number(values[c])
+        for name, values in found.items()
       }
       for c in range(label.shape[1])
     ],
   }
 
 
-def _net_benefit(prob, label, shown):
+def _rates(logits, case, cells, coverage):
+  """One label's shares at each coverage from rounded counts, f64[K] each.
+
+  A share is NaN where 1 to 10 patients are in it, or not.
+  """
+  order = np.argsort(-np.abs(logits), kind="stable")
+  said = logits >= 0
+  out = {name: np.full(len(coverage), np.nan) for name in ("risk", "cases")}
+  out["missed"] = out["risk"].copy()
+  for k, share in enumerate(coverage):
+    kept = np.zeros(len(case), bool)
+    kept[order[: int(round(share * len(case)))]] = True
+    found, missed, rest, alarms, quiet = _counts(
+      cells,
+      (kept & case & said, kept & case & ~said, case & ~kept),
+      (kept & ~case & said, kept & ~case & ~said),
+    )
+    cases = found + missed
+    if cases > 0:
+      out["missed"][k] = missed / cases
+    out["cases"][k] = cases / (cases + rest)
+    stays = cases + alarms + quiet
+    # Where no case is found the wrong ones are the cases that are kept.
+    if stays > 0 and not np.isnan(rest):
+      out["risk"][k] = (missed + alarms) / stays
+  return out
+
+
+def _counts(cells, *sets):
+  """Stays of each set bool[N], rounded; NaN where of 1 to 10 patients."""
+  marks = [one for some in sets for one in some]
+  return [
+    np.nan
+    if cells.rule.hides(cells.people(rows))
+    else disclosure.step(rows.sum())
+    for rows in marks
+  ]
+
+
+def _net_benefit(prob, cells, shown):
+  label = cells.label
   found = decision.net_benefit(prob, label)
+  model, everyone = found.model, found.everyone
+  cost = decision.odds(found.threshold)
+  if not cells.rule.open:
+    for c in np.flatnonzero(shown):
+      case = label[:, c] == 1
+      for k, acted in enumerate(found.acted[:, :, c]):
+        hits, alarms, *others = _counts(
+          cells, (acted & case, acted & ~case), (case & ~acted, ~case & ~acted)
+        )
+        benefit = (hits - cost[k] * alarms) / len(case)
+        model[k, c] = np.nan if np.isnan(others).any() else benefit
+      share = _observed(cells, c)
+      everyone[:, c] = share - cost * (1 - share)
   return {
     "threshold": found.threshold.tolist(),
     "per_label": [
       {
-        "model": found.model[:, c].tolist() if shown[c] else None,
-        "everyone": found.everyone[:, c].tolist() if shown[c] else None,
+        "model": [number(v) for v in model[:, c]] if shown[c] else None,
+        "everyone": everyone[:, c].tolist() if shown[c] else None,
       }
       for c in range(label.shape[1])
     ],

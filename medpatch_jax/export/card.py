@@ -1,6 +1,6 @@
 """The model card: what an exported model is, in words and measured numbers."""
 
-from medpatch_jax.evaluate import disclosure, table
+from medpatch_jax.evaluate import table
 
 NOTICE = {
   "mimic": """\
@@ -11,6 +11,9 @@ do not try to find out from it who was among them.""",
   "twin": """\
 The model was trained on a synthetic twin of MIMIC: no real patients, and no use
 in care. Its numbers say nothing about real data.""",
+  "open": """\
+The model was trained on openly licensed records: {license}. What is made from
+them may be used and passed on as that licence says; name its authors.""",
   "other": """\
 Weights hold traces of the data they were trained on. Whatever agreement holds
 for those data holds for this folder: ask who gave them before it is passed on.""",
@@ -44,7 +47,8 @@ def text(config: dict, result: dict | None, training: dict) -> str:
     f"# MedPatch: {config['task']}",
     _what(config, made),
     "## Data\n\n" + _data(config),
-    "## Whose it is\n\n" + NOTICE[config["dataset"]["kind"]],
+    "## Whose it is\n\n"
+    + NOTICE[config["dataset"]["kind"]].format_map(config["dataset"]),
     "## Measured\n\n" + _measured(result),
     "## Limits\n\n" + LIMITS,
     "## How it was trained\n\n"
@@ -76,10 +80,12 @@ def _data(config):
   dataset = config["dataset"]
   lines = [f"- Source: {dataset['source']}"]
   for split, size in dataset["splits"].items():
-    hours = f"{size['hours']:,} hours of " if "hours" in size else ""
-    stays = size["stays"]
-    shown = stays if stays == disclosure.HIDDEN else f"{stays:,}"
-    lines.append(f"- {split}: {hours}{shown} stays")
+    shown = " hours of ".join(
+      f"{size[unit]:,}" if isinstance(size[unit], int) else size[unit]
+      for unit in ("hours", "stays")
+      if unit in size
+    )
+    lines.append(f"- {split}: {shown} stays")
   lines.append("- Splits are by subject; test was used for nothing but scores.")
   lines += [
     f"- SHA-256 of the records of {s}: {d}"

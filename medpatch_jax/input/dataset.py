@@ -139,6 +139,8 @@ class Dataset:
     self.most = most
     self._hour: dict[str, tuple] = {}
     self.bucket_hours = self.metadata.get("bucket_hours")
+    # Openly licensed; records of before this was told are not.
+    self.open = self.metadata.get("open") is True
 
   @functools.cached_property
   def _builder(self):
