@@ -247,8 +247,8 @@ def write_probabilities(run_: Run, logits, path) -> None:
 def validated(stages: Stages) -> dict:
   """What validation says of a run: `head`, the best one, and its `auroc`.
 
-  The mean over labels (METHOD.md section 8), None where it is undefined. Kept
-  in the workdir as validation.json.
+  The mean over the labels that are not suppressed, None where it is undefined.
+  Kept in the workdir as validation.json.
   """
   path = stages.config.workdir / "validation.json"
   kind = {"head": str, "auroc": (float, None)}
@@ -258,17 +258,22 @@ def validated(stages: Stages) -> dict:
     except files.Damaged as error:
       logger.warning("%s", error)
   rows, heads = stages.run.rows("validation"), stages.heads
-  values = {}
+  each = {}
   if len(rows):
     label = stages.run.label("validation")[rows]
     outputs = stages.predict("validation")
-    for head in heads:
-      values[head] = metrics.mean(metrics.auroc(outputs[head], label))[0]
+    each = {head: metrics.auroc(outputs[head], label) for head in heads}
   # Heads that rank alike differ by rounding: of these the first.
-  scores = {head: values.get(head) or 0.0 for head in heads}
+  scores = {
+    head: head in each and metrics.mean(each[head])[0] or 0.0 for head in heads
+  }
   best = max(scores.values()) - 1e-4
   head = next(head for head in heads if scores[head] >= best)
-  found = {"head": head, "auroc": values.get(head)}
+  value = None
+  if each:
+    given = each[head], outputs[head], "validation", rows
+    value = stages.run.shown_mean(*given)
+  found = {"head": head, "auroc": value}
   files.write_json(path, found)
   return found
 

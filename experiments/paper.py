@@ -30,6 +30,7 @@ from experiments.sweeps import Row
 from medpatch_jax import files
 from medpatch_jax.baselines.ensemble import KINDS, choose
 from medpatch_jax.evaluate import compare, report
+from medpatch_jax.evaluate.disclosure import HIDDEN, WORD
 from medpatch_jax.evaluate.names import shorten
 from medpatch_jax.input import dataset, places
 from medpatch_jax.train.log import logger
@@ -254,7 +255,7 @@ def significance(paper: Paper, task: str) -> str:
   """Table C7: every model minus MedPatch, by paired tests."""
   reference = paper.results(MEDPATCH, task)
   stays = report.read(reference / "results.json")["stays"]
-  if isinstance(stays, str):  # Too few to be told.
+  if stays in (HIDDEN, WORD):
     return f"Significance, {task}: {stays} stays are too few.\n"
   runs = [
     str(paper.results(entry, task))

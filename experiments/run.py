@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments.config import Config
 from medpatch_jax import files
-from medpatch_jax.evaluate import disclosure, ordinal
+from medpatch_jax.evaluate import disclosure, metrics, ordinal
 from medpatch_jax.export import warm
 from medpatch_jax.input import (
   channels,
@@ -229,6 +229,27 @@ class Run:
     """How many rows i64[N] of a split there are, as it may be shown."""
     subject = self.data.subject(split)[rows]
     return disclosure.Sizes(self.rule, subject, self.data.size(split))
+
+  def few(self, split: str, rows) -> np.ndarray:
+    """Labels bool[C] that are suppressed in some rows i64[N] of a split."""
+    if self.rule.open:
+      return np.zeros(len(self.labels), bool)
+    subject = self.data.subject(split)[rows]
+    return disclosure.few(self.label(split)[rows], subject)
+
+  def shown_mean(self, values, logits, split: str, rows) -> float | None:
+    """The mean of a metric f64[C] over the labels that are not suppressed.
+
+    Args:
+      values: of each label.
+      logits: f[N C] it is the metric of.
+      split: its name.
+      rows: i64[N] of the split.
+    """
+    hidden = self.few(split, rows)
+    if not self.rule.open:
+      hidden = hidden | disclosure.tables(logits)
+    return self.rule.numbers(metrics.mean(np.where(hidden, np.nan, values))[0])
 
   def rows(
     self, split: str, modality: str | None = None, of: str | None = None

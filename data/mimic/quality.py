@@ -104,7 +104,7 @@ def _reports(reports, rules, rule):
   }
 
 
-def codes(cohort, rule):
+def codes(cohort, rule=disclosure.SECRET):
   """Codes without a category, the commonest first, as they may be printed.
 
   Small counts are hidden, and do not show in the order either.

@@ -80,12 +80,12 @@ def few(label: np.ndarray, patient: np.ndarray | None = None) -> np.ndarray:
 def tables(logits: np.ndarray) -> np.ndarray:
   """Labels of which a head f[N C] says so little that it is a table: bool[C].
 
-  On average 11 stays or more share one value then, as where it knows only
-  which modalities a stay has.
+  It has fewer than 22 values, or on average 11 stays or more share one, as
+  where it knows only which modalities a stay has.
   """
   values = np.sort(np.asarray(logits), axis=0)
   different = 1 + (values[1:] != values[:-1]).sum(axis=0)
-  return different * SMALLEST_CELL <= len(values)
+  return different < max(2 * SMALLEST_CELL, len(values) / SMALLEST_CELL)
 
 
 def pool(sizes: np.ndarray, together=None) -> np.ndarray:
@@ -168,10 +168,10 @@ class Rule:
     if whole is None:
       return self.rough(stays, patients)
     rest = whole - stays
-    if small(whole):
-      return WORD
     if small(stays if patients is None else patients):
       return HIDDEN
+    if small(whole):
+      return WORD
     if small(rest if others is None else others):
       return f">{whole - SMALLEST_CELL}" if small(rest) else WORD
     return int(stays) if stays in (0, whole) else _near(stays)

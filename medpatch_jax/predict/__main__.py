@@ -14,6 +14,7 @@ import time
 
 import medpatch_jax
 from medpatch_jax import files
+from medpatch_jax.evaluate.disclosure import SECRET
 from medpatch_jax.export import artefact
 from medpatch_jax.input import interrupt, stay
 from medpatch_jax.predict import out, tables
@@ -43,7 +44,8 @@ def run(model_folder, folder, path, *, memory="1GB", skip_unknown=False):
         _parts(model, source, parts)
         for what, count in source.left.items():
           if count:
-            print(f"{count:,} {what}: left out", file=sys.stderr)
+            shown = _shown(SECRET.rough(count))
+            print(f"{shown} {what}: left out", file=sys.stderr)
         parts.done = parts.finish(labels)
     return parts.done, len(source.ids) - parts.done
 
@@ -92,10 +94,16 @@ def _fingerprint(folder) -> dict:
 def _say(hi, total, done, seconds):
   left = seconds * (total - hi) / max(done, 1)
   print(
-    f"predicted {hi:,} of {total:,} stays, {left:,.0f} s left",
+    f"predicted {100 * hi / total:.0f} % of {_shown(SECRET.total(total))} stays,"
+    f" {left:,.0f} s left",
     file=sys.stderr,
     flush=True,
   )
+
+
+def _shown(count) -> str:
+  """A count of `disclosure`, as text."""
+  return f"{count:,}" if isinstance(count, int) else count
 
 
 class _Parser(argparse.ArgumentParser):
@@ -141,8 +149,9 @@ def main() -> None:
     _stop(line)
   except KeyboardInterrupt:
     interrupt.end()
-  more = f"; {without:,} without any input left out" if without else ""
-  print(f"{given.out}: {count:,} stays{more}")
+  more = "; those without any input left out" if without else ""
+  count = _shown(SECRET.part(count, count + without))
+  print(f"{given.out}: {count} stays{more}")
 
 
 if __name__ == "__main__":

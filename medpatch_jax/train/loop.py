@@ -170,7 +170,9 @@ class _Run:
     self.saves.close()
     log.close()
     if self.parallel.first:
-      files.write_json(self.workdir / "done.json", progress)
+      score = self.stage.shown({"best": progress["best"]})
+      done = progress | {"best": score.get("best")}
+      files.write_json(self.workdir / "done.json", done)
     self.parallel.meet()
     return best.params, progress
 
@@ -197,7 +199,7 @@ class _Run:
     if not len(self.stage.validation.rows):
       return progress
     loss, value, numbers = self.validate(current, 0.0)
-    numbers = {"loss": loss} | numbers
+    numbers = self.stage.shown({"loss": loss} | numbers)
     log.write(START, 0, numbers, {})
     shown = " ".join(f"{k} {v:.4f}" for k, v in numbers.items())
     logger.info("%s: before training, %s", self.stage.name, shown)
@@ -233,6 +235,7 @@ class _Run:
       self.saves.close()
       raise Stopped(f", {self.stage.name} saved in epoch {epoch + 1}") from None
     numbers = {"train_loss": train_loss, "loss": loss} | numbers
+    numbers = self.stage.shown(numbers)
     _, rule = self.plateau(host.params, host.plateau, value=loss)
     host = host.replace(
       plateau=jax.device_get(rule),

@@ -54,6 +54,7 @@ class Stage:
     score: (validation loss, outputs of all rows) -> (value, the higher the
       better, and a dict of numbers to log).
     config: what the run was started with, kept in every checkpoint.
+    shown: numbers -> those of them that may be logged or written.
     start_counts: the start is scored, too, and kept if no epoch is better.
   """
 
@@ -65,4 +66,5 @@ class Stage:
   validation: Loader
   score: Callable[[float, dict], tuple[float, dict]]
   config: dict = dataclasses.field(default_factory=dict)
+  shown: Callable[[dict], dict] = dict
   start_counts: bool = False
