@@ -75,6 +75,7 @@ def token_calibration(stages: Stages) -> list[dict] | None:
       **found,
       label=run_.label(split)[rows],
       patient=run_.data.subject(split)[rows],
+      rule=run_.rule,
     )
 
   splits = "validation", "test"

@@ -16,7 +16,7 @@ from medpatch_jax.evaluate.cells import number
 WHEN = ("before", "after")
 
 
-def build(before, after, sure, label, patient) -> dict:
+def build(before, after, sure, label, patient, rule=disclosure.SECRET) -> dict:
   """One modality on one split, JSON-ready.
 
   Args:
@@ -26,15 +26,19 @@ def build(before, after, sure, label, patient) -> dict:
       for nearly all stays, the error is the number of cases in disguise.
     label: [N C] in {0, 1}, of the stays with the modality.
     patient: [N].
+    rule: what may be shown.
 
   Returns:
     `before` and `after`, means over labels, `suppressed`, how many labels are
     in neither, and `per_label`; all None if the stays are too few.
   """
   names = (*WHEN, "suppressed", "per_label")
-  if len(np.unique(patient)) < disclosure.SMALLEST_CELL:
+  people = len(np.unique(patient))
+  if not people or rule.hides(people):
     return dict.fromkeys(names)
-  hidden = disclosure.few(label) | _constant(sure)
+  hidden = np.zeros(np.shape(label)[1], bool)
+  if not rule.open:
+    hidden = disclosure.few(label, patient) | _constant(sure)
   each = [np.where(hidden, np.nan, error) for error in (before, after)]
   means = [metrics.mean(error)[0] for error in each]
   per_label = [
