@@ -16,7 +16,7 @@ subtraction:
   AUPRC of a constant one is the prevalence): none of its metrics is shown.
 - Metrics have three decimals.
 
-docs/statistics.md says why that is enough.
+docs/statistics.md tells it in plain words, tests/test_attack.py tries it.
 
 Dims: N stays, C labels, G groups.
 """

@@ -252,9 +252,7 @@ def _test(cells, logits, divided):
   columns = logits[:, shown], cells.label[:, shown]
   if not shown.any():  # Nothing is told of any gap then.
     columns = logits, cells.label
-  found = permutation.test(
-    *columns, cells.patient, divisions, seed=cells.seed
-  )
+  found = permutation.test(*columns, cells.patient, divisions, seed=cells.seed)
   for gap, shown, *values in zip(gaps, told, found.p, found.adjusted):
     for name, *pair in zip(METRICS, *values):
       pair = [number(p) if shown else None for p in pair]

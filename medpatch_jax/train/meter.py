@@ -74,7 +74,8 @@ class Meter:
     rows -= self.start * self.loader.batch_size
     return {
       "seconds": seconds,
-      "stays_per_second": max(rows, 0) / seconds,
+      # In two digits: times the seconds it would be the number of stays.
+      "stays_per_second": float(f"{max(rows, 0) / seconds:.2g}"),
       "waiting": self.waited / seconds,
     }
 
