@@ -91,12 +91,14 @@ def test_whose_data_which_splits_and_how_it_was_made_are_there(scored):
   [
     ("mimic", "PhysioNet\nCredentialed Health Data Use Agreement"),
     ("other", "Whatever agreement holds\nfor those data holds for this folder"),
+    ("open", "openly licensed records: ODbL 1.0. What is made from"),
   ],
 )
 def test_the_notice_is_that_of_the_data(kind, said, scored):
   config = json.loads((scored.folder / "config.json").read_text())
-  config["dataset"]["kind"] = kind
-  assert said in card.text(config, scored.result, {})
+  config["dataset"] |= {"kind": kind, "license": "ODbL 1.0"}
+  text = card.text(config, scored.result, {})
+  assert said in text and ("Credentialed" in text) == (kind == "mimic")
 
 
 def test_few_stays_are_not_counted_and_hours_are_called_so(scored):

@@ -303,3 +303,10 @@ def test_wrong_flags_are_refused(given, wanted):
   challenge2012.check(types.SimpleNamespace(**good))
   with pytest.raises(ValueError, match=wanted):
     challenge2012.check(types.SimpleNamespace(**good | given))
+
+
+def test_the_challenge_is_open_under_its_own_licence(built):
+  assert built.open
+  licence = "Open Data Commons Attribution License v1.0"
+  assert built.metadata["license"] == licence
+  assert f"Licence: {licence}." in (built.path / "report.txt").read_text()

@@ -8,6 +8,7 @@ import pytest
 
 from data import build, splits
 from data.mimic import ccs, cohort, quality, release, rules
+from medpatch_jax.evaluate import disclosure
 from medpatch_jax.input import variables
 from tests import mimic_raw
 
@@ -450,7 +451,26 @@ def test_the_order_of_listed_codes_tells_no_small_count():
   )
   listed = [(c["code"], c["patients"]) for c in quality.codes(people)]
   few = "<11"
-  assert listed == [("I5A", 11), ("0000", few), ("U071", few), ("U099", few)]
+  rest = [("0000", few), ("U071", few), ("U099", few)]
+  assert listed == [("I5A", "~20"), *rest]
+  listed = quality.codes(people, disclosure.OPEN)
+  assert [c["patients"] for c in listed] == [11, 9, 3, 2]
+
+
+def test_only_the_whole_demo_alone_is_openly_licensed():
+  """Its numbers of rows, each of them, and no films or notes beside it."""
+  demo = dict(zip(release.TABLES, release.ROWS[release.DEMO]))
+  assert release.licence(demo).endswith("Open Database License v1.0")
+  assert release.licence(demo | {"outputevents": None})
+  for rows in (
+    dict(zip(release.TABLES, release.ROWS["v2.2"])),
+    demo | {"labevents": demo["labevents"] + 1},
+    demo | {"labevents": None},
+    {},
+  ):
+    assert release.licence(rows) is None
+  assert release.licence(demo, cxr="films") is None
+  assert release.licence(demo, note="notes") is None
 
 
 def test_codes_of_both_versions():

@@ -209,6 +209,28 @@ def test_any_subset_of_tables(kept, tmp_path):
   )
 
 
+def test_tables_are_open_only_where_it_is_said(built, tmp_path):
+  """The same four stays: counted with a licence, hidden without."""
+  _, secret = built
+  assert not secret.open and secret.metadata["license"] is None
+  assert "<11" in (secret.path / "report.txt").read_text()
+  folder = tables_folder.write(tmp_path / "in")
+  path = tables_folder.build(folder, tmp_path, open_license="CC BY 4.0")
+  metadata = json.loads((path / "metadata.json").read_text())
+  assert metadata["open"] is True and metadata["license"] == "CC BY 4.0"
+  report = json.loads((path / "report.json").read_text())
+  assert "Licence: CC BY 4.0." in (path / "report.txt").read_text()
+  for name in ("report.txt", "quality.html"):
+    assert "&lt;11" not in (text := (path / name).read_text())
+    assert "<11" not in text and "hidden" not in text
+  assert all(0 < s["stays"] < 11 for s in report["splits"].values())
+  for source, name in (("tables", " "), ("challenge2012", "ODC-BY")):
+    with pytest.raises(errors.InputError, match="wanted the name"):
+      build_lib.build(
+        source=source, tables=folder, data_dir=tmp_path, open_license=name
+      )
+
+
 def test_without_a_split_subjects_are_hashed_and_stay_together(tmp_path):
   tables = tables_folder.rows()
   tables["stays"] = [
