@@ -89,6 +89,12 @@ def build(
   Raises:
     InputError: something given is not as it must be.
   """
+  given = open_license is not None
+  if given and (source != "tables" or not open_license.strip()):
+    raise InputError(
+      f"--open_license={open_license}: wanted the name of the licence of"
+      " --source=tables, as CC BY 4.0; those of other sources are known."
+    )
   rules = rules or rules_lib.Rules()
   task = task or (source if source not in MIMIC else None)
   check(source, task, memory, threads, censored)
@@ -126,13 +132,6 @@ def build(
     if source == name and value is None:
       flag = {"mimic": "mimic_iv", "challenge2012": "challenge"}.get(name, name)
       raise InputError(f"--source={name} needs --{flag}=DIR.")
-  if open_license is not None and (
-    source != "tables" or not open_license.strip()
-  ):
-    raise InputError(
-      f"--open_license={open_license}: wanted the name of the licence of"
-      " --source=tables, as CC BY 4.0; those of other sources are known."
-    )
   common = {
     "task": task,
     "threads": threads or os.cpu_count(),

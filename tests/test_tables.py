@@ -224,7 +224,7 @@ def test_tables_are_open_only_where_it_is_said(built, tmp_path):
     assert "&lt;11" not in (text := (path / name).read_text())
     assert "<11" not in text and "hidden" not in text
   assert all(0 < s["stays"] < 11 for s in report["splits"].values())
-  for source, name in (("tables", " "), ("challenge2012", "ODC-BY")):
+  for source, name in (("tables", " "), ("synthetic", "ODC-BY")):
     with pytest.raises(errors.InputError, match="wanted the name"):
       build_lib.build(
         source=source, tables=folder, data_dir=tmp_path, open_license=name
