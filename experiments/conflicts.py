@@ -52,6 +52,11 @@ def refuse(get, without, kinds) -> None:
     )
   if not get("authors"):
     return
+  if get("fuser") == "bilinear":
+    raise ValueError(
+      "--fuser=bilinear: the files of --authors have no products; give the fuser"
+      " that the file was made with."
+    )
   if "text" in kinds.values() and not get("bert"):
     raise ValueError(
       "--authors holds no vocabulary: pass --bert=DIR, the folder of the text"

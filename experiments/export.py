@@ -217,6 +217,11 @@ def to_authors(stages: Stages, path) -> None:
       "--format=authors: their late module takes a mean, this run was trained"
       f" with --late_pooling={config.late_pooling}."
     )
+  if config.fuser == "bilinear":
+    raise ValueError(
+      "--format=authors: their joint module has no products, this run was trained"
+      " with --fuser=bilinear."
+    )
   if not config.classifier_norm:
     raise ValueError(
       "--format=authors: their classifiers have a LayerNorm, this run was trained"

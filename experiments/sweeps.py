@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 
 from medpatch_jax import baselines, files, schema
+from medpatch_jax.joint import FUSERS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +167,7 @@ SWEEPS: dict[str, Callable[[tuple[str, ...]], tuple[Row, ...]]] = {
   "robustness": _robustness,
   "threshold": _values("threshold", *THRESHOLDS),
   "calibration": _values("calibration", "position", "label", "scalar", "none"),
-  "fuser": _values("fuser", "concat", "lstm", "transformer"),
+  "fuser": _values("fuser", *FUSERS),
   "loss_weights": _values("loss_weights", "learned", "uniform", "uncertainty"),
   "late_pooling": _values("late_pooling", "mean", "sum"),
   "head": _values("head", "late", "combined", "reduced"),

@@ -11,7 +11,8 @@ from flax import linen as nn
 
 from medpatch_jax import layers
 
-FUSERS = ("concat", "lstm", "transformer")
+FUSERS = ("concat", "bilinear", "lstm", "transformer")
+RANK = 16  # Of the bilinear fuser.
 
 
 class Joint(nn.Module):
@@ -24,9 +25,10 @@ class Joint(nn.Module):
       a dict comes out of jit with its keys sorted.
     num_labels: C.
     width: E.
-    fuser: concat (LayerNorm and Dense on everything), or over the M C pooled
-      vectors, in ascending order of their mean confidence, an lstm (last
-      state) or a transformer (mean).
+    fuser: concat (LayerNorm and Dense on everything), bilinear (also on
+      products of any two modalities), or over the M C pooled vectors, in
+      ascending order of their mean confidence, an lstm (last state) or a
+      transformer (mean).
     unprojected: modalities whose tokens are E wide as they are.
     dtype: of the matrix products.
   """
@@ -59,7 +61,10 @@ class Joint(nn.Module):
     )
     x = einops.rearrange(projected, "B M C E -> B (M C) E")
     order = jnp.concatenate([confidence[m] for m in self.modalities], axis=1)
-    x = self._fuse(x, order)
+    if self.fuser == "bilinear":
+      x = self._bilinear(projected)
+    else:
+      x = self._fuse(x, order)
     logits = layers.Classifier(self.num_labels, self.dtype, name="classifier")(
       x
     )
@@ -78,6 +83,26 @@ class Joint(nn.Module):
       )
       pool = project(pool)
     return jnp.where(has[:, :, None], pool, 0.0)
+
+  def _bilinear(self, x):
+    """x [B M C E] -> [B N]: concat, and products of what any two show.
+
+    Low-rank bilinear pooling (Kim et al., *Hadamard product for low-rank
+    bilinear pooling*, ICLR 2017), label by label: what a modality shows may
+    mean one thing or another by what a second one shows, which no sum of the
+    two can express. A product with an absent modality is zero.
+    """
+    factors = [
+      nn.Dense(RANK, use_bias=False, dtype=self.dtype, name=f"factor_{m}")(
+        x[:, i]
+      )
+      for i, m in enumerate(self.modalities)
+    ]
+    factors = jnp.stack(factors, axis=1)
+    first, second = jnp.triu_indices(len(self.modalities), 1)
+    products = factors[:, first] * factors[:, second]
+    parts = [einops.rearrange(p, "B ... -> B (...)") for p in (x, products)]
+    return jnp.concatenate(parts, axis=1)
 
   def _fuse(self, x, confidence):
     """x [B N E], confidence f32[B N] -> [B N*E] or [B E]."""

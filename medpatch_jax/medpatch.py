@@ -90,7 +90,7 @@ class MedPatch(nn.Module):
     modalities: M names, in the order of `schema.MODALITIES`.
     num_labels: C.
     width: E.
-    fuser: concat, lstm or transformer.
+    fuser: a name of `joint.FUSERS`.
     without: of unimodal, missingness, joint: what is left out of late.
     late_pooling: mean of the logits (`Late`) or sum (`LogOddsSum`).
     released: names of METHOD.md; late_norm and presence_order count.
