@@ -143,8 +143,16 @@ def describe(stages: Stages) -> tuple[dict, dict | None]:
       "digest": run.data.fingerprint,
       "splits": {split: _size(run, split) for split in dataset.SPLITS},
     },
-    "versions": {n: importlib.metadata.version(n) for n in PACKAGES},
+    "versions": {name: _version(name) for name in PACKAGES},
   }, result
+
+
+def _version(package: str) -> str:
+  """Its version; this one's too where it runs from a clone, not installed."""
+  try:
+    return importlib.metadata.version(package)
+  except importlib.metadata.PackageNotFoundError:
+    return "unknown (not installed)"
 
 
 def _vocabulary(run: Run, architecture) -> dict:

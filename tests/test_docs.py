@@ -159,14 +159,17 @@ def place(small_records, tmp_path_factory):
   return root
 
 
-@pytest.mark.parametrize(
-  "key", [k for k, how in BLOCKS.items() if how == "python"], ids=str
-)
+def pythons():
+  """Blocks of Python; those with packages of an extra are marked so."""
+  for key, how in BLOCKS.items():
+    if how == "python":
+      extra = "onnxruntime" in blocks().get(key, "")
+      yield pytest.param(key, marks=[pytest.mark.extra] if extra else [])
+
+
+@pytest.mark.parametrize("key", pythons(), ids=str)
 def test_python_runs(place, key, monkeypatch, capsys):
   text = blocks()[key]
-  if "onnxruntime" in text:
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("jax2onnx")
   monkeypatch.chdir(place)
   names = {}
   exec(compile(text, str(key), "exec"), names)  # noqa: S102

@@ -177,6 +177,24 @@ def test_a_disk_that_cannot_be_written(
   assert not (tmp_path / "x.jsonl").exists()
 
 
+@pytest.mark.parametrize(
+  ("name", "said"),
+  [
+    ("file/x.csv", "cannot be created or written"),
+    ("x.txt", "wanted a name in .csv"),
+    ("", "is a folder"),
+  ],
+)
+def test_a_place_that_cannot_be_is_refused_before_anything_is_read(
+  tmp_path, monkeypatch, name, said
+):
+  (tmp_path / "file").write_text("")
+  monkeypatch.setattr("medpatch_jax.load", lambda folder: 1 / 0)
+  with pytest.raises(ValueError, match=said):
+    command.run("MODEL", "TABLES", tmp_path / name)
+  assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
 def test_only_the_owner_reads(run, tmp_path, monkeypatch):
   with killed(monkeypatch, "__exit__"):
     run("x.jsonl")

@@ -166,6 +166,19 @@ def test_a_log_line_cut_short_or_too_late_is_dropped(tmp_path):
   )
 
 
+def test_an_epoch_without_a_number_to_show_has_its_line(tmp_path, caplog):
+  stage = dataclasses.replace(
+    problem(), shown=lambda numbers: {}, start_counts=True
+  )
+  for epochs in (1, 2):  # Read back, the lines are those that were written.
+    settings = dataclasses.replace(SETTINGS, epochs=epochs)
+    loop.fit(stage, settings, tmp_path, Parallel())
+  lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+  assert [json.loads(x)["epoch"] for x in lines] == [-1, 0, 1]
+  assert set(json.loads(lines[1])) == {"epoch", "step"}
+  assert "damaged" not in caplog.text
+
+
 def test_split_and_join_of_parameters():
   tree = {"a": {"w": 1, "b": 2}, "c": 3}
   learn, still = freeze.split(tree, lambda path: path[0] == "a")

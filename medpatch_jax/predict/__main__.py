@@ -16,7 +16,7 @@ import medpatch_jax
 from medpatch_jax import files
 from medpatch_jax.evaluate.disclosure import SECRET
 from medpatch_jax.export import artefact
-from medpatch_jax.input import interrupt, stay
+from medpatch_jax.input import interrupt, places, stay
 from medpatch_jax.predict import out, tables
 
 PART = 256  # Stays predicted and kept at once.
@@ -28,6 +28,7 @@ def run(model_folder, folder, path, *, memory="1GB", skip_unknown=False):
   Raises:
     ValueError: bad input; nothing is written to `path`.
   """
+  places.a_file("out", path, out.FORMATS)
   model = medpatch_jax.load(model_folder)
   labels = model.labels
   key = {

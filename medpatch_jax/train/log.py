@@ -62,8 +62,9 @@ class Log:
     """Appends the lines of an epoch that ended at `step`."""
     if not self._write:
       return
+    # An epoch has a line of numbers even where none of them may be shown.
     for path, values in ((self.speeds, speeds), (self.path, numbers)):
-      if not values:
+      if path == self.speeds and not values:
         continue
       line = json.dumps({"epoch": epoch, "step": step} | values) + "\n"
       with files.room(path), files.private(), path.open("a") as out:
