@@ -167,7 +167,7 @@ def pythons():
       yield pytest.param(key, marks=[pytest.mark.extra] if extra else [])
 
 
-@pytest.mark.parametrize("key", pythons(), ids=str)
+@pytest.mark.parametrize("key", list(pythons()), ids=str)
 def test_python_runs(place, key, monkeypatch, capsys):
   text = blocks()[key]
   monkeypatch.chdir(place)
