@@ -7,7 +7,7 @@ prints each run of --a minus --b: intervals by paired bootstrap over patients,
 p values by bootstrap and DeLong, Holm's correction over each table. A run is
 the --workdir of a training that experiments.evaluate has scored; RUN:HEAD
 takes another of its heads than the one chosen on validation, `ehr` for the
-EHR alone. docs/statistics.md says what the numbers mean.
+EHR alone; then only the stays with a series are compared. docs/statistics.md says what the numbers mean.
 """
 
 import os
@@ -49,12 +49,35 @@ def read(run: str) -> tuple[predictions.Predictions, str]:
     raise ValueError(
       f"{folder}: has no head {head!r}.{near} It has {', '.join(found.logits)}."
     )
-  if np.isnan(found.logits[head]).any():
-    raise ValueError(
-      f"{folder}: head {head!r} predicts only the stays that have its"
-      " modality, and not every test stay does; compare another head."
-    )
   return found, head
+
+
+def shared(names: list[str], found: list[tuple]) -> tuple[list, list[str]]:
+  """What runs predict for the stays that every one of them predicts.
+
+  A modality's own head predicts nothing for a stay without it.
+
+  Args:
+    names: of the runs.
+    found: of each what `read` returns, about the same stays.
+
+  Returns:
+    (the same of these stays, names of the runs that do not predict them all).
+
+  Raises:
+    ValueError: no stay is predicted by all.
+  """
+  has = [~np.isnan(run.logits[head]).any(axis=1) for run, head in found]
+  partial = [name for name, rows in zip(names, has) if not rows.all()]
+  both = np.all(has, axis=0)
+  if not both.any():
+    raise ValueError(
+      f"no stay is predicted by all of {', '.join(names)}; compare fewer heads"
+      " at once."
+    )
+  if partial:
+    found = [(run.of(both), head) for run, head in found]
+  return found, partial
 
 
 def compared(
@@ -73,6 +96,8 @@ def compared(
   about, _ = read_[-1]
   for name, (found, _) in zip(runs, read_):
     predictions.check_same(found, about, (name, reference))
+  read_, partial = shared(names, read_)
+  about, _ = read_[-1]
   draws = bootstrap.draw(about.subject, resamples, seed)
   hidden = compare.suppressed([f.logits[head] for f, head in read_], about)
   scored, start = [], time.monotonic()
@@ -82,7 +107,7 @@ def compared(
     )
     left = (time.monotonic() - start) / i * (len(names) - i)
     logger.info("compare: %d of %d runs, %.0f s left", i, len(names), left)
-  return compare.build(scored[:-1], scored[-1], about, seed)
+  return compare.build(scored[:-1], scored[-1], about, seed, partial)
 
 
 def main(argv) -> None:

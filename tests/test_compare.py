@@ -156,17 +156,57 @@ def test_runs_of_the_command(tmp_path):
   want = result(about)["models"][1]["difference"]["auprc"]
   assert found["models"][1]["difference"]["auprc"] == want
 
-  about.logits["late"] = about.logits["poor"].copy()
-  about.logits["late"][3] = np.nan
-  predictions.save(tmp_path / "c" / predictions.NAME, about)
   other = dataclasses.replace(about, fingerprint={"test": "other"})
   predictions.save(tmp_path / "d" / predictions.NAME, other)
   for runs, said in [
     ([b], "named twice"),
     ([f"{a}:god"], "no head 'god'. Did you mean 'good'"),
-    ([str(tmp_path / "c:late")], "only the stays that have its modality"),
     ([str(tmp_path / "d")], "another build of the dataset"),
     ([str(tmp_path / "e")], "there is none"),
   ]:
     with pytest.raises(ValueError, match=said):
       command.compared(runs, b, RESAMPLES)
+
+
+@pytest.mark.parametrize(
+  ("openly", "absent", "shown"),
+  [
+    (True, 3, "297 stays of"),
+    (False, 3, ">289 stays of"),  # The split's 300 are known.
+    (False, 12, "~290 stays of"),
+  ],
+)
+def test_stays_that_a_head_does_not_predict_are_in_no_number(
+  tmp_path, openly, absent, shown
+):
+  about = cohort(openly=openly)
+  about.logits["ehr"] = about.logits["poor"].copy()
+  about.logits["ehr"][:absent] = np.nan
+  predictions.save(tmp_path / predictions.NAME, about)
+  a, b = f"{tmp_path}:good", f"{tmp_path}:ehr"
+  found = command.compared([a], b, RESAMPLES)
+  kept = dataclasses.replace(
+    about,
+    logits={head: x[absent:] for head, x in about.logits.items()},
+    **{k: getattr(about, k)[absent:] for k in ("label", "subject", "row")},
+  )
+  want = result(kept, ("good",), "ehr")
+  assert found["models"][0]["difference"] == want["models"][0]["difference"]
+  text = compare.text(found)
+  assert shown in text.split("\n")[0]
+  assert ":ehr predicts." in text and ":good predicts." not in text
+  if not openly:  # No number of the output tells how many were left out.
+    assert f"{300 - absent}" not in text
+    assert found["stays"] != 300 - absent
+
+
+def test_heads_that_share_no_stay_are_not_compared(tmp_path):
+  about = cohort()
+  about.logits["ehr"], about.logits["cxr"] = (
+    about.logits["poor"].copy() for _ in range(2)
+  )
+  about.logits["ehr"][:200] = np.nan
+  about.logits["cxr"][200:] = np.nan
+  predictions.save(tmp_path / predictions.NAME, about)
+  with pytest.raises(ValueError, match="no stay is predicted by all of"):
+    command.compared([f"{tmp_path}:ehr"], f"{tmp_path}:cxr", RESAMPLES)

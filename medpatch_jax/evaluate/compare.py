@@ -97,7 +97,11 @@ def score(
 
 
 def build(
-  models: list[Scored], reference: Scored, about: Predictions, seed: int = 0
+  models: list[Scored],
+  reference: Scored,
+  about: Predictions,
+  seed: int = 0,
+  partial: list[str] = (),
 ) -> dict:
   """Every model minus the reference.
 
@@ -106,6 +110,8 @@ def build(
     reference: what they are compared with.
     about: labels, patients and names, the same for all models.
     seed: of the draws, to be told.
+    partial: names of the models that do not predict every stay of the split;
+      `about` is of those stays that all predict.
 
   Returns:
     A dict of JSON types: `reference` and `models`, each with its metrics;
@@ -133,6 +139,7 @@ def build(
     "open": about.open,
     "stays": size.rows,
     "patients": size.people,
+    "partial": list(partial),
     "labels": list(about.label_names),
     "positives": size.labels(about.label == 1),
     "undefined": metrics.mean(reference.points["auroc"])[1],
@@ -214,6 +221,8 @@ def text(result: dict) -> str:
     f"Differences are a model minus {_cut(result['reference']['name'], 60)},",
     f"with 95 % intervals from {result['resamples']:,} resamples of patients.",
   ]
+  for name in result["partial"]:
+    lines.append(f"Only stays that {_cut(name, 60)} predicts.")
   if result["undefined"]:
     few = "" if result["open"] else " in 11 patients each"
     lines.append(f"Left out, without both classes{few}: {result['undefined']}.")

@@ -70,6 +70,17 @@ class Predictions:
         f"head {self.chosen!r} is not among {', '.join(self.logits)}."
       )
 
+  def of(self, rows: np.ndarray) -> "Predictions":
+    """Those of some of the stays, bool[N]."""
+    return dataclasses.replace(
+      self,
+      logits={head: values[rows] for head, values in self.logits.items()},
+      label=self.label[rows],
+      subject=self.subject[rows],
+      row=self.row[rows],
+      whole=len(self.row) if self.whole is None else self.whole,
+    )
+
 
 def save(path, found: Predictions) -> None:
   """Writes a file that appears whole or not at all."""
