@@ -214,8 +214,10 @@ def _resident(pid):
 
 def _occupied(folder):
   total = 0
-  for path in pathlib.Path(folder).rglob("*"):
-    with contextlib.suppress(OSError):
-      found = path.lstat()
-      total += found.st_blocks * 512 // max(found.st_nlink, 1)
+  # A folder may be gone by the time it is looked into: os.walk goes on then.
+  for root, _, names in os.walk(folder):
+    for name in names:
+      with contextlib.suppress(OSError):
+        found = os.lstat(os.path.join(root, name))
+        total += found.st_blocks * 512 // max(found.st_nlink, 1)
   return total

@@ -26,6 +26,19 @@ def repository():
   return pathlib.Path(__file__).parent.parent
 
 
+@pytest.fixture(autouse=True, scope="session")
+def compilation_cache(tmp_path_factory):
+  """Programs that two tests compile alike are compiled once a process.
+
+  Each process of pytest has a folder of its own, since JAX does not write an
+  entry at once: another process might read half of it.
+  """
+  folder = tmp_path_factory.mktemp("compiled")
+  jax.config.update("jax_compilation_cache_dir", str(folder))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+  jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def compiled_programs():
   """Lets go of a file's programs: they would fill the process's memory maps.
