@@ -14,8 +14,16 @@ os.environ["XLA_FLAGS"] = (
 )
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# A shell's background jobs ignore Ctrl-C, and so would what tests start.
-signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c():
+  """Each test meets Ctrl-C as a new process in the foreground does.
+
+  A shell's background jobs ignore it, and so would what tests start; a command
+  that ran in this process may have left it to kill.
+  """
+  signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
