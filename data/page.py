@@ -25,7 +25,8 @@ text{font:10px system-ui,sans-serif;fill:#4a525c}
 .wide{max-width:100%}
 @media (max-width:900px){.wide::before{content:"wider than the window: scroll"
  " to the right \\2192";position:sticky;left:0;color:#8a5a00}
- .left td,.left th{white-space:normal;overflow-wrap:anywhere}}
+ .left td{white-space:normal;overflow-wrap:anywhere}
+ .left th{white-space:normal}}
 @media (prefers-color-scheme:dark){:root{color-scheme:dark}
  body{color:#e3e6ea;background:#16181b}p,th{color:#aab2bc}
  th,td{border-color:#333940}td.first,th.first{border-color:#59616b}

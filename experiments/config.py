@@ -71,6 +71,7 @@ class Config:
   freeze: str | None
   share: pathlib.Path | None
   cache_gb: float | None
+  wandb: str | None
   given: dict
 
   @classmethod
@@ -124,7 +125,6 @@ class Config:
       save_steps=get("save_steps"),
       accumulate=get("accumulate"),
       profile=values.span(get("profile")),
-      wandb=get("wandb"),
     )
     conflicts.refuse(get, without, kinds)
     if f is not None:  # A run that is read back may do without.
@@ -186,6 +186,7 @@ class Config:
       freeze=get("freeze"),
       share=pathlib.Path(get("share")) if get("share") else None,
       cache_gb=get("cache_gb"),
+      wandb=get("wandb"),
       given=given,
     )
 

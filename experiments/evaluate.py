@@ -30,6 +30,7 @@ from experiments.stages import Stages
 from medpatch_jax import files
 from medpatch_jax.evaluate import metrics, predictions, report, table, tokens
 from medpatch_jax.input import examples, places
+from medpatch_jax.train import board
 from medpatch_jax.train.log import logger
 
 
@@ -192,7 +193,22 @@ def write(
   text = table.text(result) + "\n"
   files.write_json(folder / "results.json", result)
   files.write_text(folder / "results.txt", text)
+  own = folder == config.results
+  board.test(folder, _headline(result), config.workdir if own else None)
   return text
+
+
+def _headline(result) -> dict[str, float]:
+  """AUROC and AUPRC of a report's model, heads and modalities, by name."""
+  rows = {"test": result["model"]}
+  rows |= {f"test/{row['head']}": row for row in result["heads"]}
+  rows |= {f"test/{row['modality']}": row for row in result["unimodal"]}
+  return {
+    f"{name}/{metric}": row[metric]["value"]
+    for name, row in rows.items()
+    for metric in ("auroc", "auprc")
+    if row.get(metric) and row[metric]["value"] is not None
+  }
 
 
 def predict(stages: Stages, path) -> None:

@@ -57,6 +57,7 @@ class Stages:
     """
     self.run, self.config = run, run.config
     self.workdir = run.config.workdir
+    self.board = None  # Of Weights & Biases, while it trains.
     if run.parallel.first:
       # Held as long as this object lives.
       weakref.finalize(self, lock.take(self.workdir / ".lock").close)
@@ -377,7 +378,7 @@ class Stages:
       epochs=self.config.epochs[part] if epochs is None else epochs,
     )
     with self.alone(folder):
-      best, _ = loop.fit(stage, settings, folder, self.run.parallel)
+      best, _ = loop.fit(stage, settings, folder, self.run.parallel, self.board)
     return best
 
   def _auroc(self, rows, heads):

@@ -18,7 +18,7 @@ from experiments import start
 from experiments.config import Config
 from experiments.run import Run
 from experiments.stages import Stages
-from medpatch_jax.train import workdir
+from medpatch_jax.train import board, workdir
 from medpatch_jax.train.log import logger
 
 
@@ -36,7 +36,11 @@ def train(config: Config, stage: str = "all") -> Stages:
     undone = workdir.untouched(config.workdir)
   with undone:
     stages = Stages(run)
-    stages.until("fuse" if stage == "all" else stage)
+    project = config.wandb if run.parallel.first else None
+    with board.experiment(project, config.workdir, config.given) as sent:
+      stages.board = sent
+      stages.until("fuse" if stage == "all" else stage)
+    stages.board = None
   return stages
 
 

@@ -11,7 +11,7 @@ import pytest
 from flax import linen as nn
 
 from medpatch_jax import files
-from medpatch_jax.train import checkpoint, log, loop, memory, stop
+from medpatch_jax.train import checkpoint, loop, memory, stop
 from medpatch_jax.train.parallel import Parallel
 from tests import test_train
 from tests.devices import Ended
@@ -281,23 +281,3 @@ def test_too_little_memory_in_an_update_names_its_activations(tmp_path, kind):
   stage = dataclasses.replace(stage, forward=forward)
   with pytest.raises(memory.TooLittle, match=r"activations [1-9]\d*\.\d\d GiB"):
     loop.fit(stage, SETTINGS, tmp_path, Full(kind))
-
-
-def test_numbers_go_to_weights_and_biases_where_asked(tmp_path, monkeypatch):
-  import sys
-  import types
-
-  sent = []
-  run = types.SimpleNamespace(
-    log=lambda numbers, step: sent.append((step, numbers)),
-    finish=lambda: sent.append("end"),
-  )
-  fake = types.SimpleNamespace(
-    init=lambda **how: sent.append(how["project"]) or run,
-    Settings=lambda **how: how,
-  )
-  monkeypatch.setitem(sys.modules, "wandb", fake)
-  found = log.Log(tmp_path, 0, project="mine")
-  found.write(0, 3, {"loss": 0.5}, {"seconds": 2.0})
-  found.close()
-  assert sent == ["mine", (3, {"loss": 0.5, "speed/seconds": 2.0}), "end"]

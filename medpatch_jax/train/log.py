@@ -27,7 +27,7 @@ class Log:
   """
 
   def __init__(
-    self, workdir, epoch: int, write: bool = True, project=None, total=None
+    self, workdir, epoch: int, write: bool = True, send=None, total=None
   ):
     """Opens the log and cuts off lines of `epoch` and later.
 
@@ -35,10 +35,10 @@ class Log:
       workdir: of the stage.
       epoch: the next one.
       write: False in all processes but one.
-      project: of Weights & Biases, or None.
+      send: (step, numbers) -> None, gets all numbers too; or None.
       total: what `total` was after the epoch before, None where not known.
     """
-    self._write, self._wandb, self.total = write, None, 0
+    self._write, self._send, self.total = write, send, 0
     if not write:
       return
     workdir = pathlib.Path(workdir)
@@ -55,8 +55,6 @@ class Log:
       )
     _cut(self.speeds, epoch)
     self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"))
-    if project:
-      self._wandb = _wandb(project, workdir)
 
   def write(self, epoch: int, step: int, numbers: dict, speeds: dict) -> None:
     """Appends the lines of an epoch that ended at `step`."""
@@ -73,14 +71,12 @@ class Log:
     both = numbers | {f"speed/{name}": v for name, v in speeds.items()}
     for name, value in both.items():
       self._board.add_scalar(name, value, step)
-    if self._wandb:
-      self._wandb.log(both, step=step)
+    if self._send:
+      self._send(step, both)
 
   def close(self) -> None:
     if self._write:
       self._board.close()
-    if self._wandb:
-      self._wandb.finish()
 
 
 def _cut(path, epoch: int) -> tuple[int, int]:
@@ -102,15 +98,3 @@ def _epoch(line: str) -> float:
     return int(json.loads(line)["epoch"])
   except (ValueError, KeyError, TypeError):
     return math.inf
-
-
-def _wandb(project: str, workdir: pathlib.Path):
-  """A run of Weights & Biases for a stage: its numbers are sent."""
-  import wandb  # Optional, experiments/config.py has looked.
-
-  return wandb.init(
-    project=project,
-    name="/".join(workdir.parts[-3:]),
-    dir=str(workdir),
-    settings=wandb.Settings(disable_code=True),
-  )

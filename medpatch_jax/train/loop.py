@@ -1,5 +1,6 @@
 """The only training loop: every stage and every model goes through `fit`."""
 
+import functools
 import json
 import math
 import pathlib
@@ -84,7 +85,9 @@ def evaluate(
 
 
 @files.private()
-def fit(stage: Stage, settings: Settings, workdir, parallel: Parallel):
+def fit(
+  stage: Stage, settings: Settings, workdir, parallel: Parallel, board=None
+):
   """Trains a stage, or goes on where a killed run stopped.
 
   Args:
@@ -93,6 +96,7 @@ def fit(stage: Stage, settings: Settings, workdir, parallel: Parallel):
     workdir: of this stage; holds checkpoints, metrics.jsonl and TensorBoard
       files.
     parallel: devices.
+    board: `board.Board` that gets the numbers too, or None.
 
   Returns:
     (best parameters on the host, progress dict of the loop).
@@ -108,7 +112,7 @@ def fit(stage: Stage, settings: Settings, workdir, parallel: Parallel):
   else:
     logger.info("%s: compiling", stage.name)
   with parallel.listening():
-    return _Run(stage, settings, pathlib.Path(workdir), parallel).run()
+    return _Run(stage, settings, pathlib.Path(workdir), parallel, board).run()
 
 
 def complete(workdir) -> bool:
@@ -119,7 +123,8 @@ def complete(workdir) -> bool:
 class _Run:
   """One call of `fit`: its parts, so that each step of the loop is short."""
 
-  def __init__(self, stage, settings, workdir, parallel):
+  def __init__(self, stage, settings, workdir, parallel, board=None):
+    self.send = board and functools.partial(board.log, stage.name)
     self.stage, self.settings, self.parallel = stage, settings, parallel
     rate = optimizer.schedule(
       settings.schedule,
@@ -152,7 +157,7 @@ class _Run:
       self.workdir,
       START if begins else progress["epoch"],
       self.parallel.first,
-      self.settings.wandb,
+      self.send,
       progress.get("metrics"),
     )
     current = self.parallel.replicate(host)

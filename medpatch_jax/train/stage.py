@@ -23,7 +23,6 @@ class Settings:
     save_steps: updates between two saves, instead of `save_minutes`.
     accumulate: parts of a device's rows that are computed one by one.
     profile: updates [start, stop) of each stage to profile, or None.
-    wandb: project of Weights & Biases, or None.
   """
 
   learning_rate: float = 1e-3
@@ -37,7 +36,6 @@ class Settings:
   save_steps: int | None = None
   accumulate: int = 1
   profile: tuple[int, int] | None = None
-  wandb: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,6 +22,8 @@ RESULTS = (
 OWN = (
   ".lock",
   "config.json",
+  "wandb.json",
+  "wandb",
   "records",
   "tokenizer",
   "init_from",
