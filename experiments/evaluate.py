@@ -23,7 +23,7 @@ from absl import flags
 from data.records import GROUPS
 from data.synthetic import bayes, model
 from experiments import flags as experiment_flags
-from experiments import temperature
+from experiments import temperature, windows
 from experiments.config import Config
 from experiments.run import Run
 from experiments.stages import Stages
@@ -168,6 +168,7 @@ def write(
     hourly=run_.data.description.hourly,
     left=_left(run_, rows),
     token_calibration=token_calibration,
+    unread=(run_.shapes.max_windows, windows.of_test(run_)),
     rule=run_.rule,
     whole=run_.data.size("test"),
   )

@@ -15,7 +15,7 @@ import math
 import numpy as np
 
 from data import resume
-from experiments import initial, models
+from experiments import initial, models, windows
 from experiments.fusion import kept_loader, of_run
 from medpatch_jax import schema
 from medpatch_jax.input import dataset
@@ -59,8 +59,7 @@ def pools(stages, m: str, split: str) -> dict[str, np.ndarray]:
 
   Returns:
     The fields of `schema.Pool` and `logits` of stage 1, rows in the order of
-    `run.pooled_rows(split, m)`, and `cut` i64[1], the number of texts cut at
-    the most windows kept; memory-mapped.
+    `run.pooled_rows(split, m)`, memory-mapped.
   """
   run, model = stages.run, stages.architecture.unimodal(m)
   params = {
@@ -82,10 +81,11 @@ def pools(stages, m: str, split: str) -> dict[str, np.ndarray]:
     _announce(run, "pools", m, split, batches.rows)
     if len(batches.rows):
       stages.outputs(forward, params, batches, allocate=writer.allocate)
-    _write_cut(stages, writer, m, split)
 
   key = stages.key("pools", m, split) | {"params": store.digest(params)}
-  return stored(stages, stages.folder("pools", m, split), key, write)
+  found = stored(stages, stages.folder("pools", m, split), key, write)
+  windows.say(run, (m,), (split,))
+  return found
 
 
 def encodings(stages, m: str, split: str) -> dict[str, np.ndarray]:
@@ -103,10 +103,11 @@ def encodings(stages, m: str, split: str) -> dict[str, np.ndarray]:
     batches = stages.input(split, m, rows=run.pooled_rows(split, m))
     _announce(run, "encodings", m, split, batches.rows)
     _encode(stages, m, params, batches, fields, writer)
-    _write_cut(stages, writer, m, split)
 
   key = stages.key(stage, m, split) | {"params": store.digest(params)}
-  return stored(stages, stages.folder(stage, m, split), key, write)
+  found = stored(stages, stages.folder(stage, m, split), key, write)
+  windows.say(run, (m,), (split,))
+  return found
 
 
 def hidden(stages, m: str, split: str) -> dict[str, np.ndarray]:
@@ -114,7 +115,8 @@ def hidden(stages, m: str, split: str) -> dict[str, np.ndarray]:
 
   Returns:
     tokens [n L D], of the run's dtype, and mask bool[n L], rows in the order of
-    `run.rows(split, m)`, memory-mapped, and `cut` as in `pools`.
+    `run.rows(split, m)`, memory-mapped, and `windows` i32[n], how many each
+    note takes, read or not.
   """
   run, config = stages.run, stages.config
   params, rows = initial.encoder(run, m), run.rows(split, m)
@@ -124,6 +126,7 @@ def hidden(stages, m: str, split: str) -> dict[str, np.ndarray]:
   key = {
     "records": run.data.fingerprint,
     "rows": store.digest(rows),
+    "fields": ["tokens", "mask", "windows"],
     "text": [store.content(path) for path in files if path],
     "shapes": [run.shapes.window, run.shapes.max_windows],
     "dtype": config.dtype,
@@ -135,11 +138,15 @@ def hidden(stages, m: str, split: str) -> dict[str, np.ndarray]:
     _announce(run, "hidden", m, split, rows)
     batches = run.loader(split, (m,), rows, learn=False)
     _encode(stages, m, params, batches, hidden_fields(run, m), writer)
-    _write_cut(stages, writer, m, split)
+    each = run.windows(split, m)[rows]
+    writer.allocate("windows", each.shape, each.dtype)[:] = each
 
   root = (config.share or stages.workdir) / "hidden"
   folder = root / f"{m}-{split}-{store.short(key)}"
-  return stored(stages, folder, key, write)
+  found = stored(stages, folder, key, write)
+  run.remember(split, m, found["windows"])
+  windows.say(run, (m,), (split,))
+  return found
 
 
 def hidden_loader(stages, m: str, split: str, rows, learn: bool):
@@ -194,25 +201,6 @@ def _encode(stages, m, params, batches, fields, writer) -> None:
   }
   if len(batches.rows):
     stages.fill(arrays, stages.mapped(forward), params, batches)
-
-
-def _write_cut(stages, writer, m: str, split: str) -> None:
-  """Keeps, and says, how many texts were longer than the windows kept."""
-  run = stages.run
-  cut = run.cut(split, m)
-  if f"hidden/{m}" in stages.on_disk:
-    # Where the text itself was not read, it is known from when it was.
-    cut = cut or int(stages.hidden(m, split)["cut"][0])
-  writer.allocate("cut", (1,), np.int64)[0] = cut
-  if cut:
-    logger.info(
-      "%s: %s texts of %s longer than %d windows, the rest unread; more are"
-      " read with --max_note_windows",
-      m,
-      run.rule.rough(cut),
-      split,
-      run.shapes.max_windows,
-    )
 
 
 def _announce(run, kind, m, split, rows) -> None:

@@ -93,7 +93,9 @@ class Run:
     self._check_start()
     self.parallel = Parallel(config.parallel)
     self.parallel.check(config.batch_size, config.settings.accumulate)
-    self._cut: set[tuple] = set()
+    self._windows: dict[tuple, np.ndarray] = {}
+    # (modality, split) whose dropped windows were logged.
+    self.said: set[tuple] = set()
 
   @functools.cached_property
   def warm(self):
@@ -339,11 +341,23 @@ class Run:
       share=self.parallel.share,
     )
 
-  def cut(self, split: str, modality: str) -> int:
-    """How many of the texts read so far were longer than the windows kept."""
-    cut = np.zeros(self.data.size(split), bool)
-    cut[[row for s, m, row in self._cut if (s, m) == (split, modality)]] = True
-    return int(self.parallel.any(cut).sum())
+  def windows(self, split: str, modality: str) -> np.ndarray:
+    """Windows of each row's notes, i32[N] of the split; 0 if not read so far.
+
+    Those past the last that is read count, too.
+    """
+    seen = self._seen(split, modality)
+    # Every process knows a row's number, or 0: their bits together are it.
+    bits = self.parallel.any(np.unpackbits(seen.view(np.uint8)))
+    return np.packbits(bits).view(seen.dtype)
+
+  def remember(self, split: str, modality: str, windows: np.ndarray) -> None:
+    """Takes over i32[n] of `windows`, rows as of `rows(split, modality)`."""
+    self._seen(split, modality)[self.rows(split, modality)] = windows
+
+  def _seen(self, split, modality):
+    size = self.data.size(split)
+    return self._windows.setdefault((split, modality), np.zeros(size, np.int32))
 
   def _example(self, split, augmented, row, rng):
     return {
@@ -361,8 +375,8 @@ class Run:
     if not self.present(split)[row, column]:
       return None
     fields = self.fields(split, modality, row)
-    if fields.get("windows", 0) > self.shapes.max_windows:
-      self._cut.add((split, modality, row))
+    if "windows" in fields:
+      self._seen(split, modality)[row] = fields["windows"]
     if rng is None:
       return fields
     if self.config.kinds[modality] == "series":

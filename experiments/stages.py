@@ -26,6 +26,7 @@ from experiments import (
   models,
   start,
   temperature,
+  windows,
 )
 from experiments.run import Run, once
 from medpatch_jax import calibrate
@@ -306,6 +307,7 @@ class Stages:
         rows, values = self._unimodal(split, m)
         logits[np.searchsorted(batches.rows, rows)] = values
       outputs[f"unimodal/{m}"] = logits
+    windows.say(run)
     return {name: run.scores(values) for name, values in outputs.items()}
 
   def _unimodal(self, split: str, m: str):
@@ -379,6 +381,7 @@ class Stages:
     )
     with self.alone(folder):
       best, _ = loop.fit(stage, settings, folder, self.run.parallel, self.board)
+    windows.say(self.run)
     return best
 
   def _auroc(self, rows, heads):

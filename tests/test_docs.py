@@ -60,6 +60,7 @@ BLOCKS = {
   ("results.md", 2): "shell",
   ("statistics.md", 0): "shell",
   ("statistics.md", 1): "part of results.json; tests/test_report.py has it",
+  ("statistics.md", 2): "part of results.json; tests/test_windows.py has it",
   ("training.md", 0): "tests/test_parallel.py runs two processes",
   ("training.md", 1): "tests/test_kills.py kills runs",
   ("training.md", 2): "runs this suite with the lowest versions",

@@ -148,14 +148,19 @@ def bert(tmp_path):
 
 
 def test_a_frozen_berts_hidden_states_are_kept_and_change_nothing(
-  small, bert, tmp_path
+  small, bert, tmp_path, caplog
 ):
+  caplog.set_level("INFO", "medpatch_jax")
   words = ("--modalities=rr", f"--bert={bert}", "--epochs=2")
+  words += ("--max_note_windows=1",)
   share = f"--share={tmp_path / 'share'}"
   kept = train.train(small("kept", *words, share))
   anew = train.train(small("anew", *words, "--cache_gb=0"))
   assert "hidden/rr" in kept.on_disk and not anew.on_disk
   assert_equal(anew.predict("test"), kept.predict("test"), 1e-5)
+  # What is dropped of the notes is said of each split once, kept or not.
+  said = [line for line in caplog.messages if "dropped" in line]
+  assert len(said) == 2 * len(set(said)) == 6
   made = sorted((tmp_path / "share" / "hidden").glob("*/key.json"))
   assert len(made) == 3  # Train, validation, test.
   assert not (anew.workdir / "hidden").exists()

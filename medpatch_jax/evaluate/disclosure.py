@@ -284,6 +284,17 @@ class Sizes:
     patients = (len(np.unique(self._patient[part])) for part in (rows, ~rows))
     return self.rule.part(int(rows.sum()), self._whole, *patients)
 
+  def amount(self, each: np.ndarray) -> tuple[int | str, int | str]:
+    """Of things i64[N] of the rows: (rows that have any, how many things).
+
+    How many is shown only where the rows are.
+    """
+    rows, things = self(each > 0), int(each.sum())
+    if self.rule.open or not things:
+      return rows, things
+    told = isinstance(rows, int) or rows.startswith("~")
+    return rows, _near(things) if told else WORD
+
   def labels(self, cases: np.ndarray) -> list[int | str]:
     """How many there are of each label, of bool[N C]."""
     # Where each row has one of the labels, they add up to all rows.

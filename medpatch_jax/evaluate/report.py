@@ -59,6 +59,7 @@ def build(
   hourly: bool = False,
   left: tuple | None = None,
   token_calibration: list[dict] | None = None,
+  unread: tuple[int, dict] = (0, {}),
   rule: disclosure.Rule = disclosure.SECRET,
   whole: int | None = None,
   resamples: int = 1000,
@@ -86,6 +87,8 @@ def build(
       the labels are buckets of them.
     token_calibration: {"modality", and under "validation" and "test" what
       `tokens.build` returns}; of a model with token confidence.
+    unread: (most windows of notes that are read, modality -> i64[N] windows
+      past them), of those modalities that are notes.
     rule: what may be shown of these data.
     whole: rows of the split; N, where every one of them is scored.
     resamples: of patients, for the intervals.
@@ -94,7 +97,8 @@ def build(
   Returns:
     A dict of JSON types: `heads`, `unimodal`, `model`, `optimistic`,
     `bayes`, `per_label`, `buckets`, `patterns`, `subgroups`, `calibration`,
-    `selective`, `net_benefit`, `token_calibration` and what describes them.
+    `selective`, `net_benefit`, `token_calibration`, `unread` and what
+    describes them.
 
   Raises:
     ValueError: shapes or names do not fit each other.
@@ -160,8 +164,17 @@ def build(
     ),
     **trust.build(logits[chosen], cells),
     "token_calibration": token_calibration,
+    "unread": [
+      _unread(size, name, unread[0], n) for name, n in unread[1].items()
+    ],
   }
   return rule.numbers(found)
+
+
+def _unread(size, name, most, windows):
+  """Stays whose notes go on after the windows that are read."""
+  stays, windows = size.amount(windows)
+  return {"modality": name, "read": most, "stays": stays, "windows": windows}
 
 
 def _buckets(cells, logits, left):

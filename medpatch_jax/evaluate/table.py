@@ -22,6 +22,7 @@ def text(result: dict) -> str:
     *_heads(result),
     *_buckets(result),
     *_unimodal(result),
+    *_unread(result),
     *_patterns(result),
     *_subgroups(result),
     *_per_label(result),
@@ -111,6 +112,23 @@ def _unimodal(result):
     if row["gain"]:
       cells = "".join(f"  {_gain(row['gain'][m]):<34}" for m in METRICS)
       yield f"{'  gain':<28}{cells}"
+
+
+def _unread(result):
+  """What is past the windows that are read of notes, if anything is."""
+  rows = [row for row in result.get("unread", ()) if row["stays"] != 0]
+  if not rows:
+    return
+  units = f"{_unit(result)}s"
+  title = f"{units.title()} with notes not read whole"
+  yield ""
+  yield f"{title:<{NAME + 12}}{units:>8}{'windows read':>16}{'not read, all':>16}"
+  yield "-" * WIDTH
+  for row in rows:
+    cells = (_count(row[n]) for n in ("stays", "read", "windows"))
+    stays, read, left = cells
+    name = row["modality"].upper()
+    yield f"{name:<{NAME + 12}}{stays:>8}{read:>16}{left:>16}"
 
 
 def _patterns(result):

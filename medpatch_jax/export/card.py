@@ -50,7 +50,7 @@ def text(config: dict, result: dict | None, training: dict) -> str:
     "## Whose it is\n\n"
     + NOTICE[config["dataset"]["kind"]].format_map(config["dataset"]),
     "## Measured\n\n" + _measured(result),
-    "## Limits\n\n" + LIMITS,
+    "## Limits\n\n" + LIMITS + _windows(config),
     "## How it was trained\n\n"
     + "\n".join(f"- `--{k}={v}`" for k, v in sorted(training.items())),
     "## How it is used\n\n" + _use(config),
@@ -116,6 +116,18 @@ def _pieces(vocabulary) -> str:
   return (
     f"{where}. A piece of more than one character is part of a word that at"
     f" least {patients} patients have; digits are pieces of their own."
+  )
+
+
+def _windows(config) -> str:
+  """How much of a text is read, where the model reads texts."""
+  if "text" not in dict(config["architecture"]["kinds"]).values():
+    return ""
+  most, window = (config["shapes"][n] for n in ("max_windows", "window"))
+  return (
+    f"\n- Of a stay's notes of one kind the first {most} windows of {window - 2}"
+    f" word pieces\n  are read, {most * (window - 2):,} pieces; what is beyond is"
+    " dropped, and a prediction\n  says how many windows that is."
   )
 
 

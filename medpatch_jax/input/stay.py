@@ -155,7 +155,7 @@ class Preparation:
     return fields, [
       *said,
       f"{windows:,} windows of {self.shapes.window} pieces: only the first"
-      f" {most} are read",
+      f" {most} are read, {windows - most:,} left out",
     ]
 
 
