@@ -172,7 +172,8 @@ def test_notes_and_films_of_after_the_death(built):
     "films_after_the_death",
   ):
     assert report["facts"][name] in ("<11", 0), name
-  assert report["facts"]["stays_that_end_at_the_death"] == 13
+  # Thirteen, as they may be shown.
+  assert report["facts"]["stays_that_end_at_the_death"] == "~20"
   assert report["facts"]["chart_rows_after_the_death"] > 11
   for name in ("lab_rows", "reports"):
     facts = report["facts"]
