@@ -1,13 +1,15 @@
 """The twin's truth.csv is what its raw files show, before and after building."""
 
+import collections
 import csv
+import json
 import shutil
 
 import numpy as np
 import pytest
 
 from data import build
-from data.synthetic import model, twin
+from data.synthetic import channels, films, model, places, sentences, twin
 from data.synthetic import world as worlds
 from medpatch_jax import schema
 from tests import twin_reader
@@ -21,6 +23,15 @@ def raw(request, tmp_path_factory):
   world = worlds.WORLDS[request.param]
   twin.write(path, subjects=160, seed=11, density=0.02, world=world)
   return path
+
+
+def world_of(raw):
+  return worlds.World(**json.loads((raw / "world.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def reader(raw):
+  return twin_reader.Twin(raw)
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +49,7 @@ def truth(raw):
   return out
 
 
-def test_truth_is_what_an_independent_reader_finds(raw, truth):
-  reader = twin_reader.Twin(raw)
+def test_truth_is_what_an_independent_reader_finds(reader, truth):
   found = {}
   for stay in reader.cohort():
     key = int(stay["stay_id"])
@@ -47,7 +57,7 @@ def test_truth_is_what_an_independent_reader_finds(raw, truth):
     found[PHENOTYPES, "ehr", key] = shown, clear
     film, text = reader.film(stay), reader.reports(stay)
     if film is not None:
-      found[PHENOTYPES, "cxr", key] = [part[:-1] for part in film]
+      found[PHENOTYPES, "cxr", key] = [part[:-1] for part in film[:2]]
     if text:
       both = twin_reader.shown_text(text)
       found[PHENOTYPES, "rr", key] = [part[:-1] for part in both]
@@ -59,7 +69,7 @@ def test_truth_is_what_an_independent_reader_finds(raw, truth):
     found[DEATH, "ehr", key] = [[part @ [1, 2]] for part in (dying, clear_then)]
     film, text = reader.film(stay, 48), reader.reports(stay, 48)
     if film is not None:
-      found[DEATH, "cxr", key] = [part[-1:] for part in film]
+      found[DEATH, "cxr", key] = [part[-1:] for part in film[:2]]
     if text:
       both = twin_reader.shown_text(text)
       found[DEATH, "rr", key] = [part[-1:] for part in both]
@@ -73,6 +83,103 @@ def test_truth_is_what_an_independent_reader_finds(raw, truth):
   for task in model.EVIDENCE:
     for modality in schema.TASKS[task].modalities:
       assert sum(k[:2] == (task, modality) for k in found) >= 10
+
+
+def test_places_are_where_an_independent_reader_finds_them(raw, reader, truth):
+  """Hours, eighths of the film and sentences, of evidence and of noise."""
+  kinds, counts = places.KINDS, collections.Counter()
+  for task, hours in ((PHENOTYPES, None), (DEATH, 48)):
+    found = places.read(raw / places.NAME, task)
+    labels = schema.TASKS[task].labels
+    first = 25 * (task == DEATH)
+    for stay in reader.cohort():
+      key = int(stay["stay_id"])
+      if (task, "ehr", key) not in truth:
+        continue
+      at = {
+        m: {(kinds[k], label, span) for k, label, span in of.get(key, ())}
+        for m, of in found.items()
+      }
+      noise = {span[0] for k, _, span in at["ehr"] if k == "noise"}
+      assert noise == reader.noise_hours(stay, hours)
+      counts["hours"] += len(noise)
+      bits = truth[task, "ehr", key]
+      shown = collections.Counter(k for k, _, _ in at["ehr"])
+      slots = [bits >> slot & 1 for slot in range(1 + (task == DEATH))]
+      assert shown["evidence"] == sum(b.prod(axis=1).sum() for b in slots)
+      assert shown["evidence"] + shown["calm"] == sum(
+        b[:, 1].sum() for b in slots
+      )
+      values = reader.values(stay)
+      for kind, label, (hour, end, *_) in at["ehr"]:
+        assert end == hour + 1 and (kind == "noise" or hour not in noise)
+        if task == PHENOTYPES and kind != "noise":
+          channel = channels.PHENOTYPE_CHANNELS[label]
+          level = values[channel.variable, hour]
+          usual = channels.CALM[channels.ROW[channel.variable], 0]
+          near = abs(level - channel.level) < abs(level - usual)
+          assert near == (kind == "evidence"), channel
+      film = reader.film(stay, hours)
+      assert bool(at["cxr"]) == (film is not None)
+      if film is not None:
+        dark = {(s[2], s[0]) for k, _, s in at["cxr"] if k == "noise"}
+        assert dark == film[2]
+        counts["parts"] += len(dark)
+        for kind, label, (left, right, top, bottom) in at["cxr"]:
+          if kind != "noise":
+            assert (kind == "evidence") == film[0][first + label]
+            corner = [4 * x for x in films.region(first + label)]
+            assert [top, left] == corner and (bottom, right) == (
+              top + 4,
+              left + 4,
+            )
+      texts = {"rr": reader.reports(stay, hours)}
+      texts["dn"] = reader.course(stay) if task == PHENOTYPES else ""
+      for m, text in texts.items():
+        wanted = {
+          (of if of == "noise" else of - first, begin, end)
+          for of, begin, end in twin_reader.sentences_of(text)
+          if of == "noise" or first <= of < first + len(labels)
+        }
+        assert wanted == {
+          (k if k == "noise" else label, *span[:2]) for k, label, span in at[m]
+        }
+        counts[m] += sum(k == "noise" for k, _, _ in at[m])
+  some = world_of(raw).noise > 0
+  assert all((counts[k] > 100) == some for k in ("hours", "parts", "rr", "dn"))
+
+
+def test_noise_is_elsewhere_too_and_looks_so(raw, reader):
+  """The share of other hours, parts and sentences is the world's noise."""
+  share = world_of(raw).noise
+  found = places.read(raw / places.NAME, PHENOTYPES)
+  noise, hours, templates, plain = 0, 0, 0, 0
+  for stay in reader.cohort():
+    bins = int(float(stay["los"]) * 24 + 1 - 1e-6)
+    if 48 <= bins <= 49 or not reader.events(stay, 48):
+      continue  # Without such hours.
+    of = {s[0] for k, _, s in found["ehr"][int(stay["stay_id"])] if k == 0}
+    free = set(range(bins - 2)) - ({46, 47} if bins >= 48 else set())
+    noise, hours = noise + len(free & of), hours + len(free)
+    carried, values = {}, reader.values(stay)
+    for hour in range(bins - 2):  # What noise shows ends with it.
+      for name, (low, high) in {"systolic": (90, 150), "ph": (7, 7.7)}.items():
+        carried[name] = values.get((name, hour), carried.get(name, low))
+        assert low <= carried[name] <= high or hour in of
+    text = reader.course(stay)
+    templates += text.count("quasi") / 4
+    plain += sum(text.count(s) for s in sentences.COURSE_NOISE)
+  assert noise / hours == pytest.approx(share, abs=0.02)
+  assert templates / (templates + plain) == pytest.approx(share, abs=0.05)
+  parts = {}
+  for stay, rows in found["cxr"].items():
+    for row, column in ((0, 0), (0, 4), (4, 0), (4, 4)):
+      parts[stay, row, column] = sum(
+        kind == 0 and s[2] - s[2] % 4 == row and s[0] - s[0] % 4 == column
+        for kind, _, s in rows
+      )
+  # All of a quarter that is noise, and of any other the share of its sixteen.
+  assert set(parts.values()) == ({16, round(16 * share)} if share else {0})
 
 
 def test_truth_survives_building_and_is_not_read(raw, truth, tmp_path):

@@ -109,13 +109,13 @@ def test_absent_and_noise_say_the_same_nothing():
 
 def test_sources_of_a_stay_hang_together_in_the_twin():
   """EHR, film, report and note of one stay, drawn as the twin draws them."""
-  from data.synthetic import films, notes, vitals
+  from data.synthetic import films, notes, series
 
   rng = np.random.default_rng(0)
   folk = people.draw(rng, 0, 3000, 3000)
   evidence = world.Evidence(world.World(synergy=1.0), np.random.default_rng(1))
   presence = model.Presence()
-  vitals.items_of(rng, folk, evidence)
+  series.items_of(rng, folk, evidence)
   films.draw(rng, folk, presence, evidence)
   notes.draw(rng, folk, presence, evidence)
   for (task, modality), source in evidence.sources.items():

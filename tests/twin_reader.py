@@ -89,7 +89,7 @@ class Twin:
     self.films = rows(root, "mimic-cxr-jpg", "mimic-cxr-2.0.0-metadata")
     self.radiology = rows(root, "mimic-iv-note/note", "radiology")
     self.discharge = rows(root, "mimic-iv-note/note", "discharge")
-    self._by_subject = {}
+    self._by_subject, self._events = {}, {}
     for table in ("chart", "labs", "films", "radiology"):
       found = {}
       for row in getattr(self, table):
@@ -116,6 +116,12 @@ class Twin:
 
   def events(self, stay, hours=None):
     """(variable, rank, hours from intime, value) inside the window."""
+    key = stay["stay_id"], hours
+    if key not in self._events:
+      self._events[key] = self._read(stay, hours)
+    return self._events[key]
+
+  def _read(self, stay, hours):
     begin, end = when(stay["intime"]), when(stay["outtime"])
     if hours is not None:
       end = min(end, begin + datetime.timedelta(hours=hours))
@@ -136,17 +142,11 @@ class Twin:
     their hours are no noise: bool[25], bool[2]."""
     hours = when(stay["outtime"]) - when(stay["intime"])
     bins = int(hours.total_seconds() / 3600 + 1 - 1e-6)
-    last = {}  # (variable, bin) -> the value that wins
-    for name, rank, at, value in self.events(stay):
-      key = name, int(at - 1e-6)
-      best = last.get(key)
-      order = at, -rank, value
-      if best is None or order > best[0]:
-        last[key] = order, value
+    last = self.values(stay)
     calm = dict(zip(channels.VARIABLES, channels.CALM[:, 0]))
 
     def near(name, index, level):
-      found = last[name, index][1]
+      found = last[name, index]
       return abs(found - level) < abs(found - calm[name])
 
     def clear(name, index):
@@ -174,6 +174,24 @@ class Twin:
       calm_then = [clear("heart_rate", i) for i in (46, 47)]
     return tuple(map(np.array, (shown, dying, fine, calm_then)))
 
+  def values(self, stay, hours=None):
+    """{(variable, hour): the value that counts}."""
+    out = {}
+    for name, _, at, value in sorted(
+      self.events(stay, hours), key=lambda row: (row[2], -row[1], row[3])
+    ):
+      out[name, int(at - 1e-6)] = value
+    return out
+
+  def noise_hours(self, stay, hours=None):
+    """Hours whose last pH or heart rate is a disconnected monitor's."""
+    return {
+      hour
+      for (name, hour), value in self.values(stay, hours).items()
+      if (name == "ph" and value > 7.7)
+      or (name == "heart_rate" and value > 220)
+    }
+
   def film(self, stay, hours=None):
     """`shown_film` of the window's last AP film, None without one."""
     begin, end = when(stay["intime"]), when(stay["outtime"])
@@ -191,22 +209,33 @@ class Twin:
     return None if best is None else self.shown_film(best[1])
 
   def shown_film(self, row):
-    """Items bool[26] that a film shows, by projection on the textures, and
-    bool[26] whether their quarter is no darker than it should be."""
+    """Items bool[26] that a film shows, by projection on the textures, bool[26]
+    whether their quarter is no darker than it should be, and the dark eighths
+    {(row, column)}."""
     subject = f"p{row['subject_id']}"
     path = pathlib.Path(self.root) / "mimic-cxr-jpg/files" / subject[:3]
     path = path / subject / f"s{row['study_id']}" / f"{row['dicom_id']}.jpg"
     pixels = np.asarray(Image.open(path), np.float32)
     size = min(pixels.shape)
-    textures = films.patterns(size)
+    chest, dark = films.anatomy(size, False), set()
+    seen = np.ones(pixels.shape, bool)
+    edges = [[-(-n * i // 8) for i in range(9)] for n in pixels.shape]
+    for i in range(8):
+      for j in range(8):
+        at = slice(*edges[0][i : i + 2]), slice(*edges[1][j : j + 2])
+        if (pixels[at] - chest[at]).mean() < -films.SHADOW / 2:
+          dark.add((i, j))
+          seen[at] = False
+    textures = films.patterns(size) * seen
     power = np.einsum("chw,chw->c", textures, textures)
-    part = np.einsum("chw,hw->c", textures, pixels - pixels.mean()) / power
+    part = np.einsum("chw,hw->c", textures, pixels - pixels[seen].mean())
+    part = part / np.maximum(power, 1)
     assert np.all((part < 0.3) | (part > 0.7)), "neither shown nor not"
-    bright = np.einsum(
-      "rhw,hw->r", films.regions(size), pixels - films.anatomy(size, False)
-    ) / films.regions(size).sum((1, 2))
-    of = [r * films.COLUMNS + c for r, c in map(films.region, range(26))]
-    return part > 0.5, bright[of] > -films.SHADOW / 2
+    clear = np.array([
+      any((4 * row + i % 4, 4 * column + i // 4) not in dark for i in range(16))
+      for row, column in map(films.region, range(26))
+    ])  # fmt: skip
+    return part > 0.5, clear, dark
 
   def reports(self, stay, hours=None):
     """Joined reports of the window, "" without one."""
@@ -218,7 +247,7 @@ class Twin:
       for r in self.of("radiology", stay["subject_id"])
       if begin <= when(r["charttime"]) <= end and r["text"].strip()
     ]
-    return "\n\n".join(text for _, _, text in sorted(found))
+    return "\n\n".join(text.strip() for _, _, text in sorted(found))
 
   def course(self, stay):
     """The admission's last discharge note, "" without one."""
@@ -227,16 +256,28 @@ class Twin:
       for r in self.discharge
       if r["hadm_id"] == stay["hadm_id"] and r["note_type"] == "DS"
     ]
-    return max(found)[1] if found else ""
+    return max(found)[1].strip() if found else ""
 
 
 def shown_text(text):
   """Items bool[26] that a text shows, and bool[26]: none of a template."""
   has, template = (
     [
-      bool(re.search(rf"\b{form(words[0])}\b", text))
+      bool(re.search(rf"\b{before}{words[0]}\b", text))
       for words in sentences.WORDS
     ]
-    for form in (str, sentences.template)
+    for before in ("", "pseudo")
   )
   return np.array(has), np.invert(template)
+
+
+def sentences_of(text):
+  """(label's number, or "noise"; begin, end) of each that has one's words."""
+  found = set()
+  for number, words in enumerate(sentences.WORDS):
+    for hit in re.finditer(rf"\b(pseudo|quasi)?{words[0]}\b", text):
+      begin = max(text.rfind(mark, 0, hit.start()) for mark in ".\n") + 1
+      begin += text[begin] == " "
+      end = text.index(".", hit.end()) + 1
+      found.add(("noise" if hit[1] else number, begin, end))
+  return found

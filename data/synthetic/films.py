@@ -9,7 +9,12 @@ the middle of the range, because a class token that attends to all patches
 alike, as an untrained one does, sees the mean of the patches: a few hundred
 films are enough to learn from only if labels stand out in that mean.
 
-Dims: F films, C = 26 labels (phenotypes, then death), H W pixels.
+Noise comes in parts, sixteen a quarter: a quarter that is noise is so in all of
+them, and in any other one the same share of parts is. Such parts are darker and
+show what ignores the label; a texture is whole in each of the parts left.
+
+Dims: F films, C = 26 labels (phenotypes, then death), H W pixels, G = 8 parts
+across and down.
 """
 
 import dataclasses
@@ -25,7 +30,10 @@ ROWS, COLUMNS = 2, 2
 PERIODS = 4, 4  # of the slowest wave in a region, down and across
 ASPECT = 1.1  # width over height, the same for all films
 AMPLITUDE = 30.0  # grey levels at the peak of a texture
-SHADOW = 50.0  # grey levels that a region which is noise is darker by
+SHADOW = 50.0  # grey levels that a part which is noise is darker by
+GRID = 8  # G
+IN_QUARTER = GRID // ROWS * (GRID // COLUMNS)
+MOST_NOISE = 12  # parts of a quarter whose evidence can still be seen
 NOISE = 1.5  # grey levels of pixel noise
 NUM_LABELS = model.NUM_PHENOTYPES + 1
 PHENO, DEATH = model.EVIDENCE
@@ -55,13 +63,11 @@ def patterns(size):
 
 
 @functools.cache
-def regions(size):
-  """Masks f32[R H W] of the regions on a film of short side `size`."""
+def parts(size):
+  """Which part i64[H W], counted along rows, a pixel lies in."""
   height, width = size, int(round(size * ASPECT))
-  y, x = np.mgrid[:height, :width] + 0.5
-  index = (y / height * ROWS).astype(int) * COLUMNS
-  index = index + (x / width * COLUMNS).astype(int)
-  return (index == np.arange(ROWS * COLUMNS)[:, None, None]).astype(np.float32)
+  y, x = (np.arange(n) * GRID // n for n in (height, width))
+  return y[:, None] * GRID + x
 
 
 def region(label):
@@ -105,19 +111,21 @@ def _shades(size):
   return np.stack(waves).astype(np.float32)
 
 
-def render(rng, shown, lateral, size, clear=None):
+def render(rng, shown, lateral, size, dark=None, wild=None):
   """A film u8[H W] showing the items bool[C] at short side `size`.
 
-  Regions that are not `clear` bool[R] are darker.
+  Parts that are `dark` bool[G G] show the items `wild` bool[C] instead.
   """
   shade = 0.5 * rng.standard_normal(8).astype(np.float32)
   out = anatomy(size, lateral) + rng.normal(0, 0.5)
   out = out + np.tensordot(shade, _shades(size), 1)
   out = out + NOISE * rng.standard_normal(out.shape, np.float32)
-  if shown.any():
+  if dark is not None and dark.any():
+    noise = dark.ravel()[parts(size)]
+    textures = (patterns(size)[of].sum(0) for of in (wild, shown))
+    out = out + np.where(noise, *textures) - SHADOW * noise
+  elif shown.any():
     out = out + patterns(size)[shown].sum(0)
-  if clear is not None and not clear.all():
-    out = out - SHADOW * regions(size)[np.invert(clear)].sum(0)
   return np.clip(np.rint(out), 0, 255).astype(np.uint8)
 
 
@@ -141,7 +149,8 @@ class Films:
   time: np.ndarray
   view: np.ndarray
   shown: np.ndarray
-  clear: np.ndarray
+  dark: np.ndarray
+  wild: np.ndarray
   last: np.ndarray
   early: np.ndarray
 
@@ -208,6 +217,8 @@ def draw(rng, folk, presence, evidence):
   shown = evidence.spoil(
     PHENO, "cxr", prior, shown[..., None], of_label[..., None]
   )[..., 0]
+  wild = evidence.elsewhere(PHENO, "cxr", prior, len(shown))
+  wild = np.where(of_label, wild, shown)
   last = np.where(late_time >= 0, index[1], index[0])
   early = np.where(folk.long, index[0], -1)
   for task, film, part in (
@@ -222,10 +233,20 @@ def draw(rng, folk, presence, evidence):
     np.concatenate(time),
     np.concatenate(view),
     shown,
-    clear,
+    _dark(evidence, clear),
+    wild,
     last,
     early,
   )
+
+
+def _dark(evidence, clear):
+  """Parts bool[F G G] that are noise, where quarters bool[F R] are clear."""
+  dark = evidence.spoilt(clear.shape, IN_QUARTER, MOST_NOISE)
+  dark = (dark | ~clear[..., None]).reshape(
+    -1, ROWS, COLUMNS, GRID // ROWS, GRID // COLUMNS
+  )
+  return dark.transpose(0, 1, 3, 2, 4).reshape(-1, GRID, GRID)
 
 
 def _times(rng, folk, presence):

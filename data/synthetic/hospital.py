@@ -153,7 +153,8 @@ def write_films(folder, rng, folk, film, size):
       if study % 97:  # CheXpert could not read every report.
         rows.append((subject, study, *values.tolist()))
     lateral = view in ("LATERAL", "LL")
-    pixels = films.render(rng, film.shown[i], lateral, size, film.clear[i])
+    noise = film.dark[i], film.wild[i]
+    pixels = films.render(rng, film.shown[i], lateral, size, *noise)
     folder.write_bytes(
       f"{tables.FILMS}/p{str(subject)[:2]}/p{subject}/s{study}/{dicom}.jpg",
       films.encode(pixels),

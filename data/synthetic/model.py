@@ -90,6 +90,14 @@ class Presence:
   dn: float = 0.94
 
 
+def cohort(folk):
+  """Stays bool[N] of a people.People that pass each task's cohort rules."""
+  return {
+    "in_hospital_mortality": folk.cohort & folk.long & ~folk.late_events,
+    "phenotyping": folk.cohort,
+  }
+
+
 def prior(task):
   """Returns the prior probability f64[C] of each label of `task`."""
   prior = PREVALENCE if task == "phenotyping" else np.array([DEATH_RATE])

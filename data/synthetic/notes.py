@@ -17,6 +17,7 @@ from data.synthetic import model, people, sentences
 MINUTE = 60
 NUM_LABELS = model.NUM_PHENOTYPES + 1
 PHENO, DEATH = model.EVIDENCE
+PRIOR = np.append(model.PREVALENCE, model.DEATH_RATE)
 LONG_SHARE = 0.03  # of notes have over 510 pieces
 
 
@@ -35,11 +36,8 @@ def sections(rng, noise, frames, shown, template=()):
   """
   body, summary = list(noise), []
   for label in (*shown, *template):
-    first, *others = sentences.WORDS[label]
-    rng.shuffle(others)
-    words = (first, *others[:2])
-    if label in template:
-      words = tuple(map(sentences.template, words))
+    before = sentences.IN_PLACE if label in template else ""
+    words = sentences.words_of(rng, label, before)
     body.append(rng.choice(frames).format(*words))
     summary.append(sentences.SUMMARY_FRAME.format(*words))
   rng.shuffle(body)
@@ -121,8 +119,18 @@ def draw(rng, folk, presence, evidence):
     (radiology Notes, discharge Notes).
   """
   words = random.Random(int(rng.integers(2**62)))
-  radiology = _radiology(rng, words, folk, presence, evidence)
-  return radiology, _discharges(rng, words, folk, presence, evidence)
+  found = (
+    _radiology(rng, words, folk, presence, evidence),
+    _discharges(rng, words, folk, presence, evidence),
+  )
+  if share := evidence.world.noise:
+    words = random.Random(evidence.seed())
+    weights = evidence.items[PHENO].rate("rr", PRIOR).tolist()
+    for notes in found:
+      notes.text = [
+        sentences.spoil(words, text, share, weights) for text in notes.text
+      ]
+  return found
 
 
 def _first_times(rng, folk, presence):
@@ -158,8 +166,7 @@ def _radiology(rng, words, folk, presence, evidence):
   decoy = evidence.decoy(rng, DEATH, "rr", model.DEATH_RATE, (n, 1))
   drawn = evidence.draw(rng, DEATH, "rr", death[:, None])[..., 0]
   dying = np.where(in_48h[:, None], drawn, decoy)
-  prior = np.append(model.PREVALENCE, model.DEATH_RATE)
-  decoys = evidence.decoy(rng, PHENO, "rr", prior, (2 * n, NUM_LABELS))
+  decoys = evidence.decoy(rng, PHENO, "rr", PRIOR, (2 * n, NUM_LABELS))
   shown = np.concatenate([shown[..., 0], dying], axis=1)
   clear = evidence.clear(shown.shape)
   evidence.add(PHENO, "rr", shown[:, :-1], clear[:, :-1], at >= 0)

@@ -1,9 +1,11 @@
-"""Words of the twin's notes: which sentence shows which label.
+"""Words of the twin's notes: which sentence shows which label, or is noise.
 
 A label shows as a sentence of its own words, repeated in the note's summary;
 all other words are shared by every label, or by notes without any. No word of WORDS occurs in
 the rest of the texts (a test asserts it).
 """
+
+import re
 
 # In the order of schema.PHENOTYPES, then in-hospital death. The first word is
 # in each of the label's sentences, beside two of the others.
@@ -53,9 +55,9 @@ COURSE_FRAMES = (
 SUMMARY_FRAME = "{0} {1} {2}, {0}."
 
 
-def template(word):
-  """A label's word as a template has it, which says nothing."""
-  return f"pseudo{word}"
+# What a template puts before a label's words, which then say nothing: in place
+# of the label's own sentence, and of a sentence that is about no label.
+IN_PLACE, ELSEWHERE = "pseudo", "quasi"
 
 
 REPORT_NOISE = (
@@ -110,3 +112,51 @@ ADDENDUM = (
   "ADDENDUM:  The above was discussed with the team by telephone at ___.",
   "ADDENDUM:  Wording was corrected; the conclusion is unchanged.",
 )
+
+_SENTENCE = re.compile(r"[^\s.][^.\n]*\.")
+_BANKS = re.compile("|".join(map(re.escape, REPORT_NOISE + COURSE_NOISE)))
+_WORDS = re.compile(
+  rf"\b({IN_PLACE}|{ELSEWHERE})?({'|'.join(words[0] for words in WORDS)})\b"
+)
+_LABEL = {words[0]: label for label, words in enumerate(WORDS)}
+
+
+def words_of(rng, label, before=""):
+  """The label's first word and two of the others, each after `before`."""
+  first, *others = WORDS[label]
+  rng.shuffle(others)
+  return [before + word for word in (first, *others[:2])]
+
+
+def spoil(rng, text, share, weights):
+  """Puts sentences of a template in the place of such as are about no label.
+
+  Args:
+    rng: random.Random.
+    text: of a note.
+    share: of these sentences.
+    weights: of each label, how often the template is about it.
+  """
+
+  def put(match):
+    if rng.random() >= share:
+      return match[0]
+    label = rng.choices(range(len(WORDS)), weights)[0]
+    frame = rng.choice(REPORT_FRAMES + COURSE_FRAMES)
+    return frame.format(*words_of(rng, label, ELSEWHERE))
+
+  return _BANKS.sub(put, text) if share else text
+
+
+def planted(text):
+  """Sentences of a text that show a label, or are of a template.
+
+  Returns:
+    [(label, or None of a template; begin, end in characters)].
+  """
+  found = []
+  for sentence in _SENTENCE.finditer(text):
+    if word := _WORDS.search(sentence[0]):
+      label = None if word[1] else _LABEL[word[2]]
+      found.append((label, *sentence.span()))
+  return found

@@ -12,6 +12,7 @@ import os
 
 import pyarrow as pa
 from pyarrow import csv as pa_csv
+from pyarrow import parquet
 
 from medpatch_jax import schema
 
@@ -151,6 +152,15 @@ class Folder:
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows(rows)
     self._file(name).write(out.getvalue().encode())
+
+  def write_parquet(self, path, table):
+    """Appends the pyarrow `table` to a file of Parquet below the root."""
+    if path not in self._files:
+      writer = parquet.ParquetWriter(
+        os.path.join(self.root, path), table.schema
+      )
+      self._files[path] = writer, writer
+    self._files[path][0].write_table(table)
 
   def write_json(self, path, value):
     """Writes one file of JSON at `path` below the root."""

@@ -19,11 +19,7 @@ def write(folder, folk, evidence):
     folk: people.People.
     evidence: world.Evidence of all sources.
   """
-  cohort = {
-    "in_hospital_mortality": folk.cohort & folk.long & ~folk.late_events,
-    "phenotyping": folk.cohort,
-  }
-  for task, who in cohort.items():
+  for task, who in model.cohort(folk).items():
     for modality in model.EVIDENCE[task]:
       source = evidence.sources[task, modality]
       stays = np.flatnonzero(who & source.exists)

@@ -1,4 +1,4 @@
-"""Writes the synthetic twin: raw files in MIMIC's layout, and truth.csv."""
+"""Writes the synthetic twin: raw files in MIMIC's layout, truth.csv and places."""
 
 import dataclasses
 import os
@@ -15,6 +15,8 @@ from data.synthetic import (
   model,
   notes,
   people,
+  places,
+  series,
   tables,
   truth,
   vitals,
@@ -145,8 +147,8 @@ def write_chunk(
   hospital.write(folder, streams[1], folk)
 
   evidence = worlds.Evidence(world, streams[7])
-  vital = vitals.items_of(streams[2], folk, evidence)
-  rows = vitals.draw(streams[2], folk, vital, density)
+  vital = series.items_of(streams[2], folk, evidence)
+  rows = series.draw(streams[2], folk, vital, density)
   folder.write(
     "chartevents", charts.chartevents(streams[3], folk, rows, density)
   )
@@ -159,4 +161,8 @@ def write_chunk(
   radiology, discharge = notes.draw(streams[6], folk, presence, evidence)
   hospital.write_notes(folder, folk, radiology, discharge)
   truth.write(folder, folk, evidence)
+  folder.write_parquet(
+    places.NAME,
+    places.table(folk, evidence, vital, film, (radiology, discharge)),
+  )
   return lab_id + len(labs)

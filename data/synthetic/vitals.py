@@ -1,4 +1,4 @@
-"""Rows of the 17 variables: calm noise, evidence, and traps for a reader.
+"""Writes rows of the 17 variables: calm ones, evidence, traps for a reader.
 
 Dims: N stays, V variables (channels.VARIABLES), R rows.
 """
@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from data.synthetic import channels, items, model, people
+from data.synthetic import channels, items, people
 
 ROWS_PER_STAY = 4300  # rows of chartevents, published average
 MEAN_HOURS = 54.0  # mean length of stay of the twin
@@ -201,7 +201,7 @@ class Writer:
     """Slot rows of all channels, and the times they hold.
 
     Args:
-      shown: Items.
+      shown: series.Items.
 
     Returns:
       Rows parts, and {(variable, bin from the start i64[N]): time i64[N]} as
@@ -218,7 +218,7 @@ class Writer:
           names,
           stay,
           time,
-          lambda n, s=slot: self.slot_value(stay, n, s, shown.phenotypes),
+          lambda n, s=slot: self.slot_value(stay, n, s, shown.phenotypes[stay]),
         )
         held += [(name, stay, index, time) for name in names]
       self.mark("ph", stay, index, shown.marked, shown.clear[slot], out, held)
@@ -252,11 +252,11 @@ class Writer:
       held.append((variable, stay, index, time))
 
   def slot_value(self, stay, variable, slot, shown):
-    """Level of the channel where it is shown, else a calm value, f64[R]."""
+    """Level of the channel where it is shown bool[R 25], else calm, f64[R]."""
     value = self.calm(stay, variable)
     for label, channel in enumerate(channels.PHENOTYPE_CHANNELS):
       if (channel.variable, channel.slot) == (variable, slot):
-        value = np.where(shown[stay, label], channel.level, value)
+        value = np.where(shown[:, label], channel.level, value)
     return value
 
   def traps(self, evidence):
@@ -303,86 +303,3 @@ class Writer:
 def _to_minute(seconds):
   """The first whole minute at or after `seconds`."""
   return -(-seconds // MINUTE) * MINUTE
-
-
-@dataclasses.dataclass(frozen=True)
-class Items:
-  """What the series of N stays show.
-
-  Attributes:
-    phenotypes: bool[N 25].
-    death: bool[N 2], of two hours.
-    clear: slot -> bool[N], "death" -> bool[N 2]: hours that are no noise.
-    marked: bool[N], whose hours tell whether they are.
-  """
-
-  phenotypes: np.ndarray
-  death: np.ndarray
-  clear: dict
-  marked: np.ndarray
-
-
-def items_of(rng, folk, evidence):
-  """Draws the Items of one chunk, and adds them to `evidence`."""
-  pheno, death = model.EVIDENCE
-  n, bins = len(folk.stay_id), num_bins(folk)
-  # Where the hours of death are the stay's last, one mark would hide another.
-  meet = folk.long & (bins <= channels.DEATH_BINS[-1] + 2)
-  clear = {s: evidence.clear(n) | meet for s in channels.SLOTS}
-  clear["death"] = evidence.clear((n, 2)) | meet[:, None]
-  of_label = [clear[c.slot] for c in channels.PHENOTYPE_CHANNELS]
-  out = []
-  for task, label, prior, ok in (
-    (pheno, folk.label, model.PREVALENCE, np.stack(of_label, 1)[..., None]),
-    (death, folk.death[:, None], model.DEATH_RATE, clear["death"][:, None]),
-  ):
-    shown = evidence.draw(rng, task, "ehr", label[folk.of_admission])
-    shown = evidence.spoil(task, "ehr", np.array(prior), shown, ok)
-    evidence.add(task, "ehr", shown, ok, np.ones(n, bool))
-    out.append(shown)
-  marked = np.invert(meet) & (evidence.world.noise > 0)
-  return Items(out[0][..., 0], out[1][:, 0], clear, marked)
-
-
-def draw(rng, folk, shown, density):
-  """All rows of the 17 variables of one chunk, sorted by stay and time.
-
-  Args:
-    rng: numpy Generator.
-    folk: People.
-    shown: Items.
-    density: share of MIMIC's chart rows; evidence is charted at any density.
-
-  Returns:
-    Rows.
-  """
-  writer = Writer(rng, folk)
-  evidence, held = writer.evidence(shown)
-  rest = writer.admission() + writer.noise(density)
-  rest = _drop_held(concatenate(rest), folk, held)
-  out = concatenate([*evidence, rest, *writer.traps(evidence)])
-  return out.take(np.lexsort((out.item, out.time, out.stay)))
-
-
-def _drop_held(rows, folk, held):
-  """Drops calm rows that would come last in an hour held by evidence."""
-  variable = np.array([channels.ROW[i.variable] for i in items.ITEMS])[
-    rows.item
-  ]
-  offset = rows.time - folk.intime[rows.stay]
-  index = -(-offset // people.HOUR) - 1
-  limit = {}
-  keep = np.ones(len(rows.stay), bool)
-  for name, stay, bins, time in held:
-    slots = limit.setdefault(name, [])
-    at = np.full(len(folk.stay_id), -1)
-    until = np.zeros(len(folk.stay_id), np.int64)
-    at[stay], until[stay] = bins, time
-    slots.append((at, until))
-  for name, slots in limit.items():
-    mine = np.flatnonzero(variable == channels.ROW[name])
-    of = rows.stay[mine]
-    for at, until in slots:
-      late = (index[mine] == at[of]) & (rows.time[mine] >= until[of])
-      keep[mine[late]] = False
-  return rows.take(keep)

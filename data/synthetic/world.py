@@ -13,7 +13,9 @@ of three, whose shares a `World` gives:
 
 Beside this, a share of the items' places is noise and looks so (`World.noise`):
 a disconnected monitor, a spoilt part of a radiograph, a template sentence.
-What is shown there ignores the label.
+What is shown there ignores the label. The same share of other hours, parts and
+sentences is noise, too; it takes no item from its place, so it changes no
+posterior.
 
 Since the table is known, so is the best possible prediction for every pattern
 of presence: items of absent modalities, and of places that are noise, are
@@ -45,7 +47,7 @@ class World:
     redundancy: share of stays and labels whose items repeat one fact.
     synergy: share whose items mean something only together; the rest of the
       two is independent.
-    noise: share of places whose items are noise.
+    noise: share of places whose items are noise, and of other places.
   """
 
   redundancy: float = 0.0
@@ -270,12 +272,33 @@ class Evidence:
       return np.ones(shape, bool)
     return self._rng.random(shape) >= self.world.noise
 
+  def spoilt(self, shape, count, most) -> np.ndarray:
+    """Draws which places of `count` are noise, bool[*shape count].
+
+    Always the same number, and never more than `most` of them.
+    """
+    number = min(round(self.world.noise * count), most)
+    if not number:
+      return np.zeros((*shape, count), bool)
+    rank = self._rng.random((*shape, count)).argsort(-1).argsort(-1)
+    return rank < number
+
   def spoil(self, task, modality, prior, shown, clear) -> np.ndarray:
     """Items bool[R C S] of which those that are not clear are decoys."""
     if clear.all():
       return shown
     rate = self.items[task].rate(modality, prior)[..., None]
     return np.where(clear, shown, self._rng.random(shown.shape) < rate)
+
+  def elsewhere(self, task, modality, prior, count) -> np.ndarray:
+    """Items bool[count C] of noise that is in no place of evidence."""
+    if not self.world.noise:
+      return np.zeros((count, len(prior)), bool)
+    return self.decoy(self._rng, task, modality, prior, (count, len(prior)))
+
+  def seed(self) -> int:
+    """Draws a seed for what else is noise."""
+    return int(self._rng.integers(2**62))
 
   def add(self, task, modality, shown, clear, exists) -> None:
     """Remembers a source: [N C S] or [N C] of one slot, as `Source`."""
