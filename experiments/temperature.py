@@ -16,7 +16,7 @@ def of(stages, m: str) -> calibrate.Temperature:
   params = {"encoder": stages.encoder(m), "confidence": stages.confidence(m)}
 
   def write(writer):
-    logits, mask, label = _token_logits(stages, m, "validation", params)
+    logits, mask, label = token_logits(stages, m, "validation", params)
     if stages.run.parallel.first:
       found = _fit(stages, m, logits, mask, label)
       for name, value in found.items():
@@ -71,7 +71,7 @@ def program(stages, m: str):
   return stages.mapped(forward)
 
 
-def _token_logits(stages, m, split, params):
+def token_logits(stages, m, split, params):
   """Of a split: logits f32[N T C], mask bool[N T] and labels f32[N C].
 
   The logits lie on disk: at MIMIC's size they may take a gigabyte.
@@ -107,7 +107,7 @@ def errors(stages, m: str, split: str) -> dict[str, np.ndarray]:
   )
 
   def write(writer):
-    logits, mask, label = _token_logits(stages, m, split, params)
+    logits, mask, label = token_logits(stages, m, split, params)
     if not stages.run.parallel.first:
       return
     before = calibrate.ece(logits, mask, label)

@@ -21,6 +21,7 @@ COMMANDS = {
   "ablate": "every row of a sweep, for several seeds",
   "paper": "the paper's tables",
   "ensemble": "scores the mean of several runs",
+  "confidence": "token confidence against what the twin planted",
   "export": "a run -> a folder for predictions",
   "predict": "an exported folder and tables -> predictions",
   "benchmark": "how long things take here",

@@ -20,8 +20,8 @@ SMALL = (
 )
 
 
-def records(folder, task="phenotyping", subjects=100):
-  """Writes the records of a twin."""
+def records(folder, task="phenotyping", subjects=100, **twin):
+  """Writes the records of a twin; `twin` as build.build takes it."""
   build.build(
     source="synthetic",
     task=task,
@@ -29,6 +29,7 @@ def records(folder, task="phenotyping", subjects=100):
     subjects=subjects,
     density=0.02,
     quiet=True,
+    **twin,
   )
 
 

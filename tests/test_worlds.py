@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.errors import InputError
-from data.synthetic import information, model, people, world
+from data.synthetic import information, model, people, vitals, world
 
 PHENO, DEATH = model.EVIDENCE
 
@@ -127,6 +127,33 @@ def test_sources_of_a_stay_hang_together_in_the_twin():
     same = source.shown[among][..., 0] ^ coin ^ label[among]
     wanted = world.MISREAD if modality != "ehr" else label[among].mean()
     assert same.mean() == pytest.approx(wanted, abs=0.02), (task, modality)
+
+
+def test_noise_elsewhere_ignores_the_labels():
+  """Which hours and parts are noise, and what is shown in them."""
+  from data.synthetic import films, series
+
+  rng = np.random.default_rng(0)
+  folk = people.draw(rng, 0, 2000, 2000)
+  evidence = world.Evidence(world.World(noise=0.4), np.random.default_rng(1))
+  shown = series.items_of(rng, folk, evidence)
+  film = films.draw(rng, folk, model.Presence(), evidence)
+  stay, hour = np.nonzero(shown.elsewhere)
+  label = folk.label[folk.of_admission]
+  share = shown.elsewhere.sum(axis=1) / vitals.num_bins(folk)
+  used = np.flatnonzero(film.last >= 0)
+  numbers = {
+    "hours": (np.tile(share[:, None], 25), label),
+    "shown": (shown.wild, label[stay]),
+    "parts": (film.wild[film.last[used], :25], label[used]),
+  }
+  for name, (found, of) in numbers.items():
+    for c in range(25):
+      r = np.corrcoef(found[:, c], of[:, c])[0, 1]
+      assert abs(r) < 4.5 / np.sqrt(len(of)), (name, c)
+  # At the rate of a place of evidence.
+  rate = evidence.items[PHENO].rate("ehr", model.PREVALENCE)
+  np.testing.assert_allclose(shown.wild.mean(axis=0), rate, atol=0.02)
 
 
 def test_bad_worlds_are_refused():

@@ -217,7 +217,7 @@ def draw(rng, folk, presence, evidence):
   shown = evidence.spoil(
     PHENO, "cxr", prior, shown[..., None], of_label[..., None]
   )[..., 0]
-  wild = evidence.elsewhere(PHENO, "cxr", prior, len(shown))
+  wild = evidence.wild(PHENO, "cxr", prior, len(shown))
   wild = np.where(of_label, wild, shown)
   last = np.where(late_time >= 0, index[1], index[0])
   early = np.where(folk.long, index[0], -1)

@@ -52,9 +52,8 @@ def items_of(rng, folk, evidence):
     evidence.add(task, "ehr", shown, ok, np.ones(n, bool))
     out.append(shown)
   marked = np.invert(meet) & (evidence.world.noise > 0)
-  free = _free(folk) & marked[:, None]
-  elsewhere = free & ~evidence.clear(free.shape)
-  wild = evidence.elsewhere(pheno, "ehr", model.PREVALENCE, elsewhere.sum())
+  elsewhere = evidence.elsewhere(_free(folk) & marked[:, None])
+  wild = evidence.wild(pheno, "ehr", model.PREVALENCE, elsewhere.sum())
   return Items(
     out[0][..., 0], out[1][:, 0], clear, marked, elsewhere, wild,
     elsewhere | _noise_in_place(folk, clear),

@@ -238,7 +238,9 @@ class Evidence:
     self.world = world
     self.items = {task: Items(world, task) for task in model.EVIDENCE}
     self.sources = {}
-    self._rng = rng
+    # Noise elsewhere has its own, so that what the sources show does not hang
+    # on it.
+    self._rng, (self._other,) = rng, rng.spawn(1)
 
   def draw(self, rng, task, modality, label, stay=None) -> np.ndarray:
     """Draws a source's items bool[R C S] given what its stay showed so far.
@@ -272,6 +274,19 @@ class Evidence:
       return np.ones(shape, bool)
     return self._rng.random(shape) >= self.world.noise
 
+  def spoil(self, task, modality, prior, shown, clear) -> np.ndarray:
+    """Items bool[R C S] of which those that are not clear are decoys."""
+    if clear.all():
+      return shown
+    rate = self.items[task].rate(modality, prior)[..., None]
+    return np.where(clear, shown, self._rng.random(shown.shape) < rate)
+
+  def elsewhere(self, free) -> np.ndarray:
+    """Draws which places that are `free` of evidence bool[*shape] are noise."""
+    if not self.world.noise:
+      return np.zeros(free.shape, bool)
+    return free & (self._other.random(free.shape) < self.world.noise)
+
   def spoilt(self, shape, count, most) -> np.ndarray:
     """Draws which places of `count` are noise, bool[*shape count].
 
@@ -280,25 +295,19 @@ class Evidence:
     number = min(round(self.world.noise * count), most)
     if not number:
       return np.zeros((*shape, count), bool)
-    rank = self._rng.random((*shape, count)).argsort(-1).argsort(-1)
+    rank = self._other.random((*shape, count)).argsort(-1).argsort(-1)
     return rank < number
 
-  def spoil(self, task, modality, prior, shown, clear) -> np.ndarray:
-    """Items bool[R C S] of which those that are not clear are decoys."""
-    if clear.all():
-      return shown
-    rate = self.items[task].rate(modality, prior)[..., None]
-    return np.where(clear, shown, self._rng.random(shown.shape) < rate)
-
-  def elsewhere(self, task, modality, prior, count) -> np.ndarray:
-    """Items bool[count C] of noise that is in no place of evidence."""
+  def wild(self, task, modality, prior, count) -> np.ndarray:
+    """Draws items bool[count C] that noise elsewhere shows."""
+    shape = count, len(prior)
     if not self.world.noise:
-      return np.zeros((count, len(prior)), bool)
-    return self.decoy(self._rng, task, modality, prior, (count, len(prior)))
+      return np.zeros(shape, bool)
+    return self.decoy(self._other, task, modality, prior, shape)
 
   def seed(self) -> int:
-    """Draws a seed for what else is noise."""
-    return int(self._rng.integers(2**62))
+    """Draws a seed for noise among sentences."""
+    return int(self._other.integers(2**62))
 
   def add(self, task, modality, shown, clear, exists) -> None:
     """Remembers a source: [N C S] or [N C] of one slot, as `Source`."""

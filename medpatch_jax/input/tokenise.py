@@ -143,7 +143,7 @@ class Tokeniser:
       )
     if not text:
       return np.zeros((0, length), np.int32), np.zeros((0, length), bool), 0
-    ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+    ids = self._encode(text).ids
     body = length - 2
     total = max(1, -(-len(ids) // body))
     kept = min(total, cap)
@@ -156,6 +156,28 @@ class Tokeniser:
       piece[w, 1 + len(part)] = self.sep
       mask[w, : 2 + len(part)] = True
     return piece, mask, total
+
+  def spans(self, text: str, length: int, cap: int) -> np.ndarray:
+    """Where each piece of `windows` stands in `text`.
+
+    Args:
+      text, length, cap: as of `windows`.
+
+    Returns:
+      i32[W L 2], the first character and the first after it; 0 and 0 of
+      special pieces and padding.
+    """
+    shape = self.windows(text, length, cap)[0].shape
+    out = np.zeros((*shape, 2), np.int32)
+    body = length - 2
+    offsets = self._encode(text).offsets
+    for w in range(len(out)):
+      part = offsets[w * body : (w + 1) * body]
+      out[w, 1 : 1 + len(part)] = part
+    return out
+
+  def _encode(self, text):
+    return self._tokenizer.encode(text, add_special_tokens=False)
 
 
 def _cased(pieces) -> bool:
