@@ -1,6 +1,6 @@
-"""Which token of a run holds which planted place: an hour, a patch, pieces.
+"""Which token of a run holds which planted place: an hour, a patch, token ids.
 
-Dims: N stays, T tokens, C labels, W windows, L pieces of a window.
+Dims: N stays, T tokens, C labels, W windows, L token ids of a window.
 """
 
 import numpy as np
@@ -32,7 +32,7 @@ def kinds(run: Run, m: str, split: str, planted) -> np.ndarray:
 
   Raises:
     ValueError: a stay that the twin does not know, or an encoder whose tokens
-      are no hours, no whole parts of a film and no pieces of text.
+      are no hours, no whole parts of a radiograph and no token ids.
   """
   T, C = models.positions(run, m, split), len(run.labels)
   source = run.data.source(split, ("stay_id", m))
@@ -53,7 +53,7 @@ def kinds(run: Run, m: str, split: str, planted) -> np.ndarray:
 
 def _of_kind(run, m):
   kind = run.config.kinds[m]
-  return {"series": _hours, "image": _patches, "text": _pieces}[kind]
+  return {"series": _hours, "image": _patches, "text": _text}[kind]
 
 
 def _hours(run, of, record, T, C):
@@ -72,8 +72,8 @@ def _patches(run, of, record, T, C):
   side = run.config.sizes.image_size // run.config.sizes.cxr["patch"]
   if side % films.GRID:
     raise ValueError(
-      f"films of {side} patches a side: wanted a multiple of {films.GRID}, or a"
-      " patch lies in several parts of the film."
+      f"radiographs of {side} patches a side: wanted a multiple of {films.GRID},"
+      " or a patch lies in several parts of the image."
     )
   step = side // films.GRID
   grid = np.full((side, side, C), OTHER, np.int8)
@@ -89,10 +89,11 @@ def _noise_last(place):
   return places.KINDS[place[0]] == "noise"
 
 
-def _pieces(run, of, record, T, C):
-  """A token is the mean of the pieces at one position of every window.
+def _text(run, of, record, T, C):
+  """A token is the mean over windows of what stands at one position.
 
-  It is evidence if one of them is, noise if all are, and mixed if some are.
+  It is evidence if a token id of one window is, noise if those of all are, and
+  mixed if some are.
   """
   spans = run.tokeniser.spans(
     examples.string(record), run.shapes.window, run.shapes.max_windows

@@ -228,7 +228,7 @@ class Twin:
           seen[at] = False
     textures = films.patterns(size) * seen
     power = np.einsum("chw,chw->c", textures, textures)
-    part = np.einsum("chw,hw->c", textures, pixels - pixels[seen].mean())
+    part = np.einsum("chw,hw->c", textures, pixels - chest)
     part = part / np.maximum(power, 1)
     assert np.all((part < 0.3) | (part > 0.7)), "neither shown nor not"
     clear = np.array([

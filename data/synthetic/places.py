@@ -1,19 +1,20 @@
 """Where in a stay's sources the evidence is planted, and where the noise.
 
 places.parquet, beside truth.csv, says of every place (an hour, a part of the
-film, a sentence) that shows a label or is noise which it is, so that the tokens
-of a trained run can be held against it. A row has stay_id, task, modality and
+radiograph, a sentence) that shows a label or is noise which it is, so that the
+tokens of a trained run can be held against it. A row has stay_id, task,
+modality and
 
 * kind: "evidence", the label's item is shown here; "calm", it would be, and is
-  not (of hours and films; a note says nothing of what it does not show);
+  not (of hours and radiographs; a note says nothing of what it does not show);
   "noise", what is shown here ignores every label;
 * label, empty of noise;
-* begin, end: hours of the series; eighths of the film's width; characters of
-  the text that a record holds; `end` is the first that is not of the place;
-* top, bottom: eighths of the film's height, empty of the rest.
+* begin, end: hours of the series; eighths of the radiograph's width; characters
+  of the text that a record holds; `end` is the first that is not of the place;
+* top, bottom: eighths of the radiograph's height, empty of the rest.
 
-Noise is noise where another row's place has it, too: a quarter of a film shows
-its labels in the parts that are not noise.
+Noise is noise where another row's place has it, too: a quarter of a radiograph
+shows its labels in the parts that are not noise.
 """
 
 import numpy as np
@@ -120,7 +121,7 @@ def _hours(folk, source, shown, task, stays):
 
 
 def _parts(source, film, task, stays):
-  """Rows of the film that the task's record has."""
+  """Rows of the radiograph that the task's record has."""
   used = (film.early if task == DEATH else film.last)[stays]
   at, row, column = np.nonzero(film.dark[used])
   noise = _rows(
