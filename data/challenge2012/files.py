@@ -16,7 +16,7 @@ SUFFIXES = ("", ".tar.gz", ".tgz", ".zip")
 # A record of the challenge is some 10 kB, a set 4,000 of them.
 MOST_BYTES = 1 << 20
 MOST_FILES = 20_000
-_RECORD = re.compile(r"(\d{1,18})\.txt\Z")
+_RECORD = re.compile(r"([0-9]{1,18})\.txt\Z")
 # What tools leave beside the records.
 _IGNORED = re.compile(r"(\._.*|\.DS_Store|index\.html.*)\Z")
 

@@ -13,11 +13,13 @@ import numpy as np
 
 from data.challenge2012 import files
 from data.errors import InputError
+from medpatch_jax.input import cell
 
 LABEL = "In-hospital death"
 SETS = ("a", "b", "c")
 HOURS = 48
-_TIME = re.compile(r"(\d\d):([0-5]\d)\Z")
+_TIME = re.compile(r"([0-9]{2}):([0-5][0-9])\Z")
+_LINE_END = re.compile("\r\n|\r|\n")
 _ICU = {
   1: "Coronary care",
   2: "Cardiac surgery recovery",
@@ -197,22 +199,17 @@ def _record(where, number, text, index, out):
     How many rows name no parameter.
   """
   row, hour, variable, value = out
-  lines = text.splitlines()
-  if not lines or lines[0].strip() != "Time,Parameter,Value":
+  lines = _lines(text)
+  if next(lines, (1, []))[1] != ["Time", "Parameter", "Value"]:
     raise InputError(f"{where}: line 1 is not Time,Parameter,Value.")
   named, nameless = None, 0
-  for line, words in enumerate(lines[1:], 2):
-    fields = words.split(",")
+  for line, fields in lines:
     if len(fields) != 3:
       raise InputError(
         f"{where}: line {line} has {len(fields)} columns, wanted 3."
       )
-    time, name, number_ = fields
-    clock = _TIME.match(time)
-    try:
-      found = float(number_)
-    except ValueError:
-      found = np.nan
+    time, name, word = fields
+    clock, found = _TIME.match(time), cell.number(word)
     at = int(clock[1]) + int(clock[2]) / 60 if clock else np.nan
     if not at <= HOURS:
       raise InputError(
@@ -221,7 +218,7 @@ def _record(where, number, text, index, out):
     if not np.isfinite(found):
       raise InputError(f"{where}: line {line}: column Value is no number.")
     if name == "RecordID":
-      named = int(found)
+      named = cell.whole(word)
     elif not name:
       nameless += 1
     elif name not in _INDEX:
@@ -239,32 +236,49 @@ def _record(where, number, text, index, out):
 _INDEX = {name: i for i, name in enumerate(NAMES)}
 
 
+def _lines(text):
+  """Yields (number of a line, its cells without blanks at their ends).
+
+  Lines of blanks are passed over. What a text may look like is the rule of
+  medpatch_jax/input/tables/file.py and cell.py.
+  """
+  for number, line in enumerate(_LINE_END.split(text), 1):
+    if cell.strip(line):
+      yield number, [cell.strip(word) for word in line.split(",")]
+
+
 def _outcomes(root, letter, record):
   """Deaths of a set's records, f64[R]; NaN without an outcomes file."""
   path = root / f"Outcomes-{letter}.txt"
   if not path.is_file():
     return np.full(len(record), np.nan)
   try:
-    lines = path.read_text("utf-8-sig").splitlines()
+    lines = _lines(path.read_text("utf-8-sig"))
   except (OSError, UnicodeDecodeError):
     raise InputError(f"{path}: is no text.") from None
-  header = [name.strip() for name in lines[0].split(",")] if lines else []
+  _, header = next(lines, (1, []))
   for name in ("RecordID", "In-hospital_death"):
     if name not in header:
       raise InputError(f"{path}: column {name} is missing.")
+    if header.count(name) > 1:
+      raise InputError(f"{path}: column {name} is there twice.")
   known = {}
-  for number, line in enumerate(lines[1:], 2):
-    cells = dict(zip(header, line.split(",")))
-    death = cells.get("In-hospital_death", "").strip()
-    name = cells.get("RecordID", "").strip()
-    if not re.fullmatch("[0-9]{1,18}", name) or death not in ("0", "1"):
+  for number, words in lines:
+    if len(words) != len(header):
+      raise InputError(
+        f"{path}: line {number} has {len(words)} columns, wanted {len(header)}."
+      )
+    cells = dict(zip(header, words))
+    record_id = cell.whole(cells["RecordID"])
+    death = cell.number(cells["In-hospital_death"])
+    if record_id is None or death not in (0, 1):
       raise InputError(
         f"{path}: line {number}: wanted a RecordID, and In-hospital_death 0 or"
         " 1."
       )
-    if int(name) in known:
+    if record_id in known:
       raise InputError(f"{path}: line {number} names a record named before.")
-    known[int(name)] = float(death)
+    known[record_id] = death
   missing = sum(r not in known for r in record)
   if missing or len(known) != len(record):
     raise InputError(
