@@ -3,11 +3,16 @@
 Both take or refuse it in the same words, and see the same values.
 """
 
+import csv
+import datetime
+import decimal
 import gzip
+import io
 import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import medpatch_jax
 from data.tables import assemble, extract
@@ -32,15 +37,15 @@ def built(folder, work, censored="refuse"):
     ":memory:", threads=1, memory="1GB", temporary=work
   )
   read = reader.Reader(connection, found)
-  stays, variables, kinds = extract._read(
+  stays, variables, kinds, unread = extract._read(
     read, opened, work, folder, censored, {}, True
   )
   assemble.keep(connection, work, opened.keys() & assemble.KEPT.keys())
   job = assemble.Job(
     work, stays.split, stays.end, 0, stays=stays, kinds=kinds,
-    variables=variables, root=folder, images=None,
+    variables=variables, root=folder,
   )  # fmt: skip
-  out = {}
+  out = {"unread": unread}
   for e in job.assembler().part(0, len(stays.end)).examples:
     texts = {m: e[m] for m, kind in kinds.items() if kind == "text"}
     present = dict(zip(kinds, e["present"].tolist()))
@@ -52,7 +57,7 @@ def built(folder, work, censored="refuse"):
 def predicted(folder, work, preparation):
   """The same, as a prediction reads it."""
   source = tables_lib.Tables(folder, preparation, work)
-  out = {}
+  out = {"unread": source.unread}
   for number, raw in zip(source.ids, source.part(0, len(source.ids))):
     grid, texts = None, {}
     if raw.get("ehr"):
@@ -91,6 +96,7 @@ def compared(folder, tmp_path, preparation, wanted):
     assert SECRET not in "\n".join(said)
     return None
   assert said is None, said
+  assert one.pop("unread") == two.pop("unread")
   assert one.keys() == two.keys()
   for number, (present, grid, texts) in one.items():
     their_present, their_grid, their_texts = two[number]
@@ -202,6 +208,26 @@ FILES = {
   "category of full width": ("events", swap("2.2,Rhythm,af", "2.2,Rhythm,ａｆ"), "none of its categories"),
   "hours of zero": ("stays", swap("1,11,3,", "1,11,0,"), "no number of hours above 0"),
   "label": ("stays", swap("1,11,3,1,", f"1,11,3,{SECRET},"), "neither 0 nor 1"),
+  "two byte order marks": ("events", lambda raw: b"\xef\xbb\xbf" * 2 + raw, None),
+  "name in another case": ("events", lambda raw: raw.replace(b"\n", b",1\n").replace(b",1\n", b",Value\n", 1), "column value: is there twice"),
+  "rows end in a comma": ("events", lines(lambda x: [x[0], *(b + b"," for b in x[1:-1]), b""]), None),
+  "header ends in a comma": ("events", lines(lambda x: [x[0] + b",", *x[1:]]), "too few columns"),
+  "comma that is a point": ("events", first("1,0,5,Pulse,100"), "too many columns"),
+  "hour without end": ("events", first("1,1e400,Pulse,100"), "column hour: no number"),
+  "hour of no number": ("events", first("1,NaN,Pulse,100"), "column hour: no number"),
+  "hour of negative zero": ("events", first("1,-0.0,Pulse,100"), None),
+  "no hour": ("notes", swap("1,nursing,2", "1,nursing,"), "column hour: no number"),
+  "length without end": ("stays", swap("1,11,3,", "1,11,1e400,"), "no number of hours"),
+  "id within blanks": ("events", first('" 1 ",0.5,Pulse,100'), None),
+  "id in quotes of its own": ("events", first('"""1""",0.5,Pulse,100'), "no whole number .row 1"),
+  "id of two words": ("events", first("1 2,0.5,Pulse,100"), "no whole number .row 1"),
+  "id with zeros in front": ("events", first("0001,0.5,Pulse,100"), None),
+  "the same id with zeros": ("stays", swap("2,", "01,"), "has been there before"),
+  "id of powers": ("events", first("1e0,0.5,Pulse,100"), "no whole number .row 1"),
+  "an empty id": ("notes", swap("1,nursing", ",nursing"), "no whole number"),
+  "a workbook": ("events", lambda raw: b"PK\x03\x04\x14\0\x06\0" + bytes(range(256)), "line 1 is not UTF-8"),
+  "gzip without its ending": ("events", gzip.compress, "line 1 is not UTF-8"),
+  "NUL lines at the end": ("events", lambda raw: raw + bytes(512), "too few columns"),
   "no such stay": ("notes", swap("1,nursing", "77,nursing"), "is of no stay"),
   "words for a kind": ("notes", swap("1,nursing", "1,Two words"), "no lower-case word"),
 }  # fmt: skip
@@ -224,6 +250,160 @@ def test_odd_files_are_read_in_one_way(name, tmp_path, preparation):
     assert 2**63 - 1 in found and 1 not in found
   if found and name in ("power of ten", "plus", "blanks at the ends"):
     assert found[1][1][0, 0] == 110  # Nothing else of it has moved.
+
+
+def _arrow(folder, name, change):
+  """A table as Parquet, its columns of text changed."""
+  import pyarrow as pa
+  from pyarrow import parquet
+
+  path = folder / f"{name}.csv"
+  with open(path, newline="", encoding="utf-8") as file:
+    head, *rows = csv.reader(file)
+  columns = dict(zip(head, map(pa.array, zip(*rows))))
+  path.unlink()
+  parquet.write_table(
+    pa.table(columns | change(columns)), path.with_suffix(".parquet")
+  )
+
+
+def _cast(column, kind):
+  return lambda columns: {column: columns[column].cast(kind)}
+
+
+def _utf8(columns):
+  return {
+    "text": [f"caf\u00e9 {i}".encode() for i in range(len(columns["text"]))]
+  }
+
+
+# What a table is as Parquet -> (its name, columns changed, what is said).
+PARQUET = {
+  "texts as bytes": ("notes", _utf8, None),
+  "texts of Latin-1": ("notes", lambda x: {"text": [b"w\xe4rd"] * len(x["text"])}, "is not UTF-8 text"),
+  "categories": ("events", lambda x: {"variable": x["variable"].dictionary_encode()}, None),
+  "ids as floats": ("notes", _cast("stay_id", "float64"), None),
+  "ids as decimals": ("notes", lambda x: {"stay_id": [decimal.Decimal(f"{i}.00") for i in x["stay_id"].to_pylist()]}, None),
+  "hours of 32 bits": ("notes", _cast("hour", "float32"), None),
+  "hours as times": ("notes", lambda x: {"hour": [datetime.datetime(2150, 1, 1)] * len(x["hour"])}, "column hour: no number"),
+  "values as lists": ("events", lambda x: {"value": [[1.0]] * len(x["value"])}, "column value: no number"),
+  "labels as truth": ("stays", lambda x: {"label_death": [True] * len(x["hours"])}, "neither 0 nor 1"),
+  "no row": ("notes", lambda x: {k: v[:0] for k, v in x.items()}, "has no rows"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PARQUET)
+def test_odd_types_are_read_in_one_way(name, tmp_path, preparation):
+  table, change, wanted = PARQUET[name]
+  folder = tables_folder.write(tmp_path / "in")
+  _arrow(folder, table, change)
+  found = compared(folder, tmp_path, preparation, wanted)
+  if name == "texts as bytes":
+    assert "caf\u00e9" in found[1][2]["nursing"]
+
+
+def _members(path):
+  """A compressed file of several members, as of `cat a.gz b.gz`."""
+  raw = path.read_bytes()
+  half = len(raw) // 2
+  path.unlink()
+  packed = gzip.compress(raw[:half]) + gzip.compress(raw[half:])
+  path.with_suffix(".csv.gz").write_bytes(packed)
+
+
+def _trailing(path):
+  packed = gzip.compress(path.read_bytes())
+  path.unlink()
+  path.with_suffix(".csv.gz").write_bytes(packed + b"trailing")
+
+
+def _folder(path):
+  path.unlink()
+  path.mkdir()
+
+
+def _nowhere(path):
+  path.unlink()
+  path.symlink_to("nowhere.csv")
+
+
+PLACES = {
+  "members": (_members, None),
+  "bytes behind the end": (_trailing, "the gzip stream ends early|not gzip"),
+  "a folder": (_folder, "notes.csv: is a folder; wanted a file"),
+  "a link to nothing": (_nowhere, "notes.csv: is a link to nothing; wanted"),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_odd_places_are_read_in_one_way(name, tmp_path, preparation):
+  change, wanted = PLACES[name]
+  folder = tables_folder.write(tmp_path / "in")
+  change(folder / "notes.csv")
+  compared(folder, tmp_path, preparation, wanted)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("title", ["in[1]", "in?", "it's", "group_x=5"])
+def test_the_folder_that_is_named_is_read(title, kind, tmp_path, preparation):
+  """No other that DuckDB takes its name for, and no column of its name."""
+  tables = tables_folder.rows()
+  tables["notes"] = [tables_folder._note(1, "nursing", 1, "mine")]
+  folder = tables_folder.write(tmp_path / title, tables)
+  tables["notes"] = [tables_folder._note(1, "nursing", 1, "another's")]
+  other = tables_folder.write(tmp_path / "in1", tables)
+  if kind == "parquet":
+    _arrow(folder, "notes", dict)
+    _arrow(other, "notes", dict)
+  found = compared(folder, tmp_path, preparation, None)
+  assert found[1][2]["nursing"] == "mine"
+
+
+def _png(mode, size):
+  buffer = io.BytesIO()
+  Image.new(mode, size).save(buffer, "PNG")
+  return buffer.getvalue()
+
+
+IMAGES = {
+  "cut off": (tables_folder.film(10)[:50], "ends early, or is no JPEG or PNG"),
+  "empty": (b"", "ends early, or is no JPEG or PNG"),
+  "a text": (b"a film", "or is no JPEG or PNG"),
+  "16 bits": (_png("I;16", (8, 8)), "has 16 bits a pixel"),
+  "a strip": (_png("L", (9, 2)), "at most 4 times the shorter"),
+  "gone": (None, "names no file of the folder"),
+  "a folder": ("folder", "names no file of the folder"),
+  "a link": ("link", "leads outside the folder"),
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("many", [False, True])
+def test_odd_images_are_read_in_one_way(name, many, tmp_path, preparation):
+  """One of them is taken as absent, two of two are too many."""
+  content, wanted = IMAGES[name]
+  tables = tables_folder.rows()
+  tables["images"].append(dict(stay_id=2, hour=1, path="films/b.png"))
+  if not many:
+    del tables["images"][1]
+  folder = tables_folder.write(tmp_path / "in", tables)
+  film = folder / "films/b.png"
+  film.unlink()
+  if content == "folder":
+    film.mkdir()
+  elif content == "link":
+    (tmp_path / "b.png").write_bytes(tables_folder.film(10))
+    film.symlink_to(tmp_path / "b.png")
+  elif content is not None:
+    film.write_bytes(content)
+  gone = content is None or content in ("folder", "link")
+  if not many and not gone:
+    found = compared(folder, tmp_path, preparation, None)
+    assert found[1][0]["cxr"] and not found[2][0]["cxr"]
+    return
+  rows = "2, 4" if many else "3"
+  said = rf"images.csv, column path: .*{wanted}.* \(row {rows}\)"
+  compared(folder, tmp_path, preparation, said)
 
 
 @pytest.mark.parametrize("table", ["stays", "events", "notes", "images"])
@@ -341,6 +521,7 @@ def test_values_beyond_a_limit(censored, pulses, tmp_path, preparation):
     (tmp_path / name).mkdir()
   one = built(folder, tmp_path / "a", censored)
   two = predicted(folder, tmp_path / "b", exact)
+  assert one.pop("unread") == two.pop("unread") == []
   # A stay of which nothing was measured has no series.
   last = {n: grid[-1, 0] for n, (_, grid, _) in two.items() if grid is not None}
   assert last == pulses and one.keys() == two.keys()

@@ -12,6 +12,7 @@ from data import resume
 from data.errors import InputError
 from data.mimic import tables
 from medpatch_jax import files
+from medpatch_jax.input.tables import file
 
 # Rows of a row group, which is what is decoded at once: of numbers, of texts
 # of some kilobytes each.
@@ -67,10 +68,8 @@ class Store:
 
   def see(self, name):
     """Makes a kept table visible to the connection."""
-    path = tables.quote(str(self._path(name)))
-    self.execute(
-      f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet({path})"
-    )
+    kept = file.parquet(self._path(name))
+    self.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM {kept}")
 
   def empty(self, table, found):
     """Refuses a table none of whose rows is of the cohort."""

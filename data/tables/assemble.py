@@ -55,14 +55,12 @@ class Job(shards.Job):
     kinds: modality -> series, image or text.
     variables: of the series.
     root: folder of the tables, which paths of images start from.
-    images: path of the table of images, for an error; None without.
   """
 
   stays: object
   kinds: dict
   variables: tuple
   root: pathlib.Path
-  images: pathlib.Path | None
 
   def features(self):
     return records.features(
@@ -79,13 +77,6 @@ class Job(shards.Job):
     labels = len(self.stays.label_names)
     return Tally(self.variables, labels, self.kinds, tuple(counted))
 
-  def unreadable(self, count, line):
-    return InputError(
-      f"{self.images}: {count:,} or more of {self.linked:,} images that are"
-      " used are damaged or no image, at most 1 % may be; the first is of row"
-      f" {line}."
-    )
-
   def assembler(self):
     connection = reader.connect(
       ":memory:",
@@ -96,8 +87,7 @@ class Job(shards.Job):
     for name in KEPT:
       if (path := self.folder / f"{name}.parquet").exists():
         connection.execute(
-          f"CREATE VIEW {name} AS SELECT * FROM"
-          f" read_parquet({file.quote(path)})"
+          f"CREATE VIEW {name} AS SELECT * FROM {file.parquet(path)}"
         )
     return Assembler(
       connection, self.stays, self.kinds, self.variables, self.root
@@ -127,15 +117,15 @@ class Assembler:
 
     Stays of which nothing is known are left out.
     """
-    inputs, bad = {}, []
+    inputs = {}
     if sources.SERIES in self.kinds:
       inputs[sources.SERIES] = self._series(start, stop)
     if sources.IMAGE in self.kinds:
-      inputs[sources.IMAGE], bad = self._images(start, stop)
+      inputs[sources.IMAGE] = self._images(start, stop)
     for m, kind in self.kinds.items():
       if kind == "text":
         inputs[m] = self._texts(m, start, stop)
-    films = len(inputs.get(sources.IMAGE, ())) + len(bad)
+    films = len(inputs.get(sources.IMAGE, ()))
     rows = [
       row
       for row in range(start, stop)
@@ -145,7 +135,7 @@ class Assembler:
       self._example(row, {m: found.get(row) for m, found in inputs.items()})
       for row in rows
     ]
-    return shards.Part(examples, rows, collections.Counter(), bad, films)
+    return shards.Part(examples, rows, collections.Counter(), [], films)
 
   def _series(self, start, stop):
     """-> row -> grid f32[T F] of the stays with an event."""
@@ -167,8 +157,8 @@ class Assembler:
     }
 
   def _images(self, start, stop):
-    """-> (row -> (bytes, hour), rows of the table that are unreadable)."""
-    found, bad = {}, []
+    """-> row -> (bytes, hour)."""
+    found = {}
     for number, row, hour, path in self.connection.execute(
       f"SELECT row_no, row, hour, path FROM images WHERE row >= {start} AND"
       f" row < {stop}"
@@ -176,8 +166,11 @@ class Assembler:
       try:
         found[row] = images.shrink(self.root / path), hour
       except images.Unreadable:
-        bad.append(number)
-    return found, bad
+        raise InputError(
+          f"images, row {number}: the file can no longer be read; give the same"
+          " command again."
+        ) from None
+    return found
 
   def _texts(self, kind, start, stop):
     """-> row -> (texts joined by a blank line, hours of each)."""

@@ -98,28 +98,25 @@ def extract(
     lambda title, poll: Progress(title, poll=poll, quiet=quiet),
   )
   try:
-    stays, variables, kinds = _read(
+    stays, variables, kinds, unread = _read(
       read, opened, work, folder, censored, source.usual, quiet
     )
     assemble.keep(connection, work, opened.keys() & assemble.KEPT.keys())
-    linked = 0
-    if "images" in opened:
-      count = "SELECT count(*) FROM images"
-      linked = connection.execute(count).fetchone()[0]
     job = assemble.Job(
       work,
       stays.split,
       stays.end,
-      linked,
+      0,
       stays=stays,
       kinds=kinds,
       variables=variables,
       root=pathlib.Path(folder),
-      images=opened["images"].path if "images" in opened else None,
     )
     files, tally = shards.write(
       job, threads=threads, memory=resume.bytes_of(memory), quiet=quiet
     )
+    tally.films += len(unread)
+    tally.bad_films = unread
     out.mkdir()
     writer = records.Writer(out, task, job.features(), source.about)
     for split, path, met in files:
@@ -131,9 +128,13 @@ def extract(
 
 
 def _read(read, opened, work, folder, censored, usual, quiet):
-  """Every table, once. -> (Stays, variables, modality -> kind)."""
+  """Every table, once.
+
+  Returns:
+    (Stays, variables, modality -> kind, rows of images left out).
+  """
   stays = stays_lib.load(read, opened.get("stays"))
-  variables, kinds, ranged = (), {}, ()
+  variables, kinds, ranged, unread = (), {}, (), []
   whole = {n for n, t in opened.items() if t.complete}
   if "variables" in whole:
     variables, ranged = variables_lib.load(read, opened["variables"])
@@ -143,7 +144,7 @@ def _read(read, opened, work, folder, censored, usual, quiet):
     sources.events(read, opened["events"], variables, censored)
     kinds[sources.SERIES] = "series"
   if "images" in whole:
-    sources.images(read, opened["images"], folder)
+    unread = sources.images(read, opened["images"], folder)
     kinds[sources.IMAGE] = "image"
   if "notes" in whole:
     texts, _ = sources.notes(read, opened["notes"])
@@ -160,7 +161,7 @@ def _read(read, opened, work, folder, censored, usual, quiet):
         f"{v.name} was given without low and high: {low:g} to {high:g}"
         f" {v.unit} are taken, beyond which no human's lies."
       )
-  return stays, variables, kinds
+  return stays, variables, kinds, unread
 
 
 def _check_groups(opened, stays, kinds, found):

@@ -1,12 +1,14 @@
 """Films as they are stored: 8-bit grey, short side at most 512 pixels."""
 
 import io
+import os
 
 from PIL import Image, ImageOps
 
 SHORT_SIDE = 512
 QUALITY = 90
 FORMATS = ("JPEG", "PNG")
+MOST_BYTES = 100_000_000  # Of a file.
 MOST_PIXELS = 50_000_000  # Of a film: some 4,000 x 5,000.
 _TOO_LARGE = f"has more than {MOST_PIXELS:,} pixels"
 # A film's longer side is at most so many times its shorter one.
@@ -42,8 +44,8 @@ def shrink(source, short_side=SHORT_SIDE):
         raise Unreadable(_TOO_LARGE)
       if max(image.size) > MOST_ASPECT * min(image.size):
         raise Unreadable(
-          f"has {image.width} x {image.height} pixels; a longer side of at most"
-          f" {MOST_ASPECT} times the shorter is wanted"
+          "is a strip; its longer side may be at most"
+          f" {MOST_ASPECT} times the shorter"
         )
       if image.mode.startswith("I"):
         raise Unreadable("has 16 bits a pixel; save it with 8")
@@ -64,6 +66,8 @@ def turned(image) -> bool:
 
 
 def _read(path):
+  if os.path.getsize(path) > MOST_BYTES:
+    raise Unreadable(f"has more than {MOST_BYTES:,} bytes")
   with open(path, "rb") as file:
     return file.read()
 

@@ -108,7 +108,9 @@ class Recipe:
         raise ValueError(f"more than {MOST_ROWS:,} events of one stay.")
       try:
         at, name, found = row
-        at = float(at)
+        at = cell.number(at)
+        if np.isnan(at):
+          raise ValueError
       except (TypeError, ValueError):
         raise ValueError(
           f"row {number}: wanted (hour, variable, value), the hour a number."
@@ -133,7 +135,7 @@ class Recipe:
       end = float(max(1, last))
       said = ["the stay's hours are not given: taken up to its last event"]
     else:
-      end, said = float(self.hours if hours is None else hours), []
+      end, said = cell.number(self.hours if hours is None else hours), []
     if not 0 < end <= MOST_HOURS:
       raise ValueError(
         f"hours={end:g}: wanted a number above 0 and up to {MOST_HOURS:,}."

@@ -21,7 +21,6 @@ from medpatch_jax.input import (
   tokenise,
 )
 
-MOST_BYTES = 100_000_000  # Of a film's file.
 MOST_CHARACTERS = 10_000_000  # Of a note.
 
 
@@ -221,8 +220,10 @@ def film(source, size: int):
     ValueError: no such film; says what it is and what to do.
   """
   raw = _bytes(source)
-  if len(raw) > MOST_BYTES:
-    raise ValueError(f"a file of {len(raw):,} bytes; at most {MOST_BYTES:,}.")
+  if len(raw) > images.MOST_BYTES:
+    raise ValueError(
+      f"a file of {len(raw):,} bytes; at most {images.MOST_BYTES:,}."
+    )
   try:
     stored = images.shrink(raw)
   except images.Unreadable as error:
@@ -252,8 +253,10 @@ def _bytes(source) -> bytes:
   if isinstance(source, (str, os.PathLike)):
     if not os.path.isfile(source):
       raise ValueError("no such file as is named as the film.")
-    if os.path.getsize(source) > MOST_BYTES:
-      raise ValueError(f"a file of over {MOST_BYTES:,} bytes; give a smaller.")
+    if os.path.getsize(source) > images.MOST_BYTES:
+      raise ValueError(
+        f"a file of over {images.MOST_BYTES:,} bytes; give a smaller."
+      )
     with open(source, "rb") as file:
       return file.read()
   array = np.asarray(source)

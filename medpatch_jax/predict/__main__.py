@@ -47,6 +47,12 @@ def run(model_folder, folder, path, *, memory="1GB", skip_unknown=False):
           if count:
             shown = _shown(SECRET.rough(count))
             print(f"{shown} {what}: left out", file=sys.stderr)
+        if source.unread:
+          print(
+            "images that cannot be read, taken as absent: row"
+            f" {', '.join(map(str, source.unread[:100]))}",
+            file=sys.stderr,
+          )
         parts.done = parts.finish(labels)
     return parts.done, len(source.ids) - parts.done
 

@@ -31,6 +31,7 @@ class Tables:
   Attributes:
     ids: i64[S].
     left: what was left out, in words -> how many rows.
+    unread: rows of the table of images whose image cannot be read.
   """
 
   def __init__(
@@ -61,6 +62,7 @@ class Tables:
       database, threads=os.cpu_count(), memory=memory, temporary=work
     )
     self.left: dict[str, int] = {}
+    self.unread: list[int] = []
     try:
       self._read(opened, preparation, skip_unknown, found)
       found.stop()
@@ -101,7 +103,7 @@ class Tables:
         ),
       )
     if "images" in opened:
-      rows.images(read, opened["images"], self.root)
+      self.unread = rows.images(read, opened["images"], self.root)
     if "notes" in opened:
       texts = {
         m: m in self._late for m, kind in self._kinds.items() if kind == "text"

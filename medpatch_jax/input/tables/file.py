@@ -68,7 +68,7 @@ def _parquet(path):
   try:
     with duckdb.connect() as connection:
       found = connection.execute(
-        f"DESCRIBE SELECT * FROM read_parquet({quote(path)})"
+        f"DESCRIBE SELECT * FROM {parquet(path)}"
       ).fetchall()
   except duckdb.Error:
     raise Damaged("is no Parquet file, or is cut off") from None
@@ -159,7 +159,7 @@ def scan(path, found: Header, *, types=None, bad=None, limit=1000, **more):
       for c in found.floats
     )
     replaced = f" REPLACE ({nan})" if nan else ""
-    return f"(SELECT *{replaced} FROM read_parquet({quote(path)}))"
+    return f"(SELECT *{replaced} FROM {parquet(path)})"
   types = types or {}
   typed = (f"{quote(c)}: '{types.get(c, 'VARCHAR')}'" for c in found.columns)
   options = {
@@ -169,6 +169,7 @@ def scan(path, found: Header, *, types=None, bad=None, limit=1000, **more):
     "quote": "'\"'",
     "escape": "'\"'",
     "skip": found.skip,
+    "hive_partitioning": "false",
     "columns": "{" + ", ".join(typed) + "}",
     **more,
   }
@@ -180,7 +181,25 @@ def scan(path, found: Header, *, types=None, bad=None, limit=1000, **more):
       "rejects_limit": limit,
     }
   words = ", ".join(f"{key}={value}" for key, value in options.items())
-  return f"read_csv({quote(path)}, {words})"
+  return f"read_csv({_place(path)}, {words})"
+
+
+def parquet(path) -> str:
+  """SQL that reads a Parquet file as it is.
+
+  Texts that are not marked as such are read as texts, and no folder's name,
+  such as split=1, becomes a column.
+  """
+  options = "hive_partitioning=false, binary_as_string=true"
+  return f"read_parquet({_place(path)}, {options})"
+
+
+def _place(path) -> str:
+  """A path as an SQL literal, by which DuckDB finds no other file.
+
+  It takes *, ? and [ for a pattern, and in[1] for the folder in1.
+  """
+  return quote(re.sub(r"[*?\[]", r"[\g<0>]", str(path)))
 
 
 def explain(error, path) -> str:
@@ -195,12 +214,12 @@ def explain(error, path) -> str:
     first = text.partition("\n")[0]
     if "GZIP" in first:
       return "the gzip stream ends early or is damaged; download it again"
+    if "UTF" in first or "STRING ENCODING" in first:
+      return "is not UTF-8 text"
     if "PARQUET" in first or "SNAPPY" in first:
       return "ends early or is damaged; copy it again"
     if "STATE MACHINE" in first:
       return "its lines end in more than one way; save it with LF line ends"
-    if "UTF" in first:
-      return "is not UTF-8 text"
   if isinstance(error, duckdb.IOException):
     return "cannot be read to its end (disk or permission)"
   return f"is no table that can be read ({type(error).__name__})"

@@ -1,6 +1,7 @@
 """Finds the tables of a folder and their columns (docs/own_data.md)."""
 
 import dataclasses
+import os
 import pathlib
 
 from medpatch_jax.input.errors import nearest
@@ -65,12 +66,13 @@ class Table:
 
 def files(root) -> list[pathlib.Path]:
   """Every file that may be a table."""
-  return [path for name in COLUMNS for path in _paths(root, name)]
+  paths = [path for name in COLUMNS for path in _paths(root, name)]
+  return [path for path in paths if path.is_file()]
 
 
 def _paths(root, name):
   paths = [pathlib.Path(root) / f"{name}{suffix}" for suffix in SUFFIXES]
-  return [path for path in paths if path.is_file()]
+  return [path for path in paths if os.path.lexists(path)]
 
 
 def open_all(root, problems, learning=True) -> dict[str, Table]:
@@ -118,6 +120,10 @@ def open_all(root, problems, learning=True) -> dict[str, Table]:
 
 def _open(name, path, must, problems):
   """A `Table`, or None with the reason in `problems`."""
+  if not path.is_file():
+    what = "a folder" if path.is_dir() else "a link to nothing"
+    problems.add(path.name, f"is {what}; wanted a file")
+    return None
   try:
     found = file.header(path)
   except file.Damaged as error:

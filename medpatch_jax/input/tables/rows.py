@@ -5,12 +5,9 @@ reader's problems, and leaves a DuckDB table of that name sorted by the stay's
 row.
 """
 
-import os
-import pathlib
-
 from medpatch_jax.input import cell
 from medpatch_jax.input.discretise import EDGE
-from medpatch_jax.input.tables import file, stays
+from medpatch_jax.input.tables import file, films, stays
 from medpatch_jax.input.tables.reader import bits, odd, real, scan, text, whole
 from medpatch_jax.input.variables import categories
 
@@ -238,7 +235,11 @@ def notes(read, table, known=None, skip=False):
 def images(read, table, root):
   """Reads the images -> table `images`, the last one of each stay's hours.
 
-  Its columns: row_no, row, hour, path. Each file is there, in the folder.
+  Its columns: row_no, row, hour, path. Each file is there, in the folder, and
+  a film can be had from it.
+
+  Returns:
+    Rows that were left out since none can be, ascending.
   """
   away = r"regexp_matches(r.path, '^([/\\]|[A-Za-z]:)|(^|[/\\])\.\.([/\\]|$)')"
   problem = bits(
@@ -259,7 +260,7 @@ def images(read, table, root):
     " ORDER BY s.row"
   )
   if not read.load(table, "images", query):
-    return
+    return []
   outside = "leads outside the folder; wanted a path below it"
   checks = [_NO_STAY, _UNKNOWN_STAY, _NO_HOUR, ("is empty", "path")]
   read.report_bits(table, [*checks, (outside, "path")])
@@ -272,29 +273,4 @@ def images(read, table, root):
   )
   connection.execute("DROP TABLE images")
   connection.execute("ALTER TABLE last RENAME TO images")
-  _check_files(read, table, root, outside)
-
-
-def _check_files(read, table, root, outside):
-  """Each image that is used must be a file below the folder, links or not."""
-  real_root = os.path.realpath(root)
-  missing, away = [], []
-  for row, path in read.connection.execute(
-    "SELECT row_no, path FROM images ORDER BY row_no"
-  ).fetchall():
-    try:
-      found = os.path.realpath(pathlib.Path(root) / path)
-      there = os.path.isfile(found)
-    except (OSError, ValueError):  # Such as a path that holds a NUL.
-      missing.append(row)
-      continue
-    if not found.startswith(real_root + os.sep):
-      away.append(row)
-    elif not there:
-      missing.append(row)
-  if away:
-    read.problems.add(table.file, outside, "path", away)
-  if missing:
-    read.problems.add(
-      table.file, "names no file of the folder", "path", missing
-    )
+  return films.check(read, table, root, outside)
