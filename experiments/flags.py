@@ -7,7 +7,7 @@ from absl import flags
 
 from data import errors
 from data.errors import InputError
-from medpatch_jax import baselines, presets
+from medpatch_jax import baselines, compiled, presets
 from medpatch_jax.input import places
 from medpatch_jax.joint import FUSERS
 from medpatch_jax.medpatch import LATE_POOLINGS
@@ -389,7 +389,8 @@ def run(main) -> None:
 
   def guarded(argv):
     try:
-      main(argv)
+      with compiled.kept():
+        main(argv)
     except InputError:
       raise
     except (ValueError, FloatingPointError) as error:

@@ -1,17 +1,31 @@
 """Settings of every test: strict ranks, quick compilation."""
 
+import atexit
 import os
+import shutil
 import signal
+import tempfile
 
 import jax
 import pytest
 
+from medpatch_jax import compiled
+
+# All processes of pytest, and commands that tests start, have their compiled
+# programs in common; the first of them makes the folder and removes it.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="tests-")
+  atexit.register(
+    shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True
+  )
+
 # Most of the suite's time goes into compiling programs that run once; XLA
 # reads this when the first one is compiled. Commands that tests start take it
-# over.
-os.environ["XLA_FLAGS"] = (
-  "--xla_backend_optimization_level=0 " + os.environ.get("XLA_FLAGS", "")
-)
+# over. Emitters of fusions take half of what is left; JAX 0.11 has no others.
+QUICK = ["--xla_backend_optimization_level=0"]
+if jax.__version_info__ < (0, 11):
+  QUICK.append("--xla_cpu_use_fusion_emitters=false")
+os.environ["XLA_FLAGS"] = " ".join([*QUICK, os.environ.get("XLA_FLAGS", "")])
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -35,24 +49,19 @@ def repository():
 
 
 @pytest.fixture(autouse=True, scope="session")
-def compilation_cache(tmp_path_factory):
-  """Programs that two tests compile alike are compiled once a process.
-
-  Each process of pytest has a folder of its own, since JAX does not write an
-  entry at once: another process might read half of it.
-  """
-  folder = tmp_path_factory.mktemp("compiled")
-  jax.config.update("jax_compilation_cache_dir", str(folder))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-  jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+def compiled_here():
+  """Programs are compiled once, not in each test and process."""
+  with compiled.kept() as exchange:
+    yield exchange
 
 
 @pytest.fixture(autouse=True, scope="module")
-def compiled_programs():
+def compiled_programs(compiled_here):
   """Lets go of a file's programs: they would fill the process's memory maps.
 
   Past vm.max_map_count, XLA's next compilation ends in a segmentation fault.
   """
+  compiled_here()
   yield
   jax.clear_caches()
 
@@ -86,10 +95,18 @@ def small_records(tmp_path_factory):
 
 
 @pytest.fixture
-def small(small_records, tmp_path):
-  """(folder, *flags) -> configuration of a small run there."""
+def small(small_records, tmp_path, monkeypatch):
+  """(folder, *flags) -> configuration of a small run there.
+
+  Series have one length, whatever the longest of a batch is: fewer programs.
+  """
+  import dataclasses
+
+  from medpatch_jax import presets
   from tests import small_run
 
+  tiny = dataclasses.replace(presets.PRESETS["tiny"], hour_buckets=(512,))
+  monkeypatch.setitem(presets.PRESETS, "tiny", tiny)
   return lambda folder, *words: small_run.configuration(
     small_records, tmp_path / folder, *words
   )

@@ -22,6 +22,7 @@ METHOD = {
 ALLOWED = {
   "schema": set(),
   "files": set(),
+  "compiled": set(),
   "lstm": set(),
   "layers": {"lstm"},
   "presets": {"input"},
@@ -37,7 +38,7 @@ ALLOWED = {
   "export": {"schema", "layers", "medpatch", "presets", "input", "pipeline"}
   | {"evaluate"}
   | METHOD,
-  "predict": {"export", "input", "pipeline", "evaluate"},
+  "predict": {"compiled", "export", "input", "pipeline", "evaluate"},
 }
 HEAVY = {"tensorflow_datasets", "grain", "duckdb", "array_record"}
 

@@ -23,7 +23,8 @@ def start(devices, *words, **environment):
     cwd=ROOT,
     env=os.environ
     | {
-      "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+      "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} "
+      + os.environ["XLA_FLAGS"],
       "JAX_PLATFORMS": "cpu",
     }
     | environment,

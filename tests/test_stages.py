@@ -16,6 +16,9 @@ from medpatch_jax.encode.notes import Bert
 from medpatch_jax.export import names
 from medpatch_jax.input.tokenise import SPECIALS
 
+# Of notes, too, a batch has one shape: fewer programs.
+ONE = "--max_note_windows=1"
+
 
 def run(config) -> dict[str, np.ndarray]:
   return train.train(config).predict("test")
@@ -83,7 +86,7 @@ def test_fine_tuning_starts_at_the_frozen_model_and_moves_a_copy(
     Stages, "_auroc", lambda *_: lambda loss, out: (float(next(scores)), {})
   )
   stages = train.train(
-    small("moved", "--modalities=rr,dn", "--finetune_encoders")
+    small("moved", "--modalities=rr,dn", "--finetune_encoders", ONE)
   )
   before = {m: jax.tree.map(np.array, stages.encoder(m)) for m in ("rr", "dn")}
   # Before it moves it is the model on pools, here at random parameters since
@@ -151,8 +154,7 @@ def test_a_frozen_berts_hidden_states_are_kept_and_change_nothing(
   small, bert, tmp_path, caplog
 ):
   caplog.set_level("INFO", "medpatch_jax")
-  words = ("--modalities=rr", f"--bert={bert}", "--epochs=2")
-  words += ("--max_note_windows=1",)
+  words = ("--modalities=rr", f"--bert={bert}", "--epochs=2", ONE)
   share = f"--share={tmp_path / 'share'}"
   kept = train.train(small("kept", *words, share))
   anew = train.train(small("anew", *words, "--cache_gb=0"))
@@ -189,7 +191,7 @@ def test_stage_3_learns_from_patients_held_out_of_the_encoders(small):
         np.testing.assert_array_equal(
           held.rows(split, m, of), plain.rows(split, m)
         )
-  config = small("run", "--modalities=rr", "--held_out=0.3")
+  config = small("run", "--modalities=rr", "--held_out=0.3", ONE)
   stages = Stages(Run(config))
   seen, rest = (
     stages.run.rows("train", of=of) for of in ("encoders", "fusion")
@@ -212,7 +214,7 @@ def test_a_file_replaced_under_its_name_is_another_encoder(small, bert):
 
 
 def test_an_authors_file_gives_the_same_predictions(small, bert, tmp_path):
-  words = ("--modalities=ehr,rr,dn", f"--bert={bert}", "--epochs=2")
+  words = ("--modalities=ehr,rr,dn", f"--bert={bert}", "--epochs=2", ONE)
   trained = train.train(small("trained", *words))
   file = tmp_path / "best_checkpoint.pth.tar"
   export.to_authors(trained, file)
@@ -228,7 +230,7 @@ def test_an_authors_file_gives_the_same_predictions(small, bert, tmp_path):
 
 def test_baselines_train_and_late_is_the_mean_of_stage_1(small, tmp_path):
   words = ("--modalities=rr,cxr", f"--share={tmp_path / 'share'}")
-  words += ("--noclassifier_norm",)
+  words += ("--noclassifier_norm", ONE)
   late = run(small("late", *words, "--model=late"))
   alone = [late["unimodal/rr"], late["unimodal/cxr"]]
   both = (alone[0] != 0).any(axis=1) & (alone[1] != 0).any(axis=1)

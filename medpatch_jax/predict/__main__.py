@@ -13,7 +13,7 @@ import sys
 import time
 
 import medpatch_jax
-from medpatch_jax import files
+from medpatch_jax import compiled, files
 from medpatch_jax.evaluate.disclosure import SECRET
 from medpatch_jax.export import artefact
 from medpatch_jax.input import interrupt, places, stay
@@ -141,13 +141,14 @@ def main() -> None:
   given = parser.parse_args()
   interrupt.listen()
   try:
-    count, without = run(
-      given.model,
-      given.tables,
-      given.out,
-      memory=given.memory,
-      skip_unknown=given.skip_unknown,
-    )
+    with compiled.kept():
+      count, without = run(
+        given.model,
+        given.tables,
+        given.out,
+        memory=given.memory,
+        skip_unknown=given.skip_unknown,
+      )
   except ValueError as error:
     _stop(error)
   except OSError as error:
