@@ -62,8 +62,8 @@ def page(quality):
     "<h2>Leaks</h2>",
     _checks(quality["checks"]),
     "<h2>Presence by hour</h2>",
-    "<p>EHR: stays with a measurement in the hour, of those that last so long."
-    " Others: stays that have had the film, a report or the note by then."
+    "<p>EHR and other series: stays with a measurement in the hour, of those that"
+    " last so long. Others: stays that have had the film, a report or the note by then."
     "</p>",
     _charts(quality["presence_by_hour"]),
     "<h2>Variables</h2>",
@@ -171,10 +171,15 @@ def _variables(variables, groups):
   ]
   below = ["<th>variable</th><th>unit</th>", *row("th", lambda g, s: _SHORT[s])]
   rows = [
-    _cells([name, v["unit"]]) + row("td", lambda g, s, v=v: g[1](v[s]))
+    _cells([_title(name, v), v["unit"]])
+    + row("td", lambda g, s, v=v: g[1](v[s]))
     for name, v in variables.items()
   ]
   return _table([top, below], rows)
+
+
+def _title(name, v):
+  return f"{v['kind']}: {name}" if "kind" in v else name
 
 
 def _charts(presence):

@@ -57,7 +57,8 @@ def collect(
     "checks": checks,
     "variables": {
       v.name: {"unit": v.unit or ("score" if v.classes else "")}
-      | {s: _variable(tally, s, i, v.name, rule) for s in SPLITS}
+      | v.kind
+      | {s: _variable(tally, s, i, v, rule) for s in SPLITS}
       for i, v in enumerate(tally.variables)
     },
     "constant_variables": tally.constant(),
@@ -103,9 +104,9 @@ def check(tally, rules, more=None, allowed=None, open=False):
   return out
 
 
-def _variable(tally, split, i, name, rule):
+def _variable(tally, split, i, v, rule):
   """One variable in one split."""
-  hours = sum(tally.hours[split])
+  hours = tally.hours_of(split, v.modality)
   moments = tally.measured[split][i]
   carried = int(tally.carried[split][i])
   parts = {
@@ -129,7 +130,7 @@ def _variable(tally, split, i, name, rule):
     "high": _digits(tally.high[split][i][0], number) if enough else None,
     "mean": _digits(moments.mean[0], number) if enough else None,
     "sd": _digits(moments.std(0.0)[0], number) if enough else None,
-    **{k: rule.total(tally.cleaned[split][name, k]) for k in _CLEANED},
+    **{k: rule.total(tally.cleaned[split][v.name, k]) for k in _CLEANED},
   }
 
 
@@ -148,10 +149,11 @@ def _digits(value, places):
 def _presence(last, tally, split, rule):
   """Shares of stays by hour, of rounded counts.
 
-  Of the stays that last so long: ehr, those with a measurement in the hour;
+  Of the stays that last so long: series, those with a measurement in the hour;
   of all stays: those whose film, or first report, or note is there by then.
   """
   total, counts = tally.stays(split), tally.by_hour[split]
+  there = tally.there[split]
   out = {"hours": list(range(last))}
   if not total or rule.hides(total):
     return out | {m: None for m in tally.modalities}
@@ -161,7 +163,7 @@ def _presence(last, tally, split, rule):
       out[m] = [rule.share(int(n), total) for n in by]
       continue
     out[m] = [
-      None if rule.hides(there) else rule.share(int(n), int(there))
-      for n, there in zip(counts[m][:last], counts["there"])
+      None if rule.hides(t) else rule.share(int(n), int(t))
+      for n, t in zip(counts[m][:last], there[m])
     ]
   return out

@@ -66,7 +66,7 @@ def features(
 
   Args:
     labels: how many.
-    columns: of a series.
+    columns: of each series.
     kinds: modality -> series, image or text.
     groups: subgroup -> number or word.
     single: texts that have one hour, as images do; others have many.
@@ -76,15 +76,12 @@ def features(
 
   f = tfds.features
   number, many = f.Scalar(np.float32), f.Tensor(shape=(None,), dtype=np.float32)
-  modality = {
-    "series": f.Tensor(
-      shape=(None, columns), dtype=np.float32, encoding="bytes"
-    ),
-    "image": f.Scalar(np.object_),
-    "text": f.Text(),
-  }
+  modality = {"image": f.Scalar(np.object_), "text": f.Text()}
   fields = {"stay_id": f.Scalar(np.int64), "subject_id": f.Scalar(np.int64)}
-  fields |= {m: modality[kind] for m, kind in kinds.items()}
+  for m, kind in kinds.items():
+    fields[m] = modality.get(kind) or f.Tensor(
+      shape=(None, columns[m]), dtype=np.float32, encoding="bytes"
+    )
   fields["present"] = f.Tensor(shape=(len(kinds),), dtype=np.bool_)
   fields["label"] = f.Tensor(shape=(labels,), dtype=np.float32)
   for name, kind in groups.items():

@@ -190,13 +190,16 @@ def _variables(tally, rule):
   out = {}
   for i, v in enumerate(tally.variables):
     entry = {"unit": v.unit or ("class or score" if v.classes else "")}
+    entry |= v.kind
     for split in SPLITS:
       moments = tally.measured[split][i]
       stays = len(tally.low[split][i])  # That have it, as far as is counted.
       enough = stays > 0 and not rule.hides(stays)
       entry[split] = {
         "hours": rule.rough(moments.count),
-        "percent": rule.percent(moments.count, sum(tally.hours[split])),
+        "percent": rule.percent(
+          moments.count, tally.hours_of(split, v.modality)
+        ),
         "mean": round(float(moments.mean[0]), 3) if enough else None,
         "sd": round(float(moments.std(0.0)[0]), 3) if enough else None,
       }
@@ -326,7 +329,8 @@ def _table(report):
     cells += [
       v[f"events_{w}"] for w in ("converted", "outside", "clamped", "text")
     ]
-    lines.append(_row(f"  {name}", *cells, widths=widths))
+    title = f"  {v['kind']}: {name}" if "kind" in v else f"  {name}"
+    lines.append(_row(title, *cells, widths=widths))
   if report["constant_variables"]:
     lines += ["", "Variables that do not vary in train"]
   lines += [

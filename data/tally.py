@@ -20,7 +20,17 @@ from medpatch_jax.input import variables as table
 # Hours from intime to which presence is counted one by one: a week.
 HOURS = 168
 # What a tally is told, not what it counts.
-_GIVEN = ("variables", "modalities", "texts", "images", "groups", "classes")
+_GIVEN = (
+  *(
+    "variables",
+    "series",
+    "modalities",
+    "texts",
+    "images",
+    "groups",
+    "classes",
+  ),
+)
 
 
 class Tally:
@@ -30,12 +40,13 @@ class Tally:
   last three are of each split.
 
   Attributes:
-    moments: of every column over all hours of the train split.
+    moments: of each series, every column over all hours of the train split.
     measured: moments of each variable's values where measured.
     low, high: of each variable the 11 least of the stays' least values, and
       the 11 greatest of their greatest, sorted.
     carried: i64[V] hours that repeat a value measured before.
-    hours, bits, subjects: of each record: T, presence, subject_id.
+    hours, bits, subjects: of each record: T of its series, 0 without one;
+      presence, subject_id.
     characters: of each record, by modality.
     label: i64[C] records with the label, in an hourly task at any hour.
     positive, labelled: i64[C] rows (records, or their hours) with the label;
@@ -51,7 +62,8 @@ class Tally:
     leaks: what must be 0, see `quality`.
     by_hour: of each modality i64[HOURS + 1]: records with a measurement in
       the hour, or whose (first) film or note falls in it; the last entry
-      takes whatever is later. "there": records that last as long.
+      takes whatever is later.
+    there: of each series i64[HOURS + 1], records of it that last as long.
     cleaned: (variable, what) -> count, of `clean.clean`, and ("carried",
       "in").
     counts: the same of all splits together.
@@ -70,7 +82,8 @@ class Tally:
     """Starts at nothing.
 
     Args:
-      variables: of the series; empty without one.
+      variables: of all series, those of one after those of another; empty
+        without one.
       labels: how many.
       kinds: modality -> series, image or text.
       groups: fields of an example that name a subgroup, or give an age.
@@ -79,11 +92,13 @@ class Tally:
     V = len(variables)
     self.classes = classes
     self.variables = variables
+    # Of each its variables.
+    self.series = table.series(variables)
     self.modalities = tuple(kinds)
     self.texts = tuple(m for m, kind in kinds.items() if kind == "text")
     self.images = tuple(m for m, kind in kinds.items() if kind == "image")
     self.groups = groups
-    self.moments = discretise.Moments()
+    self.moments = {m: discretise.Moments() for m in self.series}
     self.measured = {
       s: [discretise.Moments() for _ in variables] for s in SPLITS
     }
@@ -106,10 +121,10 @@ class Tally:
     self.seen = {s: {} for s in SPLITS}
     self.ages = {s: discretise.Moments() for s in SPLITS}
     self.leaks = {s: collections.Counter() for s in SPLITS}
-    self.by_hour = {
-      s: {m: np.zeros(HOURS + 1, np.int64) for m in (*kinds, "there")}
-      for s in SPLITS
-    }
+    self.by_hour, self.there = (
+      {s: {m: np.zeros(HOURS + 1, np.int64) for m in names} for s in SPLITS}
+      for names in (kinds, self.series)
+    )
     self.cleaned = {s: collections.Counter() for s in SPLITS}
     self.counts = collections.Counter()
     self.bad_films = []
@@ -130,10 +145,10 @@ class Tally:
     """
     if not examples:
       return
-    if self.variables:
-      grids = [e["ehr"] for e in examples]
+    for m in self.series:
+      grids = [e[m] for e in examples]
       length = np.array([len(g) for g in grids])
-      self._series(split, np.concatenate(grids), length)
+      self._series(split, m, np.concatenate(grids), length)
     for name in self.groups:
       ages = [e[name] for e in examples if not isinstance(e[name], str)]
       ages = np.array([a for a in ages if not np.isnan(a)], np.float64)
@@ -144,20 +159,21 @@ class Tally:
       for example, window in zip(examples, windows):
         self.leaks[split].update(self._leaks(example, window))
 
-  def _series(self, split, grid, length):
-    """Counts of the hours f32[T F] of stays of the lengths i64[N]."""
+  def _series(self, split, m, grid, length):
+    """Counts of a series: hours f32[T F] of stays of the lengths i64[N]."""
     if split == "train":
-      self.moments.add(grid)
-    V = len(self.variables)
-    first, begin = table.starts(self.variables), np.cumsum(length) - length
+      self.moments[m].add(grid)
+    own, V = self.series[m], len(self.series[m])
+    of = self.variables.index(own[0])  # The others follow it.
+    first, begin = table.starts(own), np.cumsum(length) - length
     # Of a stay without an hour reduceat would take the next one's first.
     starts = begin[length > 0]
     mask = grid[:, -V:] > 0
     for i in range(V):
       rows = mask[:, i]
       if rows.any():
-        value = self._value(grid[rows], i, first[i])
-        self.measured[split][i].add(value[:, None])
+        value = _value(grid[rows], own[i], first[i])
+        self.measured[split][of + i].add(value[:, None])
         series = np.full(len(grid), np.nan)
         series[rows] = value
         # One value of each stay that has one.
@@ -165,14 +181,16 @@ class Tally:
           f.reduceat(series, starts) for f in (np.fmin, np.fmax)
         )
         there = ~np.isnan(least)
-        self._extremes(split, i, least[there], greatest[there])
+        self._extremes(split, of + i, least[there], greatest[there])
     start = np.repeat(begin, length)
     place = np.arange(len(grid))
     last = np.maximum.accumulate(np.where(mask, place[:, None], -1), axis=0)
-    self.carried[split] += ((last >= start[:, None]) & ~mask).sum(axis=0)
+    carried = ((last >= start[:, None]) & ~mask).sum(axis=0)
+    self.carried[split][of : of + V] += carried
     hour = np.minimum(place - start, HOURS)
-    for name, rows in (("ehr", mask.any(axis=1)), ("there", mask[:, 0] >= 0)):
-      self.by_hour[split][name] += np.bincount(hour[rows], minlength=HOURS + 1)
+    measured = hour[mask.any(axis=1)]
+    self.by_hour[split][m] += np.bincount(measured, minlength=HOURS + 1)
+    self.there[split][m] += np.bincount(hour, minlength=HOURS + 1)
 
   def _extremes(self, split, i, least, greatest):
     n = disclosure.SMALLEST_CELL
@@ -182,7 +200,7 @@ class Tally:
 
   def _record(self, split, example):
     """Counts of one record besides its series."""
-    self.hours[split].append(len(example.get("ehr", ())))
+    self.hours[split].append(self._length(example))
     bits = sum(int(p) << i for i, p in enumerate(example["present"]))
     self.bits[split].append(bits)
     for m in self.texts:
@@ -219,8 +237,12 @@ class Tally:
       "hours": example.get("label_hours", np.zeros(0)),
     }
     found = {w: int(np.any((h < 0) | (h > end))) for w, h in hours.items()}
-    length = len(example.get("ehr", ()))
+    length = self._length(example)
     return found | {"series": int(length > discretise.bins(window))}
+
+  def _length(self, example):
+    """Hours of its series; those that it has are as long as each other."""
+    return max((len(example[m]) for m in self.series), default=0)
 
   def _labels(self, split, example):
     """Counts of one record's labels."""
@@ -254,17 +276,10 @@ class Tally:
     """
     return len(self.seen[split].get(_what(name, value), ()))
 
-  def _value(self, grid, i, first):
-    """A number, or the score of the class that is set."""
-    classes = self.variables[i].scores
-    if not classes:
-      return grid[:, first].astype(np.float64)
-    chosen = grid[:, first : first + len(classes)].argmax(axis=1)
-    return np.array(classes)[chosen]
-
   def merge(self, other):
     """Adds what comes after in record order."""
-    self.moments.merge(other.moments)
+    for m, moments in other.moments.items():
+      self.moments[m].merge(moments)
     for s in SPLITS:
       self.ages[s].merge(other.ages[s])
       for i, moments in enumerate(other.measured[s]):
@@ -286,6 +301,8 @@ class Tally:
         self.characters[s][m].extend(values)
       for m, hours in other.by_hour[s].items():
         self.by_hour[s][m] += hours
+      for m, hours in other.there[s].items():
+        self.there[s][m] += hours
       self.labelled[s] += other.labelled[s]
     self.counts.update(other.counts)
     self.films += other.films
@@ -307,27 +324,27 @@ class Tally:
     Without a record the normal values and 1 stand in, and 1 for the spread
     of a column that has none (`discretise.scale`).
     """
-    width = len(table.columns(self.variables))
-    mean, std = np.zeros(width), np.ones(width)
-    columns = table.continuous(self.variables)
-    numbers = [i for i, v in enumerate(self.variables) if not v.classes]
-    if self.moments.count:
-      mean[columns] = self.moments.mean[columns]
-      std[columns] = discretise.scale(
-        mean[columns], self.moments.std(0.0)[columns]
-      )[0]
-    else:
-      mean[columns] = table.normals(self.variables)[numbers]
-    return mean.tolist(), std.tolist()
+    means, stds = [], []
+    for m, own in self.series.items():
+      width, moments = len(table.columns(own)), self.moments[m]
+      mean, std = np.zeros(width), np.ones(width)
+      columns = table.continuous(own)
+      numbers = [i for i, v in enumerate(own) if not v.classes]
+      if moments.count:
+        mean[columns] = moments.mean[columns]
+        std[columns] = discretise.scale(
+          mean[columns], moments.std(0.0)[columns]
+        )[0]
+      else:
+        mean[columns] = table.normals(own)[numbers]
+      means, stds = means + mean.tolist(), stds + std.tolist()
+    return means, stds
 
   def constant(self):
     """Variables that do not vary in train: [{"variable", "why", "done"}]."""
-    if not self.moments.count:
-      return []
-    _, flat = discretise.scale(self.moments.mean, self.moments.std(0.0))
-    out, first = [], table.starts(self.variables)
+    out = []
     for i, v in enumerate(self.variables):
-      if not flat[first[i] : first[i] + table.width(v)].all():
+      if not self._flat(v):
         continue
       never = not self.measured["train"][i].count
       done = "z-scored with a standard deviation of 1"
@@ -338,6 +355,15 @@ class Tally:
       why = "never measured in train" if never else "one value in all of train"
       out.append({"variable": v.name, "why": why, "done": done})
     return out
+
+  def _flat(self, v):
+    """Whether no column of a variable varies in train."""
+    own, moments = self.series[v.modality], self.moments[v.modality]
+    if not moments.count:
+      return False
+    _, flat = discretise.scale(moments.mean, moments.std(0.0))
+    first = table.starts(own)[own.index(v)]
+    return flat[first : first + table.width(v)].all()
 
   def bucket_hours(self):
     """Mean hours left in each bucket of the train split; None of other tasks.
@@ -354,6 +380,10 @@ class Tally:
 
   def stays(self, split):
     return len(self.hours[split])
+
+  def hours_of(self, split, m):
+    """Hours of one series, of all stays."""
+    return int(self.there[split][m].sum())
 
   def present(self, split):
     """Stays that have each modality, in the dataset's order."""
@@ -377,6 +407,15 @@ class Tally:
         names = ("first", "last", "since")
         out[s] |= {name: getattr(self, name)[s] for name in names}
     return out
+
+
+def _value(grid, variable, first):
+  """A number, or the score of the class that is set."""
+  classes = variable.scores
+  if not classes:
+    return grid[:, first].astype(np.float64)
+  chosen = grid[:, first : first + len(classes)].argmax(axis=1)
+  return np.array(classes)[chosen]
 
 
 def _what(name, value):

@@ -4,6 +4,7 @@ import importlib.util
 
 from experiments import flags, values
 from experiments.given import OF_MEDPATCH, SAFE
+from medpatch_jax import schema
 from medpatch_jax.medpatch import WITHOUT
 
 
@@ -27,6 +28,12 @@ def refuse(get, without, kinds) -> None:
   if get("late_pooling") == "sum" and "late_norm" in released:
     raise ValueError(
       "--as_released=late_norm is of --late_pooling=mean: leave one out."
+    )
+  own = [m for m in kinds if m not in schema.MODALITIES]
+  if own and "presence_order" in released and get("model") == "medpatch":
+    raise ValueError(
+      "--as_released=presence_order: the released code has an order of"
+      f" {', '.join(schema.MODALITIES)}, not of {', '.join(own)}; leave it out."
     )
   if get("modality_dropout") and "absent_tokens" in released:
     raise ValueError(

@@ -24,6 +24,7 @@ from experiments import flags as experiment_flags
 from experiments.config import Config
 from experiments.run import Run
 from experiments.stages import Stages
+from medpatch_jax import schema
 from medpatch_jax.evaluate import disclosure, report
 from medpatch_jax.export import artefact, authors, card, onnx_file, programs
 from medpatch_jax.input import dataset, places, series
@@ -117,7 +118,6 @@ def describe(stages: Stages) -> tuple[dict, dict | None]:
     kind = "open" if metadata.get("license") else "twin"
   elif metadata["rules"]:
     kind = "twin" if "synthetic" in source else "mimic"
-  recipe = series.Recipe.of(metadata)
   return {
     **_vocabulary(run, stages.architecture),
     "format": artefact.FORMAT,
@@ -128,13 +128,7 @@ def describe(stages: Stages) -> tuple[dict, dict | None]:
     ).to_json(),
     "head": result["chosen"] if result else evaluate.validated(stages)["head"],
     "shapes": dataclasses.asdict(run.shapes),
-    "series": {
-      "variables": [v.to_json() for v in recipe.variables],
-      "rules": recipe.rules,
-      "hours": recipe.hours,
-      "censored": recipe.censored,
-      **run.channels.to_json(),
-    },
+    "series": series.Recipe.of(metadata).to_json() | run.channels.to_json(),
     "reliability": _reliability(result),
     "dataset": {
       "source": source,
@@ -211,6 +205,11 @@ def to_authors(stages: Stages, path) -> None:
     ValueError: their code has no such model; says what it lacks.
   """
   config = stages.config
+  if own := [m for m in config.modalities if m not in schema.MODALITIES]:
+    raise ValueError(
+      f"--format=authors: their code knows {', '.join(schema.MODALITIES)}, not"
+      f" {', '.join(own)}; leave --format out."
+    )
   if config.finetune_encoders:
     raise ValueError(
       "--format=authors: their code has one copy of each encoder, a run with"

@@ -35,7 +35,7 @@ def loader(data, m: str, batch_size: int, batches: int, learn: bool) -> Loader:
   """
   kind = schema.KINDS[m]
   source = data.source("train", (m,))
-  shapes = BASE.shapes(len(data.mean))
+  shapes = BASE.shapes({"ehr": len(data.mean)})
   series = channels.Channels(
     tuple(data.metadata["columns"]), data.mean, data.std
   )

@@ -60,10 +60,10 @@ def knots(run: Run, m: str) -> np.ndarray:
     found = additive.statistics(x, mask, module.measured)
     return additive.at_last(found, mask)
 
-  found = []
+  found, width = [], run.shapes.columns[m]
   for part in np.split(rows, range(128, len(rows), 128)):
     series = [run.fields("train", m, row) for row in part]
-    fields = examples.pad_series(series, 128, run.shapes)
+    fields = examples.pad_series(series, 128, run.shapes, width)
     found.append(np.asarray(of_stays(**fields))[: len(part)])
   return additive.quantiles(np.concatenate(found), module.pieces)
 
@@ -176,15 +176,16 @@ def warmed(run: Run, params, *part) -> dict:
 
 def _take(run: Run, params, part) -> tuple[dict, warm.Taken]:
   """Parameters of a part with what --init_from has, and what that was."""
-  source, kind = run.warm, run.config.kinds.get(part[-1])
+  source, m = run.warm, part[-1]
+  kind = run.config.kinds.get(m)
   found = source.part(*part, like=params, kind=kind)
   if source.labels != tuple(run.labels):
     # A classifier of as many other labels would fit by shape.
     found = {k: v for k, v in found.items() if k == "encoder"}
   columns = ()
   if part[0] == "encoder" and kind == "series":
-    columns = run.channels.columns()
-  return warm.take(params, found, source.columns, columns)
+    columns = run.channels_of(m).columns()
+  return warm.take(params, found, source.columns(m), columns)
 
 
 def init(module, batch, run: Run, **how) -> dict:

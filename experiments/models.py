@@ -46,7 +46,7 @@ def _encoder(run: Run, m: str) -> dict:
   if kind == "series" and run.config.ehr == "transformer":
     return {"name": "transformer", **sizes.ehr}
   if kind == "series" and run.config.ehr == "additive":
-    return {"name": "additive", "measured": run.channels.measured()}
+    return {"name": "additive", "measured": run.channels_of(m).measured()}
   if kind == "series":
     return {"name": "lstm", "dropout": run.config.ehr_dropout}
   if kind == "image":
@@ -108,7 +108,7 @@ def example(run: Run, m: str) -> schema.Batch:
   if kind == "series":
     hours = shapes.hour_buckets[0]
     fields = {
-      "x": np.zeros((1, hours, shapes.columns), np.float32),
+      "x": np.zeros((1, hours, shapes.columns[m]), np.float32),
       "mask": np.ones((1, hours), bool),
     }
   elif kind == "image":

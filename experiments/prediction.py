@@ -71,7 +71,7 @@ def architecture(sizes: presets.Preset) -> Architecture:
 def _inputs(sizes, size):
   """Random inputs by flat name, all present."""
   rng = np.random.default_rng(0)
-  shapes = sizes.shapes(len(columns()))
+  shapes = sizes.shapes({"ehr": len(columns())})
   out = {}
   for name, x in programs.like(schema.KINDS, shapes, HOURS, size, 1).items():
     if x.dtype == bool:

@@ -64,7 +64,7 @@ def write(folder, stays):
     for _ in range(min(stays, 64))
   ]
   columns = 76
-  features = records.features(25, columns)
+  features = records.features(25, {"ehr": columns})
   path = folder / TASK / records.VERSION
   path.mkdir(parents=True)
   note = "No acute change of the lungs is seen. " * 56

@@ -87,8 +87,10 @@ class Run:
       config.clip_z,
       **{name: getattr(config, name) for name in channels.ADDED},
     )
+    series = [m for m, kind in config.kinds.items() if kind == "series"]
     self.shapes = config.sizes.shapes(
-      len(self.channels.columns()), self.data.description.hours
+      {m: len(self.channels_of(m).columns()) for m in series},
+      self.data.description.hours,
     )
     self._check_start()
     self.parallel = Parallel(config.parallel)
@@ -96,6 +98,13 @@ class Run:
     self._windows: dict[tuple, np.ndarray] = {}
     # (modality, split) whose dropped windows were logged.
     self.said: set[tuple] = set()
+
+  @once
+  def channels_of(self, m: str) -> channels.Channels:
+    """How the series of one modality is read."""
+    if len(self.data.series) < 2:
+      return self.channels
+    return self.channels.of(self.data.series[m])
 
   @functools.cached_property
   def warm(self):
@@ -409,7 +418,7 @@ class Run:
   def _decoded(self, modality, stored):
     kind = self.config.kinds[modality]
     if kind == "series":
-      return self.channels(stored)
+      return self.channels_of(modality)(stored)
     if kind == "image":
       return examples.image(stored, self.shapes.image_size)
     return examples.text(stored, self.tokeniser, self.shapes)

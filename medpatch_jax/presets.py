@@ -56,8 +56,8 @@ class Preset:
   schedule: str
   learning_rate: dict[str, float]
 
-  def shapes(self, columns: int, hours: int | None = None) -> Shapes:
-    """Static sizes of a batch of series with `columns` columns.
+  def shapes(self, columns: dict[str, int], hours: int | None = None) -> Shapes:
+    """Static sizes of a batch; `columns` are those of each series.
 
     Where every series has the same `hours`, none is padded.
     """

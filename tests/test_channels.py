@@ -69,7 +69,7 @@ def test_padding_of_a_batch_changes_no_hour():
   """Hours that a stay has not are 0 and the others stay as they were."""
   made = read(staleness=True, deviation=True)
   fields = made(STORED)
-  shapes = examples.Shapes(len(made.columns()), (8,), 0, 0, 0)
+  shapes = examples.Shapes({"ehr": len(made.columns())}, (8,), 0, 0, 0)
   one = {"inputs": {"ehr": fields}, "present": [True], "label": [0.0]}
   batch = examples.collate([one], 2, {"ehr": "series"}, 1, shapes, ["ehr"])
   x = batch.inputs["ehr"]["x"]

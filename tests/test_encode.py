@@ -314,7 +314,7 @@ def test_tokens_pass_through():
 
 
 def test_a_stay_of_3000_hours_runs_and_its_padding_changes_nothing():
-  shapes = presets.PRESETS["base"].shapes(3)
+  shapes = presets.PRESETS["base"].shapes({"ehr": 3})
   rng = np.random.default_rng(0)
   stays = [
     {

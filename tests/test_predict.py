@@ -77,9 +77,12 @@ def test_added_channels_of_raw_input_are_those_of_the_records(
     want = run._input("train", "ehr", row, None)["x"]
     got, _ = exact.example(raw(mine, int(ids[int(row)]["stay_id"])))
     np.testing.assert_array_equal(got["inputs"]["ehr"]["x"], want)
-    assert want.shape[1] == run.shapes.columns
+    assert want.shape[1] == run.shapes.columns["ehr"]
     seen += len(want)
-  assert seen and run.shapes.columns > mine.stages.run.shapes.columns
+  with_added, without = (
+    r.shapes.columns["ehr"] for r in (run, mine.stages.run)
+  )
+  assert seen and with_added > without
 
 
 def test_a_prediction_says_what_it_is_made_of(mine, model):

@@ -66,7 +66,7 @@ def test_other_counts_and_kinds_of_notes_train_and_evaluate(
   assert config.modalities == ("ehr", "ward")
   stages = train.train(config)
   # One value, one mask, one channel of staleness; no hour is padded.
-  assert stages.run.shapes.columns == 3
+  assert stages.run.shapes.columns == {"ehr": 3}
   assert stages.run.shapes.hour_buckets == (6,)
   text = evaluate.evaluate(stages)
   assert "15 stays" in text and "3 labels" in text

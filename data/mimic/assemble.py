@@ -38,7 +38,7 @@ class Job(shards.Job):
 
   def features(self):
     task = schema.TASKS[self.task]
-    columns = len(table.columns(self.rules.variables))
+    columns = {"ehr": len(table.columns(self.rules.variables))}
     labels = len(self.cohort.labels)
     return records.features(labels, columns, hourly=task.hourly)
 

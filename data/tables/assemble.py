@@ -5,6 +5,7 @@ Dims: N events, S stays of the call, V variables.
 
 import collections
 import dataclasses
+import functools
 import pathlib
 
 import numpy as np
@@ -35,6 +36,12 @@ KEPT = {
 }
 
 
+def widths(variables):
+  """Columns of each series."""
+  found = table.series(variables).items()
+  return {m: len(table.columns(own)) for m, own in found}
+
+
 def keep(connection, folder, names):
   """Writes what is kept of the tables `names` into `folder`."""
   for name in names:
@@ -53,7 +60,7 @@ class Job(shards.Job):
   Attributes:
     stays: `stays.Stays`.
     kinds: modality -> series, image or text.
-    variables: of the series.
+    variables: of all series, those of one after those of another.
     root: folder of the tables, which paths of images start from.
   """
 
@@ -65,7 +72,7 @@ class Job(shards.Job):
   def features(self):
     return records.features(
       len(self.stays.label_names),
-      len(table.columns(self.variables)),
+      widths(self.variables),
       self.kinds,
       self.stays.kinds_of_groups(),
       single=(),
@@ -117,9 +124,7 @@ class Assembler:
 
     Stays of which nothing is known are left out.
     """
-    inputs = {}
-    if sources.SERIES in self.kinds:
-      inputs[sources.SERIES] = self._series(start, stop)
+    inputs = self._series(start, stop)
     if sources.IMAGE in self.kinds:
       inputs[sources.IMAGE] = self._images(start, stop)
     for m, kind in self.kinds.items():
@@ -138,23 +143,27 @@ class Assembler:
     return shards.Part(examples, rows, collections.Counter(), [], films)
 
   def _series(self, start, stop):
-    """-> row -> grid f32[T F] of the stays with an event."""
+    """-> modality -> row -> grid f32[T F] of the stays with an event."""
+    if "series" not in self.kinds.values():
+      return {}
     found = self.connection.execute(
       f"SELECT row - {start} AS stay, hour, variable, value FROM events WHERE"
       f" row >= {start} AND row < {stop} ORDER BY row, hour, row_no"
     ).fetchnumpy()
-    stay = np.asarray(found["stay"], np.int64)
-    grid, offset = discretise.discretise(
-      stay,
-      np.asarray(found["hour"], np.float64),
-      np.asarray(found["variable"], np.int64),
-      np.asarray(found["value"], np.float64),
-      self.stays.end[start:stop],
-      self.variables,
-    )
-    return {
-      start + int(i): grid[offset[i] : offset[i + 1]] for i in np.unique(stay)
-    }
+    kinds = {"stay": int, "hour": float, "variable": int, "value": float}
+    columns = [np.asarray(found[n], kind) for n, kind in kinds.items()]
+    inputs, first = {}, 0
+    for m, own in table.series(self.variables).items():
+      of = (columns[2] >= first) & (columns[2] < first + len(own))
+      stay, hour, variable, value = (column[of] for column in columns)
+      grid, offset = discretise.discretise(
+        stay, hour, variable - first, value, self.stays.end[start:stop], own
+      )
+      inputs[m] = {
+        start + int(i): grid[offset[i] : offset[i + 1]] for i in np.unique(stay)
+      }
+      first += len(own)
+    return inputs
 
   def _images(self, start, stop):
     """-> row -> (bytes, hour)."""
@@ -198,7 +207,8 @@ class Assembler:
       example[name] = values[row]
     for m, kind in self.kinds.items():
       if kind == "series":
-        example[m] = self._empty if found[m] is None else found[m]
+        empty = np.zeros((0, self.widths[m]), np.float32)
+        example[m] = empty if found[m] is None else found[m]
       elif kind == "image":
         image, hour = found[m] or (b"", np.nan)
         example[m], example[f"{m}_hour"] = image, np.float32(hour)
@@ -208,8 +218,6 @@ class Assembler:
         example[f"{m}_hours"] = np.array(hours, np.float32)
     return example
 
-  @property
-  def _empty(self):
-    """The series of a stay without an event."""
-    columns = len(table.columns(self.variables))
-    return np.zeros((0, columns), np.float32)
+  @functools.cached_property
+  def widths(self):
+    return widths(self.variables)

@@ -142,17 +142,21 @@ def _read(read, opened, work, folder, censored, usual, quiet):
     disk.check(work, opened, stays.end, variables, quiet)
   if {"variables", "events"} <= whole:
     sources.events(read, opened["events"], variables, censored)
-    kinds[sources.SERIES] = "series"
+    kinds |= dict.fromkeys(table.series(variables), "series")
   if "images" in whole:
     unread = sources.images(read, opened["images"], folder)
     kinds[sources.IMAGE] = "image"
   if "notes" in whole:
     texts, _ = sources.notes(read, opened["notes"])
+    for m in sorted(set(texts) & set(kinds)):
+      read.problems.add(
+        opened["notes"].file, f"{m} is a kind of variables, too", "kind"
+      )
     kinds |= dict.fromkeys(texts, "text")
   if stays is not None:
     _check_groups(opened["stays"], stays, kinds, read.problems)
   read.problems.stop()
-  if sources.SERIES in kinds:
+  if variables:
     variables = normals.normals(read.connection, variables, stays.split, usual)
   for v in variables:
     if v.name in ranged:
@@ -166,7 +170,8 @@ def _read(read, opened, work, folder, censored, usual, quiet):
 
 def _check_groups(opened, stays, kinds, found):
   """A subgroup's name is a field of the record beside the modalities'."""
-  fields = records.features(1, 1, kinds, {}, single=())
+  columns = dict.fromkeys(kinds, 1)
+  fields = records.features(1, columns, kinds, {}, single=())
   for name in stays.groups:
     if not name.isidentifier() or name in fields:
       found.add(
@@ -285,4 +290,5 @@ def _plain(variable):
     "normal": variable.normal,
     "low": low if math.isfinite(low) else None,
     "high": high if math.isfinite(high) else None,
+    **variable.kind,
   }

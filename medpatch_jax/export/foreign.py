@@ -33,7 +33,7 @@ class Encoders:
     brings: kinds of input that an encoder is there for.
     read: (modality, its kind, parameters to fill) -> those found of them.
     tokenizer: folder of the vocabulary, None where there is none.
-    columns: names of the columns that an encoder of a series reads.
+    read_columns: names of the columns that an encoder of a series reads.
     sizes: of the text encoder, arguments of `Notes`, None if not known.
     labels: none: no classifier is taken.
   """
@@ -41,7 +41,7 @@ class Encoders:
   brings: tuple[str, ...]
   read: Callable[[str, str, dict], dict]
   tokenizer: pathlib.Path | None = None
-  columns: tuple[str, ...] = ()
+  read_columns: tuple[str, ...] = ()
   sizes: dict[str, int] | None = None
   labels: tuple[str, ...] = ()
 
@@ -52,6 +52,11 @@ class Encoders:
 
   def text_sizes(self) -> dict[str, int] | None:
     return self.sizes
+
+  def columns(self, m: str) -> tuple[str, ...]:
+    """Names of the columns that the encoder of a series reads."""
+    del m
+    return self.read_columns
 
   def part(self, *path, like, kind=None) -> dict:
     """Parameters of a part of the model, empty where there are none."""
@@ -84,7 +89,7 @@ def find(path) -> Encoders:
     return Encoders(
       tuple(k for name, k in AUTHORS.items() if _starts(name, tensors)),
       lambda m, kind, like: _encoder(tensors, m, kind),
-      columns=tuple(variables.columns()),
+      read_columns=tuple(variables.columns()),
     )
   return Encoders(
     ("image",),

@@ -67,7 +67,7 @@ def like(kinds, shapes: examples.Shapes, hours: int, b, w) -> dict:
   out = {}
   for m, kind in kinds.items():
     if kind == "series":
-      out[f"{m}.x"] = (b, hours, shapes.columns), np.float32
+      out[f"{m}.x"] = (b, hours, shapes.columns[m]), np.float32
       out[f"{m}.mask"] = (b, hours), np.bool_
     elif kind == "image":
       out[f"{m}.image"] = (b, *(shapes.image_size,) * 2), np.uint8

@@ -11,7 +11,7 @@ import numpy as np
 from flax import traverse_util
 
 from medpatch_jax.export import artefact, foreign
-from medpatch_jax.input import channels
+from medpatch_jax.input import channels, series
 
 # Input kernels of the encoders of a series, by the end of their path.
 INPUT = (("layer_0", "kernel_input"), ("embed", "kernel"))
@@ -72,10 +72,13 @@ class Source:
     file = self.folder / artefact.TOKENIZER
     return file.parent if file.exists() else None
 
-  @property
-  def columns(self) -> tuple[str, ...]:
-    """Names of the columns of its series."""
-    return channels.Channels.from_json(self.config["series"]).columns()
+  def columns(self, m: str) -> tuple[str, ...]:
+    """Names of the columns that its encoder of a series reads."""
+    own = self.config["series"]
+    if not self.has(m, "series"):
+      return ()
+    names = series.Recipe.from_json(own).only(m).columns()
+    return channels.Channels.from_json(own).of(names).columns()
 
   def text_sizes(self) -> dict[str, int] | None:
     """Sizes of its text encoder, arguments of `Notes`."""

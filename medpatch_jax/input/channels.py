@@ -46,6 +46,14 @@ class Channels:
       **{name: plain.get(name, False) for name in ADDED},
     )
 
+  def of(self, names) -> "Channels":
+    """Those of one series: of the columns of these names, in their order."""
+    place = {name: i for i, name in enumerate(self.names)}
+    at = [place[name] for name in names]
+    return dataclasses.replace(
+      self, names=tuple(names), mean=self.mean[at], std=self.std[at]
+    )
+
   def to_json(self) -> dict:
     return {
       "columns": list(self.names),

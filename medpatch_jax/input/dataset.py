@@ -12,7 +12,7 @@ import re
 import numpy as np
 
 from medpatch_jax import files, schema
-from medpatch_jax.input import hourly
+from medpatch_jax.input import hourly, series
 
 SPLITS = ("train", "validation", "test")
 FIELDS = {
@@ -153,6 +153,16 @@ class Dataset:
         f"{self.path}: its dataset_info.json or features.json is missing or"
         f" damaged ({type(error).__name__}); {REDO}."
       ) from None
+
+  @functools.cached_property
+  def series(self) -> dict[str, tuple[str, ...]]:
+    """Modality -> names of the columns of its series."""
+    kinds = self.description.kinds
+    names = [m for m, kind in kinds.items() if kind == "series"]
+    if len(names) < 2:
+      return {m: tuple(self.metadata["columns"]) for m in names}
+    recipe = series.Recipe.of(self.metadata)
+    return {m: tuple(recipe.only(m).columns()) for m in names}
 
   def _index(self, split: str, name: str) -> np.ndarray:
     """A column of the index, a number for each record."""

@@ -22,7 +22,7 @@ class Shapes:
   """Static sizes of a batch.
 
   Attributes:
-    columns: F, columns of the series.
+    columns: modality -> F, columns of its series.
     hour_buckets: lengths a series is padded to, ascending; past the last it
       doubles. Few buckets mean few compilations, many mean little padding.
     image_size: S, pixels a side.
@@ -30,7 +30,7 @@ class Shapes:
     max_windows: windows kept of a text, the earliest.
   """
 
-  columns: int
+  columns: dict[str, int]
   hour_buckets: tuple[int, ...]
   image_size: int
   window: int
@@ -126,7 +126,7 @@ def collate(examples, size: int, kinds, labels: int, shapes: Shapes, names):
   Returns:
     `schema.Batch` of numpy arrays, of padding alone if there is no example.
   """
-  pad = {"series": pad_series, "image": _pad_image, "text": _pad_text}
+  pad = {"image": _pad_image, "text": _pad_text}
   columns = {m: [e["inputs"][m] for e in examples] for m in names}
   # Every kind of note gets as many windows as the longest: fewer shapes of a
   # batch, fewer compilations.
@@ -135,7 +135,10 @@ def collate(examples, size: int, kinds, labels: int, shapes: Shapes, names):
     pad["text"], windows=max(map(_most_windows, texts), default=1)
   )
   inputs = {
-    m: pad[kinds[m]](fields, size, shapes) for m, fields in columns.items()
+    m: pad_series(fields, size, shapes, shapes.columns[m])
+    if kinds[m] == "series"
+    else pad[kinds[m]](fields, size, shapes)
+    for m, fields in columns.items()
   }
   present = np.zeros((size, len(kinds)), bool)
   label = np.zeros((size, labels), np.float32)
@@ -145,11 +148,11 @@ def collate(examples, size: int, kinds, labels: int, shapes: Shapes, names):
   return schema.Batch(inputs, present, label, weight)
 
 
-def pad_series(fields, size, shapes):
+def pad_series(fields, size, shapes, columns):
   """Fields of stays, None where absent -> x f32[B T F], mask bool[B T]."""
   lengths = [0 if f is None else len(f["x"]) for f in fields]
   T = bucket(max(lengths, default=0), shapes.hour_buckets)
-  x = np.zeros((size, T, shapes.columns), np.float32)
+  x = np.zeros((size, T, columns), np.float32)
   mask = np.zeros((size, T), bool)
   for i, f in enumerate(fields):
     if f is not None:

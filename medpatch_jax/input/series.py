@@ -29,7 +29,8 @@ class Recipe:
   """How events become columns.
 
   Attributes:
-    variables: of the table, in the order of the columns.
+    variables: of the table, in the order of the columns; of one series or of
+      all, see `only`.
     rules: of MIMIC's builder: outliers, ties, items, normals, carry_in; None
       for own tables, which have none of these.
     hours: rows of every series, None where they differ.
@@ -53,6 +54,34 @@ class Recipe:
     # Datasets of before had no choice.
     censored = metadata.get("censored", "refuse")
     return cls(found, rules, metadata.get("hours"), censored)
+
+  @classmethod
+  def from_json(cls, plain: dict) -> "Recipe":
+    """From the field `series` of an exported model's config.json."""
+    return cls(
+      tuple(table.Variable.from_json(v) for v in plain["variables"]),
+      plain["rules"],
+      plain["hours"],
+      # Models written before there was a choice are without it.
+      plain.get("censored", "refuse"),
+    )
+
+  def to_json(self) -> dict:
+    return {
+      "variables": [v.to_json() for v in self.variables],
+      "rules": self.rules,
+      "hours": self.hours,
+      "censored": self.censored,
+    }
+
+  def only(self, modality: str) -> "Recipe":
+    """That of one series, with its variables alone."""
+    own = table.series(self.variables).get(modality, ())
+    return dataclasses.replace(self, variables=own)
+
+  def columns(self) -> list[str]:
+    """Names of the columns, as `grid` makes them of one series."""
+    return table.columns(self.variables)
 
   def grid(self, rows, hours=None):
     """Cleans and discretises.
@@ -278,4 +307,5 @@ def _variable(plain: dict) -> table.Variable:
     classes=classes,
     scores=tuple(float(i) for i in range(len(classes))),
     limits=None if classes else (low, low, high, high),
+    modality=plain.get("kind", table.Variable.modality),
   )

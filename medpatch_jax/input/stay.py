@@ -35,8 +35,8 @@ class Preparation:
   Attributes:
     kinds: modality -> series, image or text, in the order of `present`.
     shapes: static sizes.
-    recipe: of the series, None without one.
-    channels: how the series is read.
+    recipe: of all series, None without one.
+    channels: how they are read.
     tokeniser: of the texts, None without any.
     late: texts that are read whenever they were written, also after the
       window; of all others nothing is seen that is not of the window.
@@ -83,7 +83,7 @@ class Preparation:
         continue
       try:
         if kind == "series":
-          inputs[m], remarks = self._series(stay[m], stay.get("hours"))
+          inputs[m], remarks = self._series(m, stay[m], stay.get("hours"))
         elif kind == "image":
           inputs[m], remarks = self._image(stay[m], end)
         else:
@@ -101,11 +101,12 @@ class Preparation:
       )
     return {"inputs": inputs, "present": present}, said
 
-  def _series(self, rows, hours):
-    grid, said = self.recipe.grid(rows, hours)
+  def _series(self, m, rows, hours):
+    recipe = self.recipe.only(m)
+    grid, said = recipe.grid(rows, hours)
     if grid is None:
       return None, [*said, "no event left: taken as absent"]
-    return self.channels(grid), said
+    return self.channels.of(recipe.columns())(grid), said
 
   def _end(self, hours) -> float:
     """Length of the window; infinite where it is not known.

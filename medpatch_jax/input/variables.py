@@ -29,6 +29,7 @@ class Variable:
       limit it is clamped. None for classes.
     carry: charted before the ICU is entered, so the last value of the day
       before fills the first hour.
+    modality: the series that it is part of.
   """
 
   name: str
@@ -40,6 +41,12 @@ class Variable:
   scores: tuple[float, ...] = ()
   limits: tuple[float, float, float, float] | None = None
   carry: bool = False
+  modality: str = "ehr"
+
+  @property
+  def kind(self) -> dict:
+    """Its modality as metadata and reports have it: of ehr nothing is said."""
+    return {} if self.modality == "ehr" else {"kind": self.modality}
 
   def to_json(self) -> dict:
     """Every field; infinite limits, which JSON lacks, become None."""
@@ -279,22 +286,32 @@ def width(variable):
 
 
 def starts(variables=VARIABLES):
-  """First value column of each variable, i64[V]."""
+  """First value column of each variable of one series, i64[V]."""
   return np.cumsum([0] + [width(v) for v in variables[:-1]])
 
 
-def columns(variables=VARIABLES):
-  """Names of all columns: values in table order, then the masks."""
-  names = []
+def series(variables):
+  """Modality -> its variables, modalities in the order of their first one."""
+  found = {}
   for v in variables:
-    names += [f"{v.name}->{c}" for c in v.classes] or [v.name]
-  return names + [f"mask->{v.name}" for v in variables]
+    found.setdefault(v.modality, []).append(v)
+  return {m: tuple(own) for m, own in found.items()}
+
+
+def columns(variables=VARIABLES):
+  """Names of all columns: of each series its values, then its masks."""
+  names = []
+  for own in series(variables).values():
+    for v in own:
+      names += [f"{v.name}->{c}" for c in v.classes] or [v.name]
+    names += [f"mask->{v.name}" for v in own]
+  return names
 
 
 def continuous(variables=VARIABLES):
   """Indices of the columns that hold numbers, to be z-scored; i64[N]."""
-  first = starts(variables)
-  numbers = [first[i] for i, v in enumerate(variables) if not v.classes]
+  place = {name: i for i, name in enumerate(columns(variables))}
+  numbers = [place[v.name] for v in variables if not v.classes]
   return np.array(numbers, np.int64)
 
 

@@ -11,7 +11,6 @@ import numpy as np
 
 from medpatch_jax.export import artefact, programs
 from medpatch_jax.input import channels, examples, series, stay, tokenise
-from medpatch_jax.input.variables import Variable
 from medpatch_jax.pipeline import Architecture
 from medpatch_jax.predict import reliability
 
@@ -176,7 +175,10 @@ def _late(config) -> tuple[str, ...]:
 def _preparation(config, architecture, folder) -> stay.Preparation:
   """From an exported folder's config.json and vocabulary."""
   own = config["series"]
-  shapes = config["shapes"]
+  shapes = dict(config["shapes"])
+  if isinstance(shapes["columns"], int):  # Models of before had one series.
+    names = [m for m, k in architecture.kinds.items() if k == "series"]
+    shapes["columns"] = dict.fromkeys(names, shapes["columns"])
   tokeniser = None
   if "text" in architecture.kinds.values():
     tokeniser = tokenise.Tokeniser.load((folder / artefact.TOKENIZER).parent)
@@ -185,13 +187,7 @@ def _preparation(config, architecture, folder) -> stay.Preparation:
     shapes=examples.Shapes(
       **shapes | {"hour_buckets": tuple(shapes["hour_buckets"])}
     ),
-    recipe=series.Recipe(
-      tuple(Variable.from_json(v) for v in own["variables"]),
-      own["rules"],
-      own["hours"],
-      # Models written before there was a choice are without it.
-      own.get("censored", "refuse"),
-    ),
+    recipe=series.Recipe.from_json(own),
     channels=channels.Channels.from_json(own),
     tokeniser=tokeniser,
     late=_late(config),

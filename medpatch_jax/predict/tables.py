@@ -124,7 +124,9 @@ class Tables:
       if kind == "series" and "events" in self._tables:
         columns = "hour, (SELECT name FROM known k WHERE k.variable ="
         columns += " events.variable), word"
-        for row, *event in self._rows("events", columns, start, stop):
+        more = " AND variable IN (SELECT variable FROM known WHERE modality ="
+        more += f" {file.quote(m)})"
+        for row, *event in self._rows("events", columns, start, stop, more):
           found[row - start].setdefault(m, []).append(tuple(event))
       if kind == "image" and "images" in self._tables:
         for row, hour, path in self._rows("images", "hour, path", start, stop):

@@ -16,7 +16,10 @@ COLUMNS = {
     ("stay_id", "subject_id", "hours"),
     ("split", "label_", "group_"),
   ),
-  "variables": (("name",), ("categories", "normal", "low", "high", "unit")),
+  "variables": (
+    ("name",),
+    ("kind", "categories", "normal", "low", "high", "unit"),
+  ),
   "events": (("stay_id", "hour", "variable", "value"), None),
   "notes": (("stay_id", "kind", "hour", "text"), None),
   "images": (("stay_id", "hour", "path"), None),

@@ -20,9 +20,11 @@ USED = f"state IN ({KEPT}, {BOUND})"
 SERIES, IMAGE = "ehr", "cxr"
 RESERVED = (
   *(SERIES, IMAGE, "high", "low", "late", "combined", "reduced", "missingness"),
-  *("all", "fuse", "stay_id", "subject_id", "present", "label"),
+  *("all", "fuse", "stay_id", "subject_id", "present", "label", "hours"),
 )
 KIND = r"[a-z][a-z0-9_]{0,29}"
+# Of fields that a record has beside a modality's.
+SUFFIXES = ("_hour", "_hours")
 MOST_KINDS = 20
 _NO_STAY = ("no whole number", "stay_id", stays.WHOLE)
 _UNKNOWN_STAY = ("is of no stay of the table stays", "stay_id")
@@ -128,7 +130,7 @@ def _lookup(connection, variables):
   """Tables `known` (variables) and `classes` (their words)."""
   connection.execute(
     "CREATE TABLE known (variable INTEGER, name VARCHAR, classes BOOLEAN,"
-    " low DOUBLE, high DOUBLE)"
+    " low DOUBLE, high DOUBLE, modality VARCHAR)"
   )
   connection.execute(
     "CREATE TABLE classes (variable INTEGER, word VARCHAR, class DOUBLE)"
@@ -136,8 +138,8 @@ def _lookup(connection, variables):
   for i, v in enumerate(variables):
     low, _, _, high = v.limits or (None,) * 4
     connection.execute(
-      "INSERT INTO known VALUES (?, ?, ?, ?, ?)",
-      [i, v.name, bool(v.classes), low, high],
+      "INSERT INTO known VALUES (?, ?, ?, ?, ?, ?)",
+      [i, v.name, bool(v.classes), low, high, v.modality],
     )
     for word, j in categories(v).items():
       connection.execute("INSERT INTO classes VALUES (?, ?, ?)", [i, word, j])
@@ -192,10 +194,8 @@ def notes(read, table, known=None, skip=False):
   names = ", ".join(map(file.quote, known or ("",)))
   late = ", ".join(map(file.quote, [k for k, v in (known or {}).items() if v]))
   inside = f"({_inside()}{f' OR r.kind IN ({late})' if late else ''})"
-  odd_kind = (
-    f"coalesce(NOT {plain} OR r.kind IN ({taken}) OR"
-    " suffix(r.kind, '_hour') OR suffix(r.kind, '_hours'), true)"
-  )
+  ends = " OR ".join(f"suffix(r.kind, {file.quote(s)})" for s in SUFFIXES)
+  odd_kind = f"coalesce(NOT {plain} OR r.kind IN ({taken}) OR {ends}, true)"
   problem = bits(
     [
       "r.id IS NULL",

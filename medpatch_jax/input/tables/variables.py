@@ -1,12 +1,15 @@
 """The table of variables: name, categories, normal value, range and unit."""
 
 import dataclasses
+import re
 
 import numpy as np
 
+from medpatch_jax import schema
 from medpatch_jax.input import cell
+from medpatch_jax.input.tables import rows as rows_lib
 from medpatch_jax.input.tables.reader import scan, text
-from medpatch_jax.input.variables import Variable
+from medpatch_jax.input.variables import Variable, series
 
 _PRESSURE = ("mmHg", 1.0, 400.0)
 # Name -> unit and range of what any human can have, newborns too: for
@@ -32,7 +35,7 @@ def load(read, table):
     read: `reader.Reader`.
     table: `layout.Table`.
   """
-  optional = ("categories", "normal", "low", "high", "unit")
+  optional = ("kind", "categories", "normal", "low", "high", "unit")
   given = [c for c in ("name", *optional) if c in table.header]
   columns = ", ".join(f'{text(c)} AS "{c}"' for c in given)
   query = f"SELECT row_no, {columns} FROM {scan(table)}"
@@ -54,7 +57,27 @@ def load(read, table):
       ranged.append(found.name)
       found = possible
     out.append(found)
-  return tuple(out), tuple(ranged)
+  modalities = series(out)
+  if len(modalities) > rows_lib.MOST_KINDS:
+    read.problems.add(
+      table.file,
+      f"has {len(modalities):,} kinds, at most {rows_lib.MOST_KINDS}",
+      "kind",
+    )
+  # Those of one kind together: each is a series of its own.
+  return sum(modalities.values(), ()), tuple(ranged)
+
+
+def _kind(word):
+  """Whether a series may be called so."""
+  if word == rows_lib.SERIES:
+    return True
+  taken = (*rows_lib.RESERVED, *schema.MODALITIES)
+  return (
+    re.fullmatch(rows_lib.KIND, word) is not None
+    and word not in taken
+    and not word.endswith(rows_lib.SUFFIXES)
+  )
 
 
 def _possible(variable):
@@ -82,6 +105,13 @@ def _variable(table, row, cells, before, problems):
     wrong("no name of printable characters without ->", "name")
   elif title in [v.name for v in before]:
     wrong("has been there before", "name")
+  kind = cells.get("kind") or Variable.modality
+  if not _kind(kind):
+    wrong(
+      "no lower-case word such as blood, or a name that is taken; empty is"
+      f" {Variable.modality}",
+      "kind",
+    )
   words = cells.get("categories")
   classes = tuple(map(cell.strip, words.split("|"))) if words else ()
   if words and (len(set(classes)) < len(classes) or len(classes) < 2):
@@ -121,4 +151,5 @@ def _variable(table, row, cells, before, problems):
     limits=None
     if classes
     else (float(low), float(low), float(high), float(high)),
+    modality=kind,
   )
