@@ -2,8 +2,10 @@
 
 import csv
 import hashlib
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -120,10 +122,39 @@ def test_without_films_and_notes_these_are_absent(tmp_path):
     assert example["cxr"] == example["rr"] == example["dn"] == b""
 
 
-def test_plain_csv_gives_the_same_records(tmp_path):
+def _index(text):
+  """Each table saved with its index, which has no name."""
+  rows = list(csv.reader(io.StringIO(text.decode(), newline="")))
+  out = io.StringIO(newline="")
+  csv.writer(out).writerows([i or "", *row] for i, row in enumerate(rows))
+  return out.getvalue().encode()
+
+
+def _returns(text):
+  """Lines that end in CR, those within a report too, in each row's place."""
+  rows = list(csv.reader(io.StringIO(text.decode(), newline="")))
+  out = io.StringIO(newline="")
+  csv.writer(out, lineterminator="\r").writerows(rows)
+  return out.getvalue().encode()
+
+
+@pytest.mark.parametrize(
+  "change",
+  [
+    bytes,
+    lambda text: b"\xef\xbb\xbf\n\n" + text,
+    _index,
+    _returns,
+    lambda text: re.sub(rb"(?m)^([0-9]+),", rb"\1.0,", text),
+  ],
+  ids=["plain", "mark and blank lines", "index", "CR", "ids of floats"],
+)
+def test_another_form_gives_the_same_records(change, tmp_path):
   paths = []
   for zipped in (True, False):
     root = mimic_raw.write(tmp_path / f"raw{zipped}", zipped=zipped)
+    for path in () if zipped else root.rglob("*.csv"):
+      path.write_bytes(change(path.read_bytes()))
     paths.append(mimic_raw.build(root, tmp_path / f"out{zipped}"))
   digests = [
     json.loads((p / "metadata.json").read_text())["digest"] for p in paths

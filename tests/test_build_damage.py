@@ -135,6 +135,22 @@ def test_wrong_type(table, column, tmp_path):
   )
 
 
+@pytest.mark.parametrize(
+  "table, column", [c for c in _columns("BIGINT") if c != _UNREAD]
+)
+def test_half_an_id_is_not_rounded_to_another(table, column, tmp_path):
+  """Even in one row: it would be another patient's."""
+  index = mimic_raw.HEADERS[table].split(",").index(column)
+  value = mimic_raw.rows()[table][0][index]
+  odd = {"stay_id": 2**53 + 2, "itemid": "inf"}.get(column, f"{value}.7")
+  _refused(
+    tmp_path,
+    rf"{_name(table)}: column {column} holds an id that is no whole",
+    mimic_raw.cell(table, 0, column, odd),
+    task=_task(table),
+  )
+
+
 # Each table as a file.
 
 
@@ -175,6 +191,12 @@ FILES = {
     )(root),
     "line 1 is not UTF-8 text|line 1 holds zero bytes",
   ),
+  "no header": (
+    lambda root, table: _rewrite(table, lambda text: text.partition(b"\n")[2])(
+      root
+    ),
+    "column .* is missing; found .* columns",
+  ),
   "empty": (
     lambda root, table: _rewrite(table, lambda text: b"")(root),
     "is empty, wanted a header line and rows",
@@ -184,6 +206,12 @@ FILES = {
       table, lambda text: text.split(b"\n")[0] + b"\n"
     )(root),
     "holds a header and no row; was the download cut off",
+  ),
+  "quote": (
+    lambda root, table: _rewrite(
+      table, lambda text: text[: text.rindex(b",") + 1] + b'"x' + text
+    )(root),
+    "a quote does not close|rows cannot be read|no whole|column .* is missing",
   ),
   "no table": (  # The message: table NAME is missing; wanted PATH.csv[.gz]
     lambda root, table: (root / f"{table}.csv.gz").unlink(),
