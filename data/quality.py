@@ -155,7 +155,7 @@ def _presence(last, tally, split, rule):
   total, counts = tally.stays(split), tally.by_hour[split]
   there = tally.there[split]
   out = {"hours": list(range(last))}
-  if not total or rule.hides(total):
+  if not total or rule.hides(len(set(tally.subjects[split]))):
     return out | {m: None for m in tally.modalities}
   for m in tally.modalities:
     if m in tally.texts or m in tally.images:

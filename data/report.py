@@ -90,7 +90,31 @@ def _filters(cohort, tally, rule):
   few = [n for n in stays if rule.hides(n)]
   # One hidden split alone is what the others are short of the last rule's.
   end = sum(stays) - few[0] if len(few) == 1 else None
-  return rule.chain(cohort.filters, end)
+  return rule.chain(cohort.filters, end, cohort.lost)
+
+
+def lost(before, after):
+  """Patients who have stays among the first that are not among the others.
+
+  Args:
+    before, after: subject of each stay.
+  """
+  count = collections.Counter
+  return len(count(map(int, before)) - count(map(int, after)))
+
+
+def written(cohort, tally, rule, rows=slice(None)):
+  """Adds what is left once the records are written to a cohort's filters.
+
+  Args:
+    cohort: with the filters.
+    tally: of the records.
+    rule: sentence.
+    rows: stays of the cohort that might have been written.
+  """
+  subjects = [x for s in SPLITS for x in tally.subjects[s]]
+  cohort.filters.append((rule, len(subjects)))
+  cohort.lost.append(lost(cohort.subject_id[rows], subjects))
 
 
 def _films_opened(tally, rule):
@@ -103,13 +127,13 @@ def _films_opened(tally, rule):
 
 
 def _rare(tally):
-  """(kind, word) of groups of few stays, whose word may be a patient's name.
+  """(kind, word) of groups of few patients, whose word may be one's name.
 
   Words of own tables are anybody's; those of MIMIC and of ages are known.
   """
-  total = sum((tally.words[s] for s in SPLITS), collections.Counter())
+  words = {g for s in SPLITS for g in tally.words[s] if g[0] != "age"}
   few = disclosure.SMALLEST_CELL
-  return {g for g, n in total.items() if n < few and g[0] != "age"}
+  return {g for g in words if sum(tally.people(s, *g) for s in SPLITS) < few}
 
 
 def _split(split, tally, labels, theirs, rule, rare):

@@ -111,6 +111,19 @@ def test_chain_gives_no_small_difference_away(end):
     assert OPEN.chain(falling, end) == falling
 
 
+def test_chain_counts_patients_behind_its_differences():
+  """Many stays may be of one patient."""
+  falling = list(zip("abcd", (130, 100, 70, 40)))
+  assert SECRET.chain(falling, lost=[0, 11, 11, 11]) == falling
+  for lost, shown in (
+    ([0, 11, 11, 1], [130, 100, disclosure.WORD, 40]),
+    ([0, 1, 1, 1], [*[disclosure.WORD] * 3, 40]),
+    ([0, 1, 11, 1], [disclosure.WORD, 100, disclosure.WORD, 40]),
+  ):
+    assert [n for _, n in SECRET.chain(falling, lost=lost)] == shown
+  assert OPEN.chain(falling, lost=[0, 1, 1, 1]) == falling
+
+
 def test_chain_ends_in_small_counts():
   falling = list(zip("abcd", (30, 14, 9, 3)))
   assert [n for _, n in SECRET.chain(falling)] == [30, 14, "<11", "<11"]

@@ -671,8 +671,8 @@ def test_a_group_of_few_is_not_named(tmp_path):
     tables_folder._stay(i, i, 2, i % 2, 0, "train", "M", 50)
     for i in range(1, 41)
   ]
-  for line in tables["stays"][:5]:
-    line["group_sex"] = SECRET
+  for line in tables["stays"][:15]:  # Fifteen stays of five patients.
+    line["group_sex"], line["subject_id"] = SECRET, line["subject_id"] % 5 + 50
   tables["events"] = [
     tables_folder._event(i, 0.5, "Pulse", 80) for i in range(1, 41)
   ]

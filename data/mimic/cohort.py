@@ -41,6 +41,7 @@ class Cohort:
     gender: list of S words, as charted.
     ethnicity: list of S groups.
     filters: (sentence, stays left) of each rule, in order.
+    lost: patients of the stays that each rule leaves out.
     remarks: sentences for the report.
     facts: further counts for the report.
     deaths: counts [2][2], by hospital_expire_flag and by the dates of death,
@@ -72,6 +73,7 @@ class Cohort:
   ends: np.ndarray | None = None
   reports: dict | None = None
   unlike: int | None = None
+  lost: list = dataclasses.field(default_factory=list)
 
 
 def ethnic_group(text):
@@ -142,7 +144,7 @@ def load(
   _check_joins(connection, opened)
   if rules.uncoded == "drop":
     _load_coded(connection, opened["diagnoses_icd"], quiet)
-  filters = _filter(connection, task, rules)
+  filters, lost = _filter(connection, task, rules)
   emptied = next((rule for rule, left in filters if not left), None)
   if emptied:
     raise InputError(
@@ -181,6 +183,7 @@ def load(
     gender=[r[1] or "" for r in rest],
     ethnicity=[ethnic_group(r[2]) for r in rest],
     filters=filters,
+    lost=lost,
     remarks=[],
     facts=facts,
     deaths=deaths,
@@ -221,7 +224,11 @@ def _check_joins(connection, opened):
 
 
 def _filter(connection, task, rules):
-  """Applies the rules one after another. -> [(sentence, stays left)]."""
+  """Applies the rules one after another.
+
+  Returns:
+    ([(sentence, stays left)], patients of the stays that each leaves out).
+  """
   admission_age = "p.anchor_age + year(a.admittime) - p.anchor_year"
   age = {"admission": admission_age, "anchor": "p.anchor_age"}[rules.age]
   dates = (
@@ -276,7 +283,7 @@ def _filter(connection, task, rules):
     if task == DECOMPENSATION:
       known += " AND lived IS NOT NULL"
     rows.append(("with a known outcome", "known", known))
-  counts, previous = [], "joined"
+  counts, lost, previous = [], [], "joined"
   for sentence, name, condition in rows:
     if name != "joined":
       connection.execute(
@@ -284,6 +291,11 @@ def _filter(connection, task, rules):
       )
     left = connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0]
     counts.append((sentence, left))
+    (patients,) = connection.execute(
+      "SELECT count(DISTINCT coalesce(subject_id, -1)) FROM"
+      f" {previous} WHERE ({condition}) IS NOT TRUE"
+    ).fetchone()
+    lost.append(patients)
     previous = name
     if name in ("adult", "with_code"):  # Whatever the task asks beyond it.
       connection.execute(
@@ -294,7 +306,7 @@ def _filter(connection, task, rules):
     f"CREATE TABLE chosen AS SELECT *, {planned} AS planned,"
     f" least({planned}, coalesce(ends, {planned})) AS seconds FROM {previous}"
   )
-  return counts
+  return counts, lost
 
 
 def _deaths(connection):

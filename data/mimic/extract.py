@@ -110,8 +110,8 @@ def extract(
     files, counts = shards.write(
       job, threads=threads, memory=resume.bytes_of(memory), quiet=quiet
     )
-    left = sum(map(counts.stays, SPLITS))
-    people.filters.append((_LAST[schema.TASKS[task].hourly], left))
+    last = _LAST[schema.TASKS[task].hourly]
+    report.written(people, counts, last, job.known())
     writer = records.Writer(out, task, job.features())
     for split, path, met in files:
       writer.adopt(split, path, met)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from data import report
 from data.errors import InputError
 from data.mimic import tables
 from medpatch_jax import schema
@@ -45,6 +46,13 @@ def label(store, table, cohort, rules):
   cohort.filters += [
     ("with an AP film in the stay", linked),
     ("whose film CheXpert labelled", len(found)),
+  ]
+  subjects = cohort.subject_id
+  films = [row for (row,) in store.execute("SELECT row FROM films").fetchall()]
+  labelled = [row[0] for row in found]
+  cohort.lost += [
+    report.lost(subjects, subjects[films]),
+    report.lost(subjects[films], subjects[labelled]),
   ]
   cohort.facts["stays_with_an_uncertain_finding"] = int(
     (value == -1).any(axis=1).sum()

@@ -220,8 +220,7 @@ def _count(connection, opened, variables, stays, tally):
     ).fetchone()
     stays.facts["notes_outside_the_hours_of_the_stay"] = outside
     stays.facts["notes_of_blanks"] = blank
-  written = sum(map(tally.stays, SPLITS))
-  stays.filters.append(("with an event, an image or a note", written))
+  report.written(stays, tally, "with an event, an image or a note")
 
 
 def _finish(writer, out, task, opened, job, tally, source, censored):

@@ -28,6 +28,7 @@ class Stays:
     label_names: C names.
     groups: name -> list of S words, or f32[S].
     filters: (sentence, stays left) of each rule, in order.
+    lost: patients of the stays that each rule leaves out.
     remarks: sentences for the report.
     facts: further counts for the report.
   """
@@ -42,6 +43,7 @@ class Stays:
   filters: list
   remarks: list
   facts: dict
+  lost: list = dataclasses.field(default_factory=lambda: [0])
 
   def kinds_of_groups(self):
     """Group -> number or word."""

@@ -217,21 +217,31 @@ class Rule:
       out[min(others, key=lambda n: counts[n])] = WORD
     return out
 
-  def chain(self, counts: list, end: int | None = None) -> list:
+  def chain(self, counts: list, end: int | None = None, lost=()) -> list:
     """Falling totals, whose differences are counts too: [(name, count)].
 
-    From the end upwards a count is not shown that is less than 11 above the
-    next one shown. `end` is what is known below the last, the last by default.
+    From the end upwards a count is not shown that is less than 11 stays or
+    patients above the next one shown.
+
+    Args:
+      counts: (name, stays) of each.
+      end: what is known below the last, the last by default.
+      lost: patients of the stays between each count and the one before it; as
+        many as stays where it ends, or by default.
     """
-    out, below = [], end
-    for name, count in reversed(counts):
-      near = below is not None and self.hides(count - below)
+    out, below, patients = [], end, SMALLEST_CELL
+    for i in reversed(range(len(counts))):
+      name, count = counts[i]
+      gap = 0 if below is None else count - below
       shown = self.total(count)
+      near = self.hides(gap) or (gap and self.hides(patients))
       if shown == HIDDEN or near:
         out.append((name, HIDDEN if shown == HIDDEN else WORD))
       else:
         out.append((name, shown))
-        below = count
+        below, patients = count, 0
+      # At least as many as of the one rule that lost the most.
+      patients = max(patients, lost[i] if i < len(lost) else SMALLEST_CELL)
     return out[::-1]
 
   def share(self, count: int, total: int) -> float | None:
