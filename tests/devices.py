@@ -1,9 +1,9 @@
 """A process of tests/test_parallel.py: trains the toy problem, prints numbers.
 
-python -m tests.devices FOLDER N[,N...] [COORDINATOR COUNT INDEX [BATCHES]]
+python -m tests.devices FOLDER N[,N...] [COORDINATOR COUNT INDEX [BATCHES SIGNAL]]
 
-After so many batches the process waits for the SIGTERM that it gets; it ends as
-a command does then, and prints how many updates were saved.
+After so many batches the first process gets the signal; each ends as a command
+does then, and prints how many updates were saved.
 """
 
 import dataclasses
@@ -39,23 +39,29 @@ class Ended(Loader):
       yield item
 
 
-def stopped(workdir, stage, parallel, batches) -> None:
-  """Trains until SIGTERM; prints at which step it was saved."""
-  train = Ended(**vars(stage.train), left=[batches])
+def stopped(workdir, stage, parallel, batches, number) -> None:
+  """Trains until the signal; prints at which step it was saved."""
+  train = Ended(**vars(stage.train), left=[batches], number=number)
   settings = dataclasses.replace(SETTINGS, save_minutes=1e9)
   try:
     loop.fit(
       dataclasses.replace(stage, train=train), settings, workdir, parallel
     )
-  except stop.Stopped:
+  except stop.Stopped as error:
     parallel.meet()  # The first has saved.
     saves = sorted(int(p.name) for p in workdir.glob("latest/*"))
     print("found", json.dumps({"saves": saves}), flush=True)
-    sys.exit(stop.EXIT_CODE)
+    sys.exit(error.code)
 
 
 def main(
-  folder, numbers, coordinator=None, count=None, index=None, batches="0"
+  folder,
+  numbers,
+  coordinator=None,
+  count=None,
+  index=None,
+  batches="0",
+  number=signal.SIGTERM,
 ) -> None:
   connect(coordinator, count and int(count), index and int(index))
   for kind in ("pmap", "shard_map"):
@@ -66,7 +72,7 @@ def main(
       if batches != "0":
         # One process gets it; the other never does.
         mine = int(batches) if parallel.first else 10**9
-        stopped(workdir, stage, parallel, mine)
+        stopped(workdir, stage, parallel, mine, int(number))
       best, progress = loop.fit(stage, SETTINGS, workdir, parallel)
       found = {
         "kind": kind,

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
@@ -101,6 +102,23 @@ def test_every_process_reads_its_own_rows_of_a_pass_and_no_others(found):
     assert second == {4, 5, 6, 7, 12, 13, 14, 15}
 
 
+def test_ctrl_c_is_passed_on_where_jax_hears_sigterm_alone():
+  heard, before = [], signal.getsignal(signal.SIGTERM)
+  signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+  try:
+    with stop.passing_on():
+      signal.raise_signal(signal.SIGINT)
+      assert stop.asked() and heard == [signal.SIGTERM]
+      # A second one kills.
+      assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+  finally:
+    signal.signal(signal.SIGTERM, before)
+  assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+  assert stop.Stopped().code == 130
+  with stop.listening():  # Forgotten by the next stage.
+    assert not stop.asked()
+
+
 @pytest.mark.slow
 def test_processes_that_slurm_starts_find_each_other(found, tmp_path):
   """With what SLURM sets for two tasks on one node, and nothing else."""
@@ -124,13 +142,16 @@ def test_processes_that_slurm_starts_find_each_other(found, tmp_path):
 
 
 @pytest.mark.slow
-def test_sigterm_to_one_of_two_processes_saves_once_and_both_go_on(
-  found, tmp_path
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_one_of_two_processes_saves_once_and_both_go_on(
+  found, tmp_path, number
 ):
   lines, root = found
   # 21 updates in all; one process gets the signal at its fifth batch.
+  started = pair(tmp_path, "4", after=[5, int(number)])
   first, second = (
-    ended(process, stop.EXIT_CODE) for process in pair(tmp_path, "4", after=[5])
+    ended(process, code)
+    for process, code in zip(started, (128 + number, stop.EXIT_CODE))
   )
   assert first == second and len(first[0]["saves"]) == 1
   assert 5 <= first[0]["saves"][0] < 21

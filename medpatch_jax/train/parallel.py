@@ -9,7 +9,6 @@ All processes run the same program. Each reads its own rows of a batch; what is
 written, process 0 writes, in a folder that all of them see.
 """
 
-import contextlib
 import itertools
 import json
 
@@ -135,9 +134,9 @@ class Parallel:
       )
 
   def listening(self):
-    """Inside the `with`, SIGTERM waits for `poll` (stop.py)."""
-    # JAX listens for it itself where there are several processes.
-    return stop.listening() if self.processes == 1 else contextlib.nullcontext()
+    """Inside the `with`, SIGTERM and Ctrl-C wait for `poll` (stop.py)."""
+    # JAX listens for SIGTERM itself where there are several processes.
+    return stop.listening() if self.processes == 1 else stop.passing_on()
 
   def poll(self) -> None:
     """Ends the run at the same place on every process, if one got SIGTERM.

@@ -1,6 +1,7 @@
 """SIGTERM, as a scheduler sends before it takes a machine away, and Ctrl-C."""
 
 import contextlib
+import os
 import signal
 import threading
 
@@ -50,6 +51,32 @@ def listening():
       signal.signal(number, handler)
   if _asked:
     raise Stopped
+
+
+@contextlib.contextmanager
+def passing_on():
+  """As `listening` where JAX hears SIGTERM, of several processes.
+
+  Ctrl-C becomes a SIGTERM to this process, which JAX tells the others; a second
+  one kills.
+  """
+  global _asked
+  _asked = None
+  before = signal.getsignal(signal.SIGINT)
+  main = threading.current_thread() is threading.main_thread()
+  if not main or before is signal.SIG_IGN:
+    yield
+    return
+  signal.signal(signal.SIGINT, _pass_on)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGINT, before)
+
+
+def _pass_on(number, frame):
+  _note(number, frame)
+  os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _note(number, frame):
