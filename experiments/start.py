@@ -11,7 +11,7 @@ import jax
 from data import resume
 from experiments import flags, from_authors, models
 from experiments.run import Run
-from medpatch_jax.export import pretrained
+from medpatch_jax.export import pretrained, warm
 from medpatch_jax.input import places
 
 _fit: set[tuple] = set()  # Weights that were looked at and fit.
@@ -37,6 +37,8 @@ def check(run: Run) -> None:
     if path and not config.authors and key not in _fit:
       fits(run, m, name, path)
       _fit.add(key)
+    if run.warm and run.warm.has(m, kind):
+      starts(run, m, kind)
   if config.authors:
     for m in config.modalities:
       from_authors.unimodal(run, m)
@@ -70,14 +72,41 @@ def fits(run: Run, m: str, name: str, path) -> None:
   Raises:
     ValueError: they are unreadable, or of another size than the preset's.
   """
-  model = models.architecture(run, m).unimodal(m)
-  key, batch = jax.random.key(0), models.example(run, m)
-  like = jax.eval_shape(model.init, key, batch)["params"]["encoder"]
+  like = _shapes(run, m)["encoder"]
   if name == "vit":
     pretrained.vit(path, like["backbone"])
   else:
     run.tokeniser  # noqa: B018
     pretrained.bert(path, like["bert"])
+
+
+def starts(run: Run, m: str, kind: str) -> None:
+  """Refuses an encoder of --init_from that is of another size.
+
+  One of a series may read other columns: then what fits is enough.
+
+  Raises:
+    ValueError: names a tensor, and its shapes there and here.
+  """
+  like = _shapes(run, m)
+  found = run.warm.part("encoder", m, like=like, kind=kind)
+  part = {"encoder": found.get("encoder", {})}
+  old, new = run.warm.columns(m), ()
+  if kind == "series":
+    new = run.channels_of(m).columns()
+  if misfit := warm.misfit({"encoder": like["encoder"]}, part, old, new):
+    raise ValueError(
+      f"--init_from={run.config.init_from}: its encoder of {m} is another than"
+      f" this run's: {misfit}; give --preset and the flags of encoders as it"
+      f" was made with, or leave {m} out of --modalities."
+    )
+
+
+def _shapes(run: Run, m: str) -> dict:
+  """Parameters of stage 1's model, as shapes."""
+  model = models.architecture(run, m).unimodal(m)
+  key, batch = jax.random.key(0), models.example(run, m)
+  return jax.eval_shape(model.init, key, batch)["params"]
 
 
 def room(stages, needed: int) -> None:

@@ -8,7 +8,7 @@ import pytest
 from flax import traverse_util
 from safetensors.numpy import save_file
 
-from experiments import initial
+from experiments import initial, start
 from medpatch_jax.export import names, released, torch_file, warm
 from medpatch_jax.input import variables
 from medpatch_jax.input.tokenise import SPECIALS
@@ -233,6 +233,40 @@ def test_the_authors_file_starts_all_of_theirs(published, mine, tmp_path):
   was = dict(mine.params["encoder"]["ehr"]["encoder"]["layer_0"])
   del was["kernel_input"]
   assert equal(kept["ehr"], {"layer_0": was})
+
+
+@pytest.mark.parametrize(
+  ("words", "said"),
+  [
+    (
+      ("--preset=base", "--modalities=cxr"),
+      "of cxr .*bias is .64. there and .384. here",
+    ),
+    (("--ehr=transformer", "--modalities=ehr"), "of ehr .*: no tensor of it"),
+  ],
+)
+def test_an_encoder_of_another_size_is_refused_at_the_start(
+  words, said, mine, elsewhere, tmp_path
+):
+  for root in (mine.root / "records", elsewhere):
+    words = (f"--init_from={mine.model}", *words)
+    run = exported.stages(root, tmp_path / root.parent.name, *words).run
+    with pytest.raises(ValueError, match=f"--init_from=.*: .*{said}"):
+      start.check(run)
+
+
+def test_encoders_of_other_columns_are_a_start(mine, elsewhere, tmp_path):
+  words = (f"--init_from={mine.model}", "--modalities=ehr,cxr,triage")
+  start.check(exported.stages(elsewhere, tmp_path, *words).run)
+
+
+@pytest.mark.parametrize("name", ["timm", "hf", "authors"])
+def test_published_encoders_are_a_start(published, mine, tmp_path, name):
+  words = ("--modalities=ehr,cxr,triage",)
+  if name == "authors":
+    words += (f"--bert={published['hf']}",)
+  words += (f"--init_from={published[name]}",)
+  start.check(exported.stages(mine.root / "records", tmp_path, *words).run)
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,30 @@ def take(like, found, old=(), new=()) -> tuple[dict, Taken]:
   return traverse_util.unflatten_dict(out), taken
 
 
+def misfit(like, found, old=(), new=()) -> str | None:
+  """A tensor by which two encoders are not of one make, in words.
+
+  Args:
+    like, found, old, new: as of `take`; shapes are enough.
+
+  Returns:
+    Its shapes, or that no tensor has the same name; None if they are alike.
+    Between encoders of other columns one tensor that fits is enough.
+  """
+  flat = traverse_util.flatten_dict(like)
+  source = traverse_util.flatten_dict(found)
+  both = [p for p in flat if p in source and p[-2:] not in INPUT]
+  wrong = [p for p in both if np.shape(flat[p]) != np.shape(source[p])]
+  if not source or (both and not wrong):
+    return None
+  if not both:
+    return "no tensor of it has the name of one"
+  if tuple(old) != tuple(new) and len(wrong) < len(both):
+    return None
+  there, here = (list(np.shape(x[wrong[0]])) for x in (source, flat))
+  return f"{'/'.join(wrong[0])} is {there} there and {here} here"
+
+
 def _rows(value, other, old, new):
   """Rows of the columns that both have. -> (kernel, their names)."""
   value = np.array(value)
