@@ -61,6 +61,7 @@ def test_shares_and_auroc_by_hand():
   # Against noise: 0.9 beats 0.8 and 0.6, 0.7 beats 0.6; then 0.6 ties 0.6 and
   # loses to 0.9.
   assert of["evidence_noise"] == pytest.approx((3 / 4 + 0.5 / 2) / 2)
+  assert of["per_label"]["evidence_noise"] == pytest.approx([0.75, 0.25])
   # Against the rest: 0.9 beats all three, 0.7 two; then three ties of four.
   assert of["evidence_rest"] == pytest.approx((5 / 6 + 1.5 / 4) / 2)
   # Means 0.75, 0.7, 0.65, 0.75, 0.55, the first, third and last are evidence.

@@ -29,8 +29,9 @@ def measure(score: np.ndarray, kind: np.ndarray, thresholds=THRESHOLDS) -> dict:
 
   Returns:
     Two dicts as of `_one`: `planted_label`, label by label and then the mean
-    over labels that have the kind, and `mean_over_labels`, of the mean score,
-    where a token is evidence if it is for any label.
+    over labels that have the kind (AUROCs also `per_label`), and
+    `mean_over_labels`, of the mean score, where a token is evidence if it is
+    for any label.
   """
   each = [_one(*pair, thresholds) for pair in zip(score.T, kind.T)]
   low = {k: np.array([one["low"][k] for one in each], float) for k in KINDS}
@@ -44,6 +45,7 @@ def measure(score: np.ndarray, kind: np.ndarray, thresholds=THRESHOLDS) -> dict:
       for name in AUROCS
     },
   }
+  planted["per_label"] = {name: [one[name] for one in each] for name in AUROCS}
   together = _one(score.mean(axis=1), kind.max(axis=1), thresholds)
   return {
     "planted_label": planted,
