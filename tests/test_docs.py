@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from data import synthetic
+from data.synthetic import world as worlds
 from experiments import sweeps
 from medpatch_jax import __main__ as console
 from medpatch_jax import schema
@@ -59,6 +60,7 @@ BLOCKS = {
   ("results.md", 0): "shell",
   ("results.md", 1): "shell",
   ("results.md", 2): "shell",
+  ("results.md", 3): "shell",
   ("statistics.md", 0): "shell",
   ("statistics.md", 1): "part of results.json; tests/test_report.py has it",
   ("statistics.md", 2): "part of results.json; tests/test_windows.py has it",
@@ -114,6 +116,8 @@ def flags_of(module):
     from data.mimic import rules
 
     names |= set(rules.CHOICES)
+  if re.search(r"world\w*\.define\(", text):
+    names |= {"world", *worlds.STRENGTHS}
   return names
 
 
@@ -279,8 +283,10 @@ REPLACED = [
   ("--subjects=2000", "--subjects=80"),
   ("--subjects=4000", "--subjects=80"),
   ("--subjects=12000", "--subjects=80"),
+  ("--subjects=3000", "--subjects=80"),
   ("v2.2-4000-", "v2.2-80-"),
   ("v2.2-12000-", "v2.2-80-"),
+  ("v2.2-3000-", "v2.2-80-"),
   ("v1.0", "v2.2"),
   ("--seeds=5", "--seeds=1 --shard=1/40"),
   ("--what=bootstrap", "--what=bootstrap --stays=200 --resamples=50"),
