@@ -25,7 +25,7 @@ def refuse(get, without, kinds) -> None:
       " --without=joint leaves out: pass --head=late."
     )
   released = values.released(get("as_released"))
-  if get("late_pooling") == "sum" and "late_norm" in released:
+  if get("late_pooling") != "mean" and "late_norm" in released:
     raise ValueError(
       "--as_released=late_norm is of --late_pooling=mean: leave one out."
     )
@@ -34,6 +34,11 @@ def refuse(get, without, kinds) -> None:
     raise ValueError(
       "--as_released=presence_order: the released code has an order of"
       f" {', '.join(schema.MODALITIES)}, not of {', '.join(own)}; leave it out."
+    )
+  if get("late_pooling") == "stacked" and get("head") != "validation":
+    raise ValueError(
+      f"--head={get('head')}: --late_pooling=stacked has one head, late, which"
+      " holds the others; leave --head out."
     )
   if get("modality_dropout") and "absent_tokens" in released:
     raise ValueError(

@@ -161,8 +161,10 @@ def define() -> None:
     "late_pooling",
     "mean",
     LATE_POOLINGS,
-    "Late head: mean of the logits of the sources a stay has (published), or"
-    " sum of their evidence, Bayes' rule for independent modalities.",
+    "Late head: mean of the logits of the sources a stay has (published), sum"
+    " of their evidence, Bayes' rule for independent modalities, or stacked,"
+    " a sum with products of any two modalities, its weights fitted on"
+    " validation.",
   )
   flags.DEFINE_enum(
     "loss_weights", "learned", LOSS_WEIGHTS, "Of high, low and late."

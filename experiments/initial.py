@@ -83,8 +83,10 @@ def medpatch(run: Run, stage1: dict[str, dict]) -> dict:
   # Even odds would pull stays with few modalities up, where the new ones are
   # more of the mean.
   says = base_rate(run)
+  if run.config.late_pooling != "mean":
+    params["late"]["prior"] = says
   if run.config.late_pooling == "sum":
-    params["late"]["prior"], says = says, np.zeros_like(says)
+    says = np.zeros_like(says)
   for name in {"missingness", "low", "high"} & params.keys():
     dense = params[name]["classifier"]["dense"]
     kernel = np.zeros_like(dense["kernel"])

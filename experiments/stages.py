@@ -23,6 +23,7 @@ from experiments import (
   fusion,
   initial,
   kept,
+  late_weights,
   models,
   start,
   temperature,
@@ -254,18 +255,21 @@ class Stages:
     stage = loop.Stage(
       name="fuse",
       forward=last.forward,
-      params=last.params,
+      params=late_weights.before(self, last),
       frozen=last.frozen,
       train=last.loader("train", learn=True),
       validation=last.loader("validation", learn=False),
-      score=self._auroc(self.run.rows("validation"), self.heads),
+      score=self._auroc(
+        self.run.rows("validation"), self.heads, late_weights.unseen(self)
+      ),
       shown=self._shown(),
       config=self.config.given,
       start_counts=self.config.model == "medpatch",
     )
     # Nothing of it learns where a baseline is stage 1 put together.
     epochs = None if last.params else 0
-    return self._fit(stage, "fuse", self.workdir / "fuse", epochs)
+    trained = self._fit(stage, "fuse", self.workdir / "fuse", epochs)
+    return late_weights.after(self, last, trained)
 
   def tuned(self) -> dict[str, dict]:
     """With --finetune_encoders, stage 3's copies of the encoders, whole."""
@@ -279,7 +283,8 @@ class Stages:
     """The heads one of which is reported (METHOD.md section 8)."""
     if self.config.model != "medpatch":
       return (self.config.model,)
-    if "joint" in self.config.without:
+    stacked = self.config.late_pooling == "stacked"
+    if stacked or "joint" in self.config.without:
       return ("late",)
     if self.config.head != "validation":
       return (self.config.head,)
@@ -384,11 +389,18 @@ class Stages:
     windows.say(self.run)
     return best
 
-  def _auroc(self, rows, heads):
-    """Scores by the best mean AUROC of some heads; by loss if undefined."""
+  def _auroc(self, rows, heads, read=dict):
+    """Scores by the best mean AUROC of some heads; by loss if undefined.
+
+    Args:
+      rows: of validation.
+      heads: names.
+      read: outputs of all rows -> those to score.
+    """
     label = self.run.label("validation")[rows]
 
     def score(loss, outputs):
+      outputs = read(outputs)
       logits = {h: self.run.scores(outputs[h]) for h in heads}
       each = {h: metrics.auroc(x, label) for h, x in logits.items()}
       values = [metrics.mean(values)[0] for values in each.values()]

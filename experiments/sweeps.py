@@ -71,6 +71,28 @@ def _models(modalities):
   return tuple(rows)
 
 
+def _fusion(modalities):
+  """Who can use what: late fusion, and MedPatch by fuser and late weights."""
+  del modalities
+  stacked = "--late_pooling=stacked"
+  tuned = (stacked, "--finetune_encoders", "--learning_rate=fuse=1e-3")
+  return (
+    Row("late", ("--model=late",)),
+    Row("published", (), "late"),
+    *(Row(f"published, {f}", (f"--fuser={f}",), "late") for f in FUSERS[1:]),
+    Row("joint module alone", ("--without=unimodal,missingness", "--learning_rate=fuse=1e-3"), "late"),
+    Row("stacked", (stacked,), "late"),
+    Row("stacked, without joint", (stacked, "--without=joint"), "stacked"),
+    *(
+      Row(f"stacked, {f}", (stacked, f"--fuser={f}"), "stacked")
+      for f in FUSERS[1:]
+    ),
+    Row("stacked, random", (stacked, "--confidence=random"), "stacked"),
+    Row("stacked, no patching", (stacked, "--threshold=0.5"), "stacked"),
+    Row("stacked, tuned", (*tuned, "--epochs=fuse=10"), "late"),
+  )
+
+
 def _modules(modalities):
   """Paper Table 5: modules left out, alone and together."""
   del modalities
@@ -161,6 +183,7 @@ THRESHOLDS = 0.75, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 0.85, 0.9, 0.95
 SWEEPS: dict[str, Callable[[tuple[str, ...]], tuple[Row, ...]]] = {
   "deviations": _deviations,
   "models": _models,
+  "fusion": _fusion,
   "modules": _modules,
   "modalities": _modalities,
   "patching": _patching,
@@ -169,7 +192,7 @@ SWEEPS: dict[str, Callable[[tuple[str, ...]], tuple[Row, ...]]] = {
   "calibration": _values("calibration", "position", "label", "scalar", "none"),
   "fuser": _values("fuser", *FUSERS),
   "loss_weights": _values("loss_weights", "learned", "uniform", "uncertainty"),
-  "late_pooling": _values("late_pooling", "mean", "sum"),
+  "late_pooling": _values("late_pooling", "mean", "sum", "stacked"),
   "head": _values("head", "late", "combined", "reduced"),
   "pairs": _values("pairs", "partial", "paired"),
   "held_out": _values("held_out", 0, 0.1, 0.2, 0.3),

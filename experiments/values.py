@@ -125,7 +125,8 @@ def _by_part(values, kinds, get) -> dict:
   """A preset's values by kind -> by modality, and "fuse" of the model."""
   each = {m: values[kind] for m, kind in kinds.items()}
   if get("model") == "medpatch":
-    return each | {"fuse": values["fuse"]}
+    stacked = get("late_pooling") == "stacked"
+    return each | {"fuse": values["fuse_stacked" if stacked else "fuse"]}
   return each | {"fuse": values.get(get("model"), values["baseline"])}
 
 
@@ -135,7 +136,8 @@ def rates(sizes, described, kinds, get) -> dict[str, float]:
   MedPatch's of "fuse" depends on the number of labels.
   """
   rates = _by_part(sizes.learning_rate, kinds, get)
-  if len(described.labels) == 1 and get("model") == "medpatch":
+  mean = get("model") == "medpatch" and get("late_pooling") != "stacked"
+  if len(described.labels) == 1 and mean:
     rates["fuse"] = sizes.learning_rate["fuse_one_label"]
   given = get("learning_rate")
   return rates | _named(

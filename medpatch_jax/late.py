@@ -6,6 +6,7 @@ high), C labels.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 
@@ -75,3 +76,67 @@ class LogOddsSum(nn.Module):
     counted = weights[:, : self.modalities].sum(axis=1)
     said = (weights * jnp.where(real, logits, 0.0)).sum(axis=1)
     return said + (1 - counted) * prior[None], {"weights": weights}
+
+
+class Stacked(nn.Module):
+  """Adds up evidence, of every source and of any two modalities together.
+
+  Stacking (Wolpert 1992; Breiman 1996): the weights are what each source is
+  worth on stays that no encoder learned from (stacking.py), so that one that
+  says nothing weighs nothing. A product of the evidence of two modalities
+  tells what they show only together, which no sum can: one changes what the
+  other means. Neither the paper nor its code has this.
+
+  Attributes:
+    modalities: M, the first of the sources.
+  """
+
+  modalities: int
+
+  @nn.compact
+  def __call__(self, logits, present):
+    """Fuses logits f32[B S C] under present bool[B S] into f32[B C].
+
+    `out["weights"]` f32[B S C] is 0 where absent. An absent source adds
+    nothing, so a stay without any has the base rate.
+    """
+    _, S, C = logits.shape
+    M = self.modalities
+    zeros, ones = nn.initializers.zeros, nn.initializers.ones
+    prior = jax.lax.stop_gradient(self.param("prior", zeros, (C,)))
+    center = jax.lax.stop_gradient(self.param("center", zeros, (M, C)))
+    weight = self.param("weight", ones, (S, C))
+    pair = self.param("pair", zeros, (M * (M - 1) // 2, C))
+    bias = self.param("bias", zeros, (C,))
+    evidence = evidence_of(logits, present, prior)
+    together = products(evidence[:, :M], present[:, :M], center)
+    fused = (weight[None] * evidence).sum(axis=1)
+    fused += (pair[None] * together).sum(axis=1)
+    weights = jnp.where(present[:, :, None], weight[None], 0.0)
+    return (prior + bias)[None] + fused, {"weights": weights}
+
+
+def evidence_of(logits, present, prior):
+  """What sources say beyond the base rate, f32[B S C]; 0 where absent.
+
+  Args:
+    logits: f32[B S C].
+    present: bool[B S].
+    prior: log odds of each label, f32[C]; of classes, the log.
+  """
+  return jnp.where(present[:, :, None], logits - prior[None, None], 0.0)
+
+
+def products(evidence, present, center):
+  """Of any two modalities, f32[B M(M-1)/2 C]; 0 where one is absent.
+
+  Args:
+    evidence: f32[B M C].
+    present: bool[B M].
+    center: what a modality says on average, f32[M C]: around it a product
+      holds nothing that either says alone.
+  """
+  real = present[:, :, None]
+  centered = jnp.where(real, evidence - center[None], 0.0)
+  first, second = np.triu_indices(evidence.shape[1], 1)
+  return centered[:, first] * centered[:, second]

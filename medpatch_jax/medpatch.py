@@ -16,12 +16,12 @@ from flax import linen as nn
 
 from medpatch_jax import calibrate, patch
 from medpatch_jax.joint import Joint
-from medpatch_jax.late import Late, LogOddsSum
+from medpatch_jax.late import Late, LogOddsSum, Stacked
 from medpatch_jax.layers import Classifier
 from medpatch_jax.missingness import Missingness
 from medpatch_jax.schema import Encoded, Pool, Pools
 
-LATE_POOLINGS = ("mean", "sum")
+LATE_POOLINGS = ("mean", "sum", "stacked")
 WITHOUT = ("unimodal", "missingness", "joint")
 # The order in which the released code makes its predictions.
 RELEASED_ORDER = ("ehr", "cxr", "dn", "rr")
@@ -92,7 +92,8 @@ class MedPatch(nn.Module):
     width: E.
     fuser: a name of `joint.FUSERS`.
     without: of unimodal, missingness, joint: what is left out of late.
-    late_pooling: mean of the logits (`Late`) or sum (`LogOddsSum`).
+    late_pooling: mean of the logits (`Late`), sum (`LogOddsSum`) or stacked
+      (`Stacked`).
     released: names of METHOD.md; late_norm and presence_order count.
     flag_order: the modalities as the released code's flag names them; matters
       with presence_order only. The order of `modalities` by default.
@@ -153,8 +154,9 @@ class MedPatch(nn.Module):
   def _late(self):
     if self.late_pooling == "mean":
       return Late(self.released, name="late")
-    with_base_rate = 0 if "unimodal" in self.without else len(self.modalities)
-    return LogOddsSum(with_base_rate, name="late")
+    unimodal = 0 if "unimodal" in self.without else len(self.modalities)
+    made = LogOddsSum if self.late_pooling == "sum" else Stacked
+    return made(unimodal, name="late")
 
   @property
   def sources(self) -> tuple[str, ...]:

@@ -27,13 +27,14 @@ class Preset:
     hide: share of a series' columns hidden in training.
     batch_size: rows of an update.
     epochs: of stage 1 by the modality's kind, and of stage 3: "fuse" of
-      MedPatch, the model's name or else "baseline" of the others.
+      MedPatch, "fuse_stacked" of it with stacked late weights, the model's
+      name or else "baseline" of the others.
     confidence_epochs: of stage 2.
     patience: epochs without a better validation score before stopping.
     schedule: of the learning rate, plateau (as published) or linear.
     learning_rate: Adam's, of stages 1 and 2 by the modality's kind, of
       "fuse", of "fuse_one_label", MedPatch's stage 3 of a task with a single
-      label, and of a model's name or "baseline".
+      label, of "fuse_stacked", and of a model's name or "baseline".
   """
 
   width: int
@@ -87,7 +88,14 @@ PRESETS = {
     augment=True,
     hide=0.0,
     batch_size=16,
-    epochs=dict(series=100, image=100, text=100, fuse=100, baseline=100),
+    epochs=dict(
+      series=100,
+      image=100,
+      text=100,
+      fuse=100,
+      fuse_stacked=100,
+      baseline=100,
+    ),
     confidence_epochs=100,
     patience=15,
     schedule="plateau",
@@ -97,6 +105,7 @@ PRESETS = {
       text=1e-3,
       fuse=1e-3,
       fuse_one_label=1e-3,
+      fuse_stacked=1e-3,
       baseline=1e-3,
     ),
   ),
@@ -105,7 +114,8 @@ PRESETS = {
   # pretraining a block only adds noise to so few notes (validation AUROC of
   # reports 0.775 with one, 0.794 without, twin of 2,600 subjects). Stage 3
   # starts from encoders that know their training stays too well, so with 25
-  # labels it may only move gently (rates chosen on validation, seed 0). No
+  # labels it may only move gently (rates chosen on validation, seed 0), but
+  # where stacking decides afterwards what its heads are worth. No
   # augmentation: the twin's films are all taken from the same place.
   "tiny": Preset(
     width=64,
@@ -128,7 +138,14 @@ PRESETS = {
     hide=0.2,
     batch_size=16,
     epochs=dict(
-      series=10, image=24, text=14, fuse=4, joint=8, healnet=10, baseline=16
+      series=10,
+      image=24,
+      text=14,
+      fuse=4,
+      fuse_stacked=6,
+      joint=8,
+      healnet=10,
+      baseline=16,
     ),
     confidence_epochs=3,
     patience=24,
@@ -139,6 +156,7 @@ PRESETS = {
       text=1e-3,
       fuse=1e-5,
       fuse_one_label=1e-3,
+      fuse_stacked=3e-4,
       joint=1e-3,
       healnet=1e-3,
       baseline=3e-3,

@@ -1,0 +1,137 @@
+"""Late weights fitted on unseen stays, against what they must be."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+from sklearn.linear_model import LogisticRegression
+
+from medpatch_jax import stacking
+from medpatch_jax.evaluate import metrics
+from medpatch_jax.late import Stacked
+
+
+def _stays(N, C, strengths, seed=0):
+  """Calibrated logits of independent modalities, presence and labels.
+
+  `strengths` [M]: how far a modality's evidence of the two classes differs,
+  in standard deviations of it; 0 is noise.
+  """
+  rng = np.random.default_rng(seed)
+  prior = np.full(C, -1.0)
+  label = (rng.random((N, C)) < scipy.special.expit(prior)).astype(np.float32)
+  d = np.array(strengths)[None, :, None]
+  z = d * (label[:, None] - 0.5) + rng.normal(size=(N, len(strengths), C))
+  return prior + d * z, label, prior.astype(np.float32)
+
+
+def _apply(params, logits, present, M):
+  fused, _ = Stacked(M).apply({"params": params}, logits, present)
+  return np.asarray(fused)
+
+
+def test_calibrated_independent_sources_weigh_one_each():
+  logits, label, prior = _stays(4000, 6, [1.0, 1.5])
+  present = np.ones((4000, 2), bool)
+  found = stacking.fit(logits, present, label, prior, 2)
+  np.testing.assert_allclose(found["weight"], 1.0, atol=0.15)
+  # In units of what the evidence varies by.
+  assert np.abs(found["pair"] * 1.0 * 1.5).max() < 0.15
+
+
+def test_noise_weighs_nothing_and_changes_nothing():
+  logits, label, prior = _stays(600, 4, [1.0, 0.0], seed=1)
+  # Learned by heart elsewhere: sure of itself, and wrong as often as right.
+  logits[:, 1] = prior + 2 * np.random.default_rng(2).normal(size=(600, 4))
+  present = np.ones((600, 2), bool)
+  half = slice(0, 300), slice(300, 600)
+  found = stacking.fit(
+    logits[half[0]], present[half[0]], label[half[0]], prior, 2
+  )
+  fused = _apply(found, logits[half[1]], present[half[1]], 2)
+  alone = metrics.auroc(logits[half[1], 0], label[half[1]]).mean()
+  assert abs(metrics.auroc(fused, label[half[1]]).mean() - alone) < 0.005
+  # A mean of the two would lose most of it.
+  mean = metrics.auroc(logits[half[1]].mean(axis=1), label[half[1]]).mean()
+  assert alone - mean > 0.05
+
+
+def test_what_two_show_only_together_is_seen():
+  rng = np.random.default_rng(0)
+  N, C = 3000, 3
+  first, second = rng.random((2, N, C)) < 0.5
+  label = (first ^ second).astype(np.float32)
+  logits = np.where(np.stack([first, second], 1), 1.0, -1.0)
+  logits = logits + 0.3 * rng.normal(size=logits.shape)
+  present = np.ones((N, 2), bool)
+  present[: N // 10, 1] = False
+  found = stacking.fit(logits, present, label, np.zeros(C), 2)
+  fused = _apply(found, logits, present, 2)
+  both = present.all(axis=1)
+  assert metrics.auroc(fused[both], label[both]).mean() > 0.98
+  # Nothing is known of those who have but one of the two.
+  assert np.abs(fused[~both]).max() < 0.3
+
+
+def test_absent_sources_are_never_read():
+  logits, label, prior = _stays(200, 2, [1.0, 1.0, 0.5])
+  present = np.random.default_rng(0).random((200, 3)) < 0.7
+  spoilt = np.where(present[:, :, None], logits, np.nan)
+  found = stacking.fit(spoilt, present, label, prior, 3)
+  kept = stacking.fit(logits, present, label, prior, 3)
+  for name, value in kept.items():
+    np.testing.assert_array_equal(found[name], value)
+  module = Stacked(3)
+
+  def total(params, logits):
+    return module.apply({"params": params}, logits, present)[0].sum()
+
+  grads = jax.grad(total, argnums=(0, 1))(found, jnp.asarray(spoilt))
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+  nobody = np.zeros((1, 3), bool)
+  np.testing.assert_allclose(
+    _apply(found, spoilt[:1], nobody, 3)[0], prior + found["bias"], rtol=1e-6
+  )
+
+
+def test_one_source_of_one_label_is_penalised_logistic_regression():
+  logits, label, prior = _stays(300, 1, [1.2])
+  found = stacking.fit(logits, np.ones((300, 1), bool), label, prior, 1)
+  other = LogisticRegression(C=1 / stacking.MEAN, tol=1e-8)
+  other.fit(logits[:, 0] - prior, label[:, 0])
+  np.testing.assert_allclose(found["weight"], other.coef_, rtol=1e-3)
+  np.testing.assert_allclose(found["bias"] + prior, other.intercept_, rtol=1e-2)
+
+
+def test_classes_are_fitted_as_classes():
+  rng = np.random.default_rng(0)
+  N, C = 2000, 4
+  prior = np.log(np.array([0.4, 0.3, 0.2, 0.1]))
+  true = rng.choice(C, N, p=np.exp(prior))
+  label = np.eye(C)[true]
+  logits = prior + 2.0 * (label + rng.normal(size=(N, C)) / np.sqrt(2))
+  logits = np.stack([logits, prior + rng.normal(size=(N, C))], axis=1)
+  present = np.ones((N, 2), bool)
+  found = stacking.fit(logits, present, label, prior, 2, classes=True)
+  # Evidence of variance 2 around a difference of 2 is calibrated at 1.
+  np.testing.assert_allclose(found["weight"][0], 1.0, atol=0.15)
+  assert found["weight"][1].max() < 0.1
+  assert (_apply(found, logits, present, 2).argmax(1) == true).mean() > 0.6
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_who_is_judged_did_not_choose_the_weights(repeats):
+  """Labels at random: fitted on all they would be known better than not."""
+  rng = np.random.default_rng(0)
+  N, C, S = 60, 2, 8
+  logits = rng.normal(size=(N, S, C)) * 3
+  label = (rng.random((N, C)) < 0.5).astype(np.float32)
+  logits, label = (np.repeat(x, repeats, axis=0) for x in (logits, label))
+  subject = np.repeat(np.arange(N), repeats)
+  present, prior = np.ones(logits.shape[:2], bool), np.zeros(C)
+  found = stacking.fit(logits, present, label, prior, S)
+  known = metrics.auroc(_apply(found, logits, present, S), label).mean()
+  honest = stacking.unseen(logits, present, label, prior, S, False, subject)
+  assert known > 0.65
+  assert metrics.auroc(honest, label).mean() < 0.6
