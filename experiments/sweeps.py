@@ -80,7 +80,11 @@ def _fusion(modalities):
     Row("late", ("--model=late",)),
     Row("published", (), "late"),
     *(Row(f"published, {f}", (f"--fuser={f}",), "late") for f in FUSERS[1:]),
-    Row("joint module alone", ("--without=unimodal,missingness", "--learning_rate=fuse=1e-3"), "late"),
+    Row(
+      "joint module alone",
+      ("--without=unimodal,missingness", "--learning_rate=fuse=1e-3"),
+      "late",
+    ),
     Row("stacked", (stacked,), "late"),
     Row("stacked, without joint", (stacked, "--without=joint"), "stacked"),
     *(
