@@ -28,10 +28,19 @@ from experiments.config import Config
 from experiments.run import Run
 from experiments.stages import Stages
 from medpatch_jax import files
-from medpatch_jax.evaluate import metrics, predictions, report, table, tokens
+from medpatch_jax.evaluate import (
+  bootstrap,
+  metrics,
+  predictions,
+  report,
+  table,
+  tokens,
+)
 from medpatch_jax.input import examples, places
 from medpatch_jax.train import board
 from medpatch_jax.train.log import logger
+
+RESAMPLES = 200  # Of validation's patients, for a standard error.
 
 
 def evaluate(stages: Stages, truth=None) -> str:
@@ -263,7 +272,7 @@ def write_probabilities(run_: Run, logits, path) -> None:
 
 
 def validated(stages: Stages) -> dict:
-  """What validation says of a run: `head`, the best one, and its `auroc`.
+  """What validation says of a run: `head`, by `choose`, and its `auroc`.
 
   The mean over the labels that are not suppressed, None where it is undefined.
   Kept in the workdir as validation.json.
@@ -276,17 +285,13 @@ def validated(stages: Stages) -> dict:
     except files.Damaged as error:
       logger.warning("%s", error)
   rows, heads = stages.run.rows("validation"), stages.heads
-  each = {}
+  each, head = {}, heads[0]
   if len(rows):
     label = stages.run.label("validation")[rows]
     outputs = stages.predict("validation")
     each = {head: metrics.auroc(outputs[head], label) for head in heads}
-  # Heads that rank alike differ by rounding: of these the first.
-  scores = {
-    head: head in each and metrics.mean(each[head])[0] or 0.0 for head in heads
-  }
-  best = max(scores.values()) - 1e-4
-  head = next(head for head in heads if scores[head] >= best)
+    subject = stages.run.data.subject("validation")[rows]
+    head = choose({h: outputs[h] for h in heads}, label, subject)
   value = None
   if each:
     given = each[head], outputs[head], "validation", rows
@@ -294,6 +299,41 @@ def validated(stages: Stages) -> dict:
   found = {"head": head, "auroc": value}
   files.write_json(path, found)
   return found
+
+
+def choose(outputs, label, subject) -> str:
+  """The first head that is no more than a standard error behind the best one.
+
+  A few dozen positives cannot tell heads apart that rank nearly alike; then
+  the simplest is as good a choice, and always the same (Breiman, Friedman,
+  Olshen and Stone, *Classification and Regression Trees*, 1984).
+
+  Args:
+    outputs: head -> logits f32[N C], the simplest first.
+    label: f32[N C].
+    subject: whose the stays are, [N]; resampled for the standard error of the
+      difference of two mean AUROCs.
+
+  Returns:
+    its name; the first one where no AUROC is defined.
+  """
+  first = next(iter(outputs))
+  each = {
+    h: metrics.mean(metrics.auroc(x, label))[0] for h, x in outputs.items()
+  }
+  if len(each) == 1 or None in each.values():
+    return first
+  counts = bootstrap.draw(subject, RESAMPLES)
+  drawn = {
+    h: bootstrap.resample(x, label, counts).mean().auroc
+    for h, x in outputs.items()
+  }
+  best = max(each, key=each.get)
+
+  def behind(h):
+    return each[best] - each[h] <= np.nanstd(drawn[best] - drawn[h])
+
+  return next(h for h in outputs if behind(h))
 
 
 def _people(run_, rows) -> dict[str, np.ndarray]:

@@ -28,6 +28,8 @@ from tests import small_run
     (("--model=late", "--finetune_encoders"), "pass --model=joint"),
     (("--learning_rate=0",), "learning_rate=0: wanted a number above 0"),
     (("--late_pooling=sum", "--as_released=all"), "late_norm is of"),
+    (("--late_pooling=stacked", "--as_released=late_norm"), "late_norm is of"),
+    (("--late_pooling=stacked", "--head=reduced"), "has one head, late"),
     (("--modality_dropout=0.1", "--as_released=all"), "absent_tokens shows"),
     (("--clip=-1",), "clip=-1.0: wanted a number above 0"),
     (("--modalities=ehr,ecg",), "'ecg' is unknown"),
@@ -58,7 +60,8 @@ COMBINATIONS = [
   "--confidence=entropy --as_released=all --augment",
   "--modalities=rr,cxr,dn,ehr --as_released=presence_order,late_norm",
   "--modalities=ehr,cxr --finetune_encoders --ehr=transformer --fuser=lstm",
-  "--modalities=rr,dn --finetune_encoders --without=joint --parallel=shard_map",
+  "--modalities=rr,dn --finetune_encoders --without=joint --parallel=shard_map"
+  " --late_pooling=stacked",
   "--modalities=ehr,cxr,rr --dtype=bfloat16 --remat --accumulate=4",
   "--model=unimodal --modalities=cxr",
   "--model=medfuse",
@@ -70,7 +73,8 @@ COMBINATIONS = [
   "--modalities=ehr,dn --confidence=random --modality_dropout=0.5",
   "--modalities=rr,dn --late_pooling=sum --loss_weights=uniform --fuser=bilinear",
   "--modalities=ehr,cxr --noclassifier_norm --finetune_encoders",
-  "--modalities=ehr,dn --missing_train=dn=0.2:0.6 --missing_test=0.5",
+  "--modalities=ehr,dn --missing_train=dn=0.2:0.6 --missing_test=0.5"
+  " --late_pooling=stacked",
   "--modalities=ehr,rr --held_out=0.3 --model=medfuse",
   "--modalities=ehr,rr --train_fraction=0.5 --epochs=ehr=0,fuse=2",
   "--model=drfuse --modalities=ehr,rr --finetune_encoders",

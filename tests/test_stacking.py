@@ -1,5 +1,7 @@
 """Late weights fitted on unseen stays, against what they must be."""
 
+from unittest import mock
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,9 +9,12 @@ import pytest
 import scipy.special
 from sklearn.linear_model import LogisticRegression
 
+from experiments import initial
+from experiments.run import Run
 from medpatch_jax import stacking
 from medpatch_jax.evaluate import metrics
 from medpatch_jax.late import Stacked
+from tests import small_run
 
 
 def _stays(N, C, strengths, seed=0):
@@ -135,3 +140,30 @@ def test_who_is_judged_did_not_choose_the_weights(repeats):
   honest = stacking.unseen(logits, present, label, prior, S, False, subject)
   assert known > 0.65
   assert metrics.auroc(honest, label).mean() < 0.6
+
+
+@pytest.mark.usefixtures("drawn_parameters")
+def test_stage_3_starts_and_ends_with_weights_of_validation(small):
+  """What is kept is what `fit` finds, read back by who opens the run anew."""
+  words = ("--modalities=ehr,rr", "--late_pooling=stacked", "--without=joint")
+  config = small("run", *words)
+  stages = small_run.Untrained(Run(config))
+  params, last, run = stages.fuse(), stages.fusion(), stages.run
+  found, batches = params["late"], last.loader("validation", learn=False)
+  outputs = stages.outputs(last.forward, params, batches)
+  sources = ("ehr", "rr", "missingness")
+  logits = np.stack([outputs[s] for s in sources], axis=1)
+  rows = run.rows("validation")
+  present = np.ones(logits.shape[:2], bool)
+  present[:, :2] = run.present("validation")[rows]
+  label, prior = run.label("validation")[rows], initial.base_rate(run)
+  wanted = stacking.fit(logits, present, label, prior, 2)
+  assert (found["weight"] != 1).all()
+  for name, value in wanted.items():
+    np.testing.assert_allclose(found[name], value, atol=1e-4, err_msg=name)
+  fused = _apply(found, logits, present, 2)
+  np.testing.assert_allclose(outputs["late"], fused, atol=1e-5)
+  assert stages.heads == ("late",)
+  vars(stages)["_results"].clear()  # As who opens the workdir anew.
+  with mock.patch.object(stacking, "fit", side_effect=AssertionError):
+    jax.tree.map(np.testing.assert_array_equal, stages.fuse()["late"], found)
