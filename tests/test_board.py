@@ -8,10 +8,12 @@ import types
 
 import numpy as np
 import pytest
+from tensorboardX import record_writer
 from tensorboardX.proto import event_pb2
 
 from experiments import evaluate, train
 from experiments.stages import Stages
+from medpatch_jax import files
 from medpatch_jax.train import board, loop
 from medpatch_jax.train.parallel import Parallel
 from tests import small_run
@@ -122,3 +124,11 @@ def test_without_a_project_nothing_is_sent(tmp_path, wandb):
     assert sent is None
   board.test(tmp_path, {"test/auroc": 0.5}, tmp_path)
   assert not wandb.runs and not (tmp_path / board.NAME).exists()
+
+
+def test_a_full_disk_is_told_and_waited_for_by_nobody(tmp_path, monkeypatch):
+  """tensorboardX's own writer ends its thread, and the program never."""
+  with open("/dev/full", "wb", 0) as full:
+    monkeypatch.setattr(record_writer, "open_file", lambda path: full)
+    with pytest.raises(files.DiskFull, match="tensorboard: the disk is full"):
+      loop.fit(problem(), SETTINGS, tmp_path, Parallel())

@@ -6,10 +6,9 @@ import pathlib
 import secrets
 import shutil
 
-import tensorboardX
-
 from medpatch_jax import files
 from medpatch_jax.train.log import logger
+from medpatch_jax.train.scalars import Scalars
 
 # In a workdir: which run of Weights & Biases is this experiment's, so that
 # whatever goes on with the workdir goes on with that run.
@@ -70,9 +69,8 @@ def test(folder, numbers: dict, workdir=None) -> None:
   """
   place = pathlib.Path(folder) / "tensorboard"
   shutil.rmtree(place, ignore_errors=True)
-  writer = tensorboardX.SummaryWriter(str(place))
-  for name, value in numbers.items():
-    writer.add_scalar(name, value, 0)
+  writer = Scalars(place)
+  writer.add(numbers, 0)
   writer.close()
   path = workdir and pathlib.Path(workdir) / NAME
   if not path or not path.exists():

@@ -6,9 +6,8 @@ import math
 import pathlib
 import zlib
 
-import tensorboardX
-
 from medpatch_jax import files
+from medpatch_jax.train.scalars import Scalars
 
 # Progress goes to this logger; whoever runs the program decides where it
 # shows (experiments/flags.py does). absl's own is full of Orbax.
@@ -54,7 +53,7 @@ class Log:
         epoch,
       )
     _cut(self.speeds, epoch)
-    self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"))
+    self._board = Scalars(workdir / "tensorboard")
 
   def write(self, epoch: int, step: int, numbers: dict, speeds: dict) -> None:
     """Appends the lines of an epoch that ended at `step`."""
@@ -69,8 +68,7 @@ class Log:
         out.write(line)
     self.total = zlib.crc32(line.encode(), self.total)
     both = numbers | {f"speed/{name}": v for name, v in speeds.items()}
-    for name, value in both.items():
-      self._board.add_scalar(name, value, step)
+    self._board.add(both, step)
     if self._send:
       self._send(step, both)
 
