@@ -16,6 +16,7 @@ mean of --models' first, trained once for each fold without it.
 
 import pathlib
 
+import jax
 import numpy as np
 import scipy.stats
 from absl import flags
@@ -194,6 +195,11 @@ def main(argv) -> None:
   if f.task not in hancock.TASKS:
     raise ValueError(f"--task={f.task}: wanted {' or '.join(hancock.TASKS)}.")
   places.a_file("predict", f.predict)
+  # All folds run the same programs; compiling them is most of the time.
+  folder = str(pathlib.Path(f.workdir).absolute() / "compiled")
+  jax.config.update("jax_compilation_cache_dir", folder)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+  jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
   patients = hancock.read(f.hancock, f.task)
   groups = {"six": hancock.MODALITIES, "three": hancock.MODALITIES[:3]}
   if f.modalities:

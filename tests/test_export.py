@@ -108,6 +108,19 @@ def test_a_folder_from_before_the_norm_could_be_left_out_has_it(mine, tmp_path):
   assert medpatch_jax.load(folder).architecture.classifier_norm
 
 
+def test_a_folder_from_before_kinds_of_variables_has_one_series(mine, tmp_path):
+  folder = copied(mine, tmp_path)
+  config = json.loads((folder / "config.json").read_text())
+  shapes = config["shapes"]
+  shapes["columns"] = shapes["columns"]["ehr"]
+  for variable in config["series"]["variables"]:
+    assert variable.pop("modality") == "ehr"
+  (folder / "config.json").write_text(json.dumps(config))
+  resum(folder)
+  before, now = (medpatch_jax.load(m).preparation for m in (folder, mine.model))
+  assert (before.shapes, before.recipe) == (now.shapes, now.recipe)
+
+
 def test_the_card_says_whose_data_and_that_nothing_was_measured(mine):
   card = (mine.model / "README.md").read_text()
   assert "was not scored on a test split" in card

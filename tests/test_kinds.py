@@ -5,11 +5,12 @@ import csv
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from absl import flags as absl_flags
 
-from experiments import evaluate, export, flags, train
+from experiments import evaluate, export, flags, initial, train
 from experiments.config import Config
 from experiments.run import Run
 from experiments.stages import Stages
@@ -246,6 +247,15 @@ def test_predicted_from_tables_as_evaluated(ehr, built, tmp_path):
   # A baseline fuses the same encoders.
   late = configure(records, tmp_path / "late", "--model=late", *words)
   assert "15 stays" in evaluate.evaluate(train.train(late))
+  # Another run starts from the encoder of its own kind.
+  words = (*words, f"--init_from={tmp_path / 'model'}", "--modalities=blood")
+  started = initial.encoder(
+    Run(configure(records, tmp_path / "x", *words)), "blood"
+  )
+  for value, wanted in zip(
+    *(jax.tree.leaves(x["encoder"]) for x in (started, stages.encoder("blood")))
+  ):
+    np.testing.assert_array_equal(value, wanted)
 
 
 def test_the_released_order_is_of_mimic_s_modalities(built, tmp_path):
