@@ -17,8 +17,9 @@ from medpatch_jax.evaluate.planted import (
 )
 from medpatch_jax.input import examples
 
-# A place's kind, as the twin numbers it -> a token's.
-TOKEN = np.array([{"noise": NOISE, "calm": CALM}.get(k, EVIDENCE) for k in places.KINDS])  # fmt: skip
+# A place's kind, by its number in `places.KINDS` -> a token's.
+_OF = {"noise": NOISE, "calm": CALM, "evidence": EVIDENCE}
+TOKEN = np.array([_OF[kind] for kind in places.KINDS])
 
 
 def kinds(run: Run, m: str, split: str, planted) -> np.ndarray:
