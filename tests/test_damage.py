@@ -1,5 +1,7 @@
 """Damage to any file is told by name, or what was damaged is made anew."""
 
+import hashlib
+import json
 import logging
 import pathlib
 import random
@@ -8,11 +10,13 @@ import shutil
 import numpy as np
 import pytest
 
+import medpatch_jax
 from data import resume, synthetic
 from data.synthetic import twin
 from experiments import evaluate, train
 from experiments.run import Run
 from experiments.stages import Stages
+from medpatch_jax import files
 from medpatch_jax.input import dataset
 from medpatch_jax.train import loop, store
 from medpatch_jax.train.log import logger
@@ -98,6 +102,69 @@ def test_damaged_records_are_told(mine, tmp_path, damage, name, sealed):
     assert "build" in line
   else:
     assert damage is flip and not sealed, "damage was not told"
+
+
+@pytest.mark.parametrize(
+  ("place", "value", "said"),
+  [
+    (("label_names",), [], "label_names is empty"),
+    (("modalities", 0), "x", "kinds.x is no series, image or text"),
+    (("kinds", "triage"), "sound", "kinds.triage is no series"),
+    (("kinds", "triage"), [], "kinds.triage is no series"),
+    (("inputs",), -1, "inputs is a whole number, wanted a list"),
+    (("inputs", 0), "x", "inputs names 'x', which is none"),
+    (("hours",), "x", "hours is a text, wanted a number"),
+    (("index", "test", "hours"), [], "index.test.hours holds no 1 numbers"),
+    (("index", "test", "characters"), {}, "characters.nursing holds no 1"),
+    (("index", "train", "characters", "triage"), [1], "characters.triage hol"),
+    (("mean",), [1.0], "mean has 1 numbers, wanted 8"),
+  ],
+)
+def test_metadata_edited_by_hand_are_told(mine, tmp_path, place, value, said):
+  """Also where their checksums were made again."""
+  folder = tmp_path / "records/mine/1.0.0"
+  shutil.copytree(mine.root / "records/mine/1.0.0", folder)
+  path = folder / "metadata.json"
+  found = part = files.read_json(path, dict, "")
+  for name in place[:-1]:
+    part = part[name]
+  part[place[-1]] = value
+  files.write_json(path, found)
+  files.seal(folder)
+  with pytest.raises(files.Damaged, match=f"metadata.json: .*{said}.*build"):
+    dataset.Dataset(tmp_path / "records", "mine")
+
+
+@pytest.mark.parametrize(
+  ("place", "value", "said"),
+  [
+    (("shapes", "max_windows"), 10**9, "max_windows is beyond all sense, wan"),
+    (("shapes", "hour_buckets"), [0], "hour_buckets.0 is beyond all sense"),
+    (("shapes", "image_size"), 10**6, "image_size is beyond all sense"),
+    (("architecture", "width"), 10**9, "architecture.width is beyond"),
+    (("architecture", "encoders", "cxr", "depth"), 10**9, "cxr.depth is bey"),
+    (("architecture", "encoders", "cxr", "mlp"), 99, "does not fit params.sa"),
+  ],
+)
+def test_sizes_edited_by_hand_take_no_memory(
+  mine, tmp_path, place, value, said
+):
+  """Also where the folder's sums were made again."""
+  folder = tmp_path / "model"
+  shutil.copytree(mine.model, folder)
+  path, sums = folder / "config.json", folder / "SHA256SUMS"
+  before = hashlib.sha256(path.read_bytes()).hexdigest()
+  config = part = json.loads(path.read_text())
+  for name in place[:-1]:
+    part = part[name]
+  part[place[-1]] = value
+  path.write_text(json.dumps(config))
+  after = hashlib.sha256(path.read_bytes()).hexdigest()
+  sums.write_text(sums.read_text().replace(before, after))
+  with pytest.raises(ValueError, match=f"config.json: .*{said}.*export the"):
+    medpatch_jax.load(folder).predict(
+      {"cxr": tables_folder.film(10), "hours": 3}
+    )
 
 
 def test_a_damaged_vocabulary_is_trained_again(mine, tmp_path, said):

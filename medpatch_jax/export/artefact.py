@@ -21,6 +21,12 @@ from medpatch_jax.export import weights_file
 FORMAT = 1  # Of config.json; raised when a field changes its meaning.
 SUMS, CONFIG, PARAMS = "SHA256SUMS", "config.json", "params.safetensors"
 MOST_SUMS = 1 << 20  # Bytes.
+# What no size of config.json is beyond, and some by the name of their field.
+MOST_SIZE = 10_000_000
+MOST = {
+  **{"depth": 1_000, "heads": 1_000, "max_windows": 10_000, "window": 10_000},
+  **{"image_size": 10_000, "hour_buckets": 100_000},
+}
 CARD, TOKENIZER = "README.md", "tokenizer/tokenizer.json"
 
 
@@ -171,7 +177,30 @@ def read_config(folder) -> dict:
       f"{path}: is of format {version}, this code reads {FORMAT}; use the"
       " version of medpatch-jax named in README.md beside it."
     )
+  for name in ("architecture", "shapes"):
+    _bounded(path, name, config.get(name))
   return config
+
+
+def _bounded(path, name, value) -> None:
+  """Refuses a size that no model has: memory would be taken for it.
+
+  Raises:
+    ValueError: names the field.
+  """
+  if isinstance(value, dict | list):
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in items:
+      _bounded(path, f"{name}.{key}", inner)
+  elif isinstance(value, int) and not isinstance(value, bool):
+    words = name.split(".")
+    most = min(MOST.get(n, MOST_SIZE) for n in words)
+    least = int(words[0] == "shapes")
+    if not least <= value <= most:
+      raise ValueError(
+        f"{path}: {name} is beyond all sense, wanted {least} to {most:,}; export"
+        " the run again."
+      )
 
 
 def read_params(folder) -> dict:

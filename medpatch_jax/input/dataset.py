@@ -20,10 +20,17 @@ FIELDS = {
   "columns": [str],
   "modalities": [str],
   "kinds": (dict, None),
+  "inputs": ([str], None),
+  "hours": (float, None),
+  "hourly": (bool, None),
+  "classes": (bool, None),
+  "id_name": (str, None),
   "mean": [float],
   "std": [float],
   "index": {
-    s: {n: [int] for n in ("hours", "present", "subject")} for s in SPLITS
+    s: {n: [int] for n in ("hours", "present", "subject")}
+    | {"characters": (dict, None)}
+    for s in SPLITS
   },
   "digest": {split: str for split in SPLITS},
 }
@@ -281,7 +288,32 @@ def _metadata(path: pathlib.Path) -> dict:
         f"{path / 'metadata.json'}: {name} has {len(metadata[name])} numbers,"
         f" wanted {columns}; {REDO}."
       )
+  if misfit := _misfit(metadata):
+    raise files.Damaged(f"{path / 'metadata.json'}: {misfit}; {REDO}.")
   return metadata
+
+
+def _misfit(metadata: dict) -> str | None:
+  """What of the fields does not fit the others, in words, or None."""
+  modalities = metadata["modalities"]
+  kinds = metadata.get("kinds") or schema.KINDS
+  for name in ("label_names", "modalities"):
+    if not metadata[name]:
+      return f"{name} is empty"
+  for m in modalities:
+    if kinds.get(m) not in ("series", "image", "text"):
+      return f"kinds.{m} is no series, image or text"
+  if strange := set(metadata.get("inputs") or ()) - set(modalities):
+    return f"inputs names {min(strange)!r}, which is none of the modalities"
+  texts = [m for m in modalities if kinds[m] == "text"]
+  for split, index in metadata["index"].items():
+    size, characters = len(index["present"]), index.get("characters") or {}
+    counts = {n: index[n] for n in ("hours", "subject")}
+    counts |= {f"characters.{m}": characters.get(m) for m in texts}
+    for name, found in counts.items():
+      if not isinstance(found, list) or len(found) != size:
+        return f"index.{split}.{name} holds no {size:,} numbers"
+  return None
 
 
 class Source:

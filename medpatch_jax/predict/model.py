@@ -6,6 +6,7 @@ Dims: B stays, T tokens, C labels.
 import dataclasses
 import functools
 
+import flax
 import jax
 import numpy as np
 
@@ -55,7 +56,7 @@ class Model:
     Raises:
       ValueError: no exported folder, or one that was changed or damaged.
     """
-    folder = artefact.verify(folder)
+    self.folder = folder = artefact.verify(folder)
     config = artefact.read_config(folder)
     self.config = config
     try:
@@ -125,7 +126,13 @@ class Model:
   def _run(self, prepared) -> dict[str, np.ndarray]:
     size = examples.bucket(len(prepared), SIZES)
     inputs = programs.inputs_of(self.batch(prepared, size))
-    return jax.device_get(self._compiled(self.params, inputs))
+    try:
+      return jax.device_get(self._compiled(self.params, inputs))
+    except (flax.errors.FlaxError, ArithmeticError, TypeError) as error:
+      raise ValueError(
+        f"{self.folder / artefact.CONFIG}: does not fit {artefact.PARAMS}"
+        f" ({type(error).__name__}); export the run again."
+      ) from error
 
   @functools.cached_property
   def _compiled(self):
