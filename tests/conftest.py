@@ -105,7 +105,7 @@ def small(small_records, tmp_path, monkeypatch):
   from medpatch_jax import presets
   from tests import small_run
 
-  tiny = dataclasses.replace(presets.PRESETS["tiny"], hour_buckets=(512,))
+  tiny = dataclasses.replace(presets.PRESETS["tiny"], hour_buckets=(256,))
   monkeypatch.setitem(presets.PRESETS, "tiny", tiny)
   return lambda folder, *words: small_run.configuration(
     small_records, tmp_path / folder, *words
