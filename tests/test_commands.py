@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 ENV = os.environ | {"JAX_PLATFORMS": "cpu"}
-SMALL = ("--epochs=2", "--calibration_steps=5", "--batch_size=32")
+SMALL = ("--calibration_steps=5", "--batch_size=32")
 
 
 def command(repository, *words, **kwargs):
@@ -35,6 +35,7 @@ def quickstart(repository, tmp_path_factory):
     "experiments.quickstart",
     f"--workdir={root}",
     "--subjects=150",
+    "--epochs=1",
     *SMALL,
   )
   assert done.returncode == 0, done.stderr[-3000:]
@@ -109,6 +110,7 @@ def test_a_killed_run_ends_with_the_same_numbers(quickstart, repository):
     "--task=phenotyping",
     "--modalities=ehr",
     "--save_minutes=0",
+    "--epochs=2",
     *SMALL,
   )
   whole, cut = (f"--workdir={root}/{name}" for name in ("whole", "cut"))
@@ -193,6 +195,7 @@ def test_another_configuration_in_one_workdir_is_refused(
     f"--data_dir={root}/records",
     f"--workdir={root}/run",
     "--seed=5",
+    "--epochs=1",
     *SMALL,
   )
   assert done.returncode == 2
