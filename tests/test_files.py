@@ -103,7 +103,7 @@ def test_a_strip_is_refused_before_it_is_decoded(monkeypatch):
   strip = io.BytesIO()
   Image.new("L", (40_000, 1)).save(strip, "PNG")
   monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: 1 / 0)
-  with pytest.raises(images.Unreadable, match="40000 x 1 pixels; .* 4 times"):
+  with pytest.raises(images.Unreadable, match="strip; .* 4 times"):
     images.shrink(strip.getvalue())
 
 
