@@ -143,8 +143,9 @@ def define() -> None:
   flags.DEFINE_enum(
     "confidence",
     "confidence",
-    ("confidence", "entropy", "random"),
-    "What tokens are grouped by; random deals a stay's confidences out to its"
+    ("confidence", "entropy", "balanced", "random"),
+    "What tokens are grouped by; balanced is confidence beyond the label's base"
+    " rate, as it were if half of the stays had it; random deals a stay's confidences out to its"
     " tokens anew. --threshold=0.5 puts all into one group.",
   )
   flags.DEFINE_list(

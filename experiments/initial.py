@@ -82,7 +82,7 @@ def medpatch(run: Run, stage1: dict[str, dict]) -> dict:
   # evidence: nothing), so that late starts from the trained ones without noise.
   # Even odds would pull stays with few modalities up, where the new ones are
   # more of the mean.
-  says = base_rate(run)
+  says = run.base_rate()
   if run.config.late_pooling != "mean":
     params["late"]["prior"] = says
   if run.config.late_pooling == "sum":
@@ -105,17 +105,6 @@ def blank_medpatch(run: Run) -> dict:
   label = np.zeros((1, len(run.labels)), np.float32)
   batch = schema.Pools(inputs, present, label, np.zeros((1,), np.float32))
   return init(models.architecture(run).medpatch(), batch, run)
-
-
-def base_rate(run: Run) -> np.ndarray:
-  """Log odds f32[C] of each label in the train split; of classes, the log.
-
-  As if one more stay had the label and one had not, so that it is finite.
-  """
-  label = run.label("train")[run.rows("train")].astype(np.float64)
-  share = (label.sum(axis=0) + 1) / (len(label) + 2)
-  other = 1.0 if run.data.description.classes else 1 - share
-  return np.log(share / other).astype(np.float32)
 
 
 def frozen(run: Run, m: str):

@@ -9,7 +9,7 @@ Dims: N stays, S sources, C labels.
 
 import numpy as np
 
-from experiments import initial, kept
+from experiments import kept
 from medpatch_jax import stacking
 from medpatch_jax.train import store
 from medpatch_jax.train.log import logger
@@ -92,7 +92,7 @@ def _arguments(stages, outputs) -> tuple:
     logits,
     present,
     run.label("validation")[rows],
-    initial.base_rate(run),
+    run.base_rate(),
     M,
     bool(run.data.description.classes),
   )

@@ -20,7 +20,9 @@ def architecture(run: Run, m: str | None = None) -> Architecture:
 
   With a modality named, no other encoder than its own.
   """
-  config = run.config
+  config, base_rate = run.config, None
+  if config.confidence == "balanced":
+    base_rate = tuple(run.base_rate().tolist())
   return Architecture(
     kinds=config.kinds,
     labels=run.labels,
@@ -28,6 +30,7 @@ def architecture(run: Run, m: str | None = None) -> Architecture:
     encoders={n: _encoder(run, n) for n in (m and [m]) or config.modalities},
     thresholds=config.thresholds,
     confidence=config.confidence,
+    base_rate=base_rate,
     fuser=config.fuser,
     without=config.without,
     late_pooling=config.late_pooling,

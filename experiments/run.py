@@ -295,6 +295,17 @@ class Run:
     """Labels f32[N C] of a split, in record order."""
     return self.data.labels_of(split)
 
+  @once
+  def base_rate(self) -> np.ndarray:
+    """Log odds f32[C] of each label in the train split; of classes, the log.
+
+    As if one more stay had the label and one had not, so that it is finite.
+    """
+    label = self.label("train")[self.rows("train")].astype(np.float64)
+    share = (label.sum(axis=0) + 1) / (len(label) + 2)
+    other = 1.0 if self.data.description.classes else 1 - share
+    return np.log(share / other).astype(np.float32)
+
   def pooled_rows(self, split: str, modality: str) -> np.ndarray:
     """Rows that get pools of `modality`: those that have it.
 

@@ -37,6 +37,7 @@ def pools(
   threshold: float,
   kind: str = "confidence",
   modality: str,
+  base_rate: tuple[float, ...] | None = None,
   released: tuple[str, ...] = (),
 ) -> Pool:
   """One modality's tokens -> its pools (METHOD.md sections 3 and 4).
@@ -47,18 +48,24 @@ def pools(
     logits: f32[B T C] of the confidence head, on the frozen encoder's tokens.
     temperature: of the modality.
     threshold: of the high cluster.
-    kind: "confidence", "entropy" in bits, or "random": confidences, dealt
+    kind: "confidence", "entropy" in bits, "balanced": confidence as it were
+      if half of the stays had the label, or "random": confidences, dealt
       out to the tokens of a stay anew, so that only who has which is lost.
     modality: its name.
+    base_rate: log odds of each label, C; read by "balanced" alone.
     released: names of METHOD.md; ehr_uncalibrated and entropy_direction
       count.
   """
   logits = jax.lax.stop_gradient(logits)
   logits = calibrated(logits, temperature, modality, released)
+  if kind == "balanced":
+    # A token that says of a rare condition "perhaps" has seen something; one
+    # that has seen nothing is sure that it is absent.
+    logits = logits - jnp.asarray(base_rate)[None, None]
   score = calibrate.confidence(logits)
   if kind == "random":
     score = patch.deal(score, encoded.mask)
-  if kind in ("confidence", "random"):
+  if kind in ("confidence", "balanced", "random"):
     high = score >= threshold
   elif "entropy_direction" in released:
     # The released fusers sort by entropy, in nats, as well.

@@ -39,7 +39,8 @@ class Architecture:
     width: E, the joint width.
     encoders: modality -> {"name": key of `ENCODERS`, its own sizes}.
     thresholds: modality -> of the high cluster.
-    confidence: "confidence" or "entropy".
+    confidence: `kind` of `medpatch.pools`.
+    base_rate: C log odds, of confidence "balanced"; else None.
     fuser, without, late_pooling, flag_order: of `MedPatch`.
     released: names of METHOD.md.
     classes: exactly one label is true (softmax), not any of them (sigmoid).
@@ -54,6 +55,7 @@ class Architecture:
   encoders: dict[str, dict]
   thresholds: dict[str, float]
   confidence: str = "confidence"
+  base_rate: tuple[float, ...] | None = None
   fuser: str = "concat"
   without: tuple[str, ...] = ()
   late_pooling: str = "mean"
@@ -145,6 +147,7 @@ class Architecture:
       threshold=self.thresholds[m],
       kind=self.confidence,
       modality=m,
+      base_rate=self.base_rate,
       released=self.released,
     )
 

@@ -9,7 +9,6 @@ import pytest
 import scipy.special
 from sklearn.linear_model import LogisticRegression
 
-from experiments import initial
 from experiments.run import Run
 from medpatch_jax import stacking
 from medpatch_jax.evaluate import metrics
@@ -156,7 +155,7 @@ def test_stage_3_starts_and_ends_with_weights_of_validation(small):
   rows = run.rows("validation")
   present = np.ones(logits.shape[:2], bool)
   present[:, :2] = run.present("validation")[rows]
-  label, prior = run.label("validation")[rows], initial.base_rate(run)
+  label, prior = run.label("validation")[rows], run.base_rate()
   wanted = stacking.fit(logits, present, label, prior, 2)
   assert (found["weight"] != 1).all()
   for name, value in wanted.items():
