@@ -43,6 +43,7 @@ class Config:
   fuser: str
   without: tuple[str, ...]
   late_pooling: str
+  cross_fit: int
   loss_weights: str
   head: str
   pairs: str
@@ -154,6 +155,7 @@ class Config:
       fuser=get("fuser"),
       without=without,
       late_pooling=get("late_pooling"),
+      cross_fit=get("cross_fit"),
       loss_weights=get("loss_weights"),
       head=get("head"),
       pairs=get("pairs"),

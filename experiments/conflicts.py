@@ -40,6 +40,18 @@ def refuse(get, without, kinds) -> None:
       f"--head={get('head')}: --late_pooling=stacked has one head, late, which"
       " holds the others; leave --head out."
     )
+  if get("cross_fit") == 1 or (
+    get("cross_fit") and get("late_pooling") != "stacked"
+  ):
+    raise ValueError(
+      f"--cross_fit={get('cross_fit')}: wanted 2 or more, with"
+      " --late_pooling=stacked, whose weights it is for."
+    )
+  if get("cross_fit") and get("held_out"):
+    raise ValueError(
+      "--cross_fit and --held_out both keep stays from the encoders: leave one"
+      " out."
+    )
   if get("modality_dropout") and "absent_tokens" in released:
     raise ValueError(
       "--modality_dropout hides what --as_released=absent_tokens shows; leave"

@@ -197,6 +197,14 @@ def define() -> None:
     0.0,
     0.9,
   )
+  flags.DEFINE_integer(
+    "cross_fit",
+    0,
+    "Encoders trained beside each one, every one without another part of the"
+    " patients of train, so that --late_pooling=stacked fits its weights on"
+    " stays of train, too; for few stays, as 5. 0 fits them on validation.",
+    lower_bound=0,
+  )
   flags.DEFINE_list(
     "missing_train",
     [],

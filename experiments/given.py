@@ -10,6 +10,7 @@ OF_MEDPATCH = (
   "fuser",
   "without",
   "late_pooling",
+  "cross_fit",
   "loss_weights",
   "head",
   "authors",

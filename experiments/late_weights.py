@@ -1,10 +1,14 @@
-"""Weights of the late module, fitted on validation (--late_pooling=stacked).
+"""Weights of the late module, fitted on unseen stays (--late_pooling=stacked).
 
 Before stage 3, of what the encoders say, so that it starts from there; after
 it, of what it made of them. In between each epoch is judged by weights that
 were fitted on other patients than those it is judged on.
 
-Dims: N stays, S sources, C labels.
+No encoder learned from validation. With --cross_fit=K there are more such
+stays: K encoders more are trained for each modality, each without one part of
+the patients of train, and say of these what they do not know by heart.
+
+Dims: N stays, S sources of which the first M are modalities, C labels.
 """
 
 import numpy as np
@@ -17,45 +21,69 @@ from medpatch_jax.train.log import logger
 
 def before(stages, last) -> dict:
   """Stage 3's initial parameters, weighed."""
-  if not _stacked(stages) or not len(stages.run.rows("validation")):
+  if not _stacked(stages):
     return last.params
-  return _weighed(stages, last, last.params, "before")
+
+  def fit():
+    return stacking.fit(_joined(stages, _validation(stages, last, last.params)))
+
+  return _weighed(stages, last, last.params, "before", fit)
 
 
 def after(stages, last, trained: dict) -> dict:
   """Stage 3's best parameters, weighed."""
-  if not _stacked(stages) or not len(stages.run.rows("validation")):
+  if not _stacked(stages):
     return trained
-  return _weighed(stages, last, trained, "after")
+
+  def fit():
+    return stacking.fit(
+      _validation(stages, last, trained), _known(stages, last)
+    )
+
+  return _weighed(stages, last, trained, "after", fit)
 
 
-def unseen(stages):
+def unseen(stages, last):
   """Outputs of validation -> late, its weights fitted on other patients."""
   if not _stacked(stages):
     return dict
-  rows = stages.run.rows("validation")
-  subject = stages.run.data.subject("validation")[rows]
+  known = _known(stages, last)
 
   def read(outputs):
-    late = stacking.unseen(*_arguments(stages, outputs), subject)
-    return {"late": late}
+    return {"late": stacking.unseen(_stays(stages, outputs), known)}
 
   return read
 
 
 def _stacked(stages) -> bool:
   config = stages.config
-  return config.model == "medpatch" and config.late_pooling == "stacked"
+  stacked = config.model == "medpatch" and config.late_pooling == "stacked"
+  return stacked and len(stages.run.rows("validation")) > 0
 
 
-def _weighed(stages, last, params: dict, when: str) -> dict:
-  """`params` with late weights fitted on validation; computed once."""
+def _known(stages, last) -> dict | None:
+  """Weights of before stage 3 where more stays than validation's made them."""
+  if not stages.config.cross_fit:
+    return None
+  return _late(stages, before(stages, last))["late"]
+
+
+def _late(stages, params: dict) -> dict:
+  """The part of stage 3's parameters that holds the late module's."""
+  return params["medpatch"] if stages.config.finetune_encoders else params
+
+
+def _weighed(stages, last, params: dict, when: str, fit) -> dict:
+  """`params` with the late weights of `fit()`, computed once."""
 
   def write(writer):
-    batches = last.loader("validation", learn=False)
-    outputs = stages.outputs(last.forward, params, batches, frozen=last.frozen)
-    found = stacking.fit(*_arguments(stages, outputs))
-    _say(stages, found)
+    found = fit()
+    names = stages.architecture.medpatch().sources
+    mean = zip(names, found["weight"].mean(axis=1), strict=True)
+    logger.info(
+      "late weights, mean over labels: %s",
+      ", ".join(f"{name} {w:.2f}" for name, w in mean),
+    )
     for name, value in found.items():
       writer.allocate(name, value.shape, value.dtype)[...] = value
 
@@ -63,36 +91,77 @@ def _weighed(stages, last, params: dict, when: str) -> dict:
   key |= {"records": stages.run.data.fingerprint, "config": stages.config.given}
   folder = stages.workdir / "late_weights" / when
   found = kept.stored(stages, folder, key, write)
-  late = {name: np.array(value) for name, value in found.items()}
+  late = {"late": {name: np.array(value) for name, value in found.items()}}
   if stages.config.finetune_encoders:
-    medpatch = params["medpatch"] | {"late": late}
-    return params | {"medpatch": medpatch}
-  return params | {"late": late}
+    return params | {"medpatch": params["medpatch"] | late}
+  return params | late
 
 
-def _say(stages, late) -> None:
-  names = stages.architecture.medpatch().sources
-  mean = late["weight"].mean(axis=1)
-  logger.info(
-    "late weights, mean over labels: %s",
-    ", ".join(f"{n} {w:.2f}" for n, w in zip(names, mean, strict=True)),
+def _validation(stages, last, params) -> stacking.Stays:
+  """What stage 3 says of validation."""
+  batches = last.loader("validation", learn=False)
+  outputs = stages.outputs(last.forward, params, batches, frozen=last.frozen)
+  return _stays(stages, outputs)
+
+
+def _stays(stages, outputs) -> stacking.Stays:
+  """MedPatch's outputs of all rows of validation, as `stacking` reads them."""
+  sources = stages.architecture.medpatch().sources
+  logits = np.stack([outputs[s] for s in sources], axis=1)
+  return _of(stages, "validation", logits)
+
+
+def _of(stages, split: str, logits, others: bool = True) -> stacking.Stays:
+  """Logits f32[N S C] of a split's rows, with what belongs to them.
+
+  Args:
+    stages: of the run.
+    split: its name.
+    logits: f32[N S C].
+    others: whether sources that are no modality say something.
+  """
+  run, config = stages.run, stages.config
+  rows = run.rows(split)
+  M = 0 if "unimodal" in config.without else len(config.modalities)
+  present = np.full(logits.shape[:2], others)
+  present[:, :M] = run.present(split)[rows][:, :M]
+  return stacking.Stays(
+    logits=logits,
+    present=present,
+    label=run.label(split)[rows],
+    subject=run.data.subject(split)[rows],
+    prior=run.base_rate(),
+    modalities=M,
+    classes=bool(run.data.description.classes),
   )
 
 
-def _arguments(stages, outputs) -> tuple:
-  """Arguments of `stacking.fit` on validation, of MedPatch's outputs there."""
+def _joined(stages, validation: stacking.Stays) -> stacking.Stays:
+  """Stays of validation and, with --cross_fit, of train.
+
+  Of these only the modalities say something: the joint module learned from
+  them, too.
+  """
   run, config = stages.run, stages.config
-  rows = run.rows("validation")
-  sources = stages.architecture.medpatch().sources
-  logits = np.stack([outputs[s] for s in sources], axis=1)
-  M = 0 if "unimodal" in config.without else len(config.modalities)
-  present = np.ones(logits.shape[:2], bool)
-  present[:, :M] = run.present("validation")[rows][:, :M]
-  return (
-    logits,
-    present,
-    run.label("validation")[rows],
-    run.base_rate(),
-    M,
-    bool(run.data.description.classes),
+  if not config.cross_fit or not validation.modalities:
+    return validation
+  rows = run.rows("train")
+  shape = (len(rows), *validation.logits.shape[1:])
+  logits = np.zeros(shape, np.float32)
+  for i, m in enumerate(config.modalities):
+    at = np.searchsorted(rows, run.rows("train", m))
+    logits[at, i] = stages.out_of_fold(m)
+  train = _of(stages, "train", logits, others=False)
+  joined = {
+    name: np.concatenate([getattr(train, name), getattr(validation, name)])
+    for name in ("logits", "present", "label")
+  }
+  # A patient is in one split; numbers start anew in each.
+  subject = np.concatenate([train.subject, -1 - validation.subject])
+  return stacking.Stays(
+    **joined,
+    subject=subject,
+    prior=train.prior,
+    modalities=train.modalities,
+    classes=train.classes,
   )

@@ -30,7 +30,7 @@ from experiments import (
   windows,
 )
 from experiments.run import Run, once
-from medpatch_jax import calibrate
+from medpatch_jax import calibrate, stacking
 from medpatch_jax.evaluate import metrics
 from medpatch_jax.train import (
   checkpoint,
@@ -141,9 +141,35 @@ class Stages:
   @once
   def encoder(self, m: str) -> dict:
     """Stage 1: the best parameters of one encoder with its classifier."""
-    run, model = self.run, self.architecture.unimodal(m)
     if self.config.authors:
-      return from_authors.unimodal(run, m)
+      return from_authors.unimodal(self.run, m)
+    folder = self.folder("unimodal", m)
+    return self._encoder(m, f"unimodal/{m}", folder, self.key("unimodal", m))
+
+  @once
+  def out_of_fold(self, m: str) -> np.ndarray:
+    """Stage 1's logits f32[n C] of the train stays that have a modality.
+
+    Of each by an encoder that learned from other patients (--cross_fit).
+    """
+    run, count = self.run, self.config.cross_fit
+    rows = run.rows("train", m)
+    fold = stacking.folds(run.data.subject("train"), count)[rows]
+    logits = np.zeros((len(rows), len(run.labels)), np.float32)
+    for k in range(count):
+      key = self.key("unimodal", m) | {"without_fold": [k, count]}
+      name = f"{m}-without-{k + 1}-of-{count}"
+      folder = self.folder("unimodal", m)
+      folder = folder.with_name(folder.name.replace(m, name, 1))
+      params = self._encoder(
+        m, f"unimodal/{name}", folder, key, rows[fold != k]
+      )
+      logits[fold == k] = self._said("train", m, params, rows[fold == k])
+    return logits
+
+  def _encoder(self, m, name, folder, key, rows=None) -> dict:
+    """An encoder trained on some rows of train, or all it may learn from."""
+    run, model = self.run, self.architecture.unimodal(m)
     learn, still = freeze.split(initial.encoder(run, m), initial.frozen(run, m))
 
     def forward(params, frozen, batch, key):
@@ -155,17 +181,27 @@ class Stages:
       return *run.loss(outputs[m], batch.label, batch.weight), outputs
 
     stage = loop.Stage(
-      name=f"unimodal/{m}",
+      name=name,
       forward=forward,
       params=learn,
       frozen=still,
-      train=self.input("train", m, learn=True),
+      train=self.input("train", m, learn=True, rows=rows),
       validation=self.input("validation", m),
       score=self._auroc(run.rows("validation", m), (m,)),
       shown=self._shown(m),
-      config=self.key("unimodal", m),
+      config=key,
     )
-    return freeze.join(self._fit(stage, m, self.folder("unimodal", m)), still)
+    return freeze.join(self._fit(stage, m, folder), still)
+
+  def _said(self, split: str, m: str, params, rows=None) -> np.ndarray:
+    """Stage 1's logits f32[n C] of the rows of a split that have a modality."""
+    model = self.architecture.unimodal(m)
+    batches = self.input(split, m, rows=rows)
+
+    def forward(params, frozen, batch, key):
+      return 0.0, 1.0, model.apply({"params": params}, batch)[0]
+
+    return self.outputs(forward, params, batches)[m]
 
   @once
   def confidence(self, m: str) -> dict:
@@ -260,7 +296,7 @@ class Stages:
       train=last.loader("train", learn=True),
       validation=last.loader("validation", learn=False),
       score=self._auroc(
-        self.run.rows("validation"), self.heads, late_weights.unseen(self)
+        self.run.rows("validation"), self.heads, late_weights.unseen(self, last)
       ),
       shown=self._shown(),
       config=self.config.given,
@@ -319,13 +355,7 @@ class Stages:
     """Rows i64[n] that have a modality and stage 1's logits f32[n C]."""
     if self.config.model == "medpatch" and self.cached:
       return self.run.pooled_rows(split, m), self.pools(m, split)["logits"]
-    model = self.architecture.unimodal(m)
-    batches = self.input(split, m)
-
-    def forward(params, frozen, batch, key):
-      return 0.0, 1.0, model.apply({"params": params}, batch)[0]
-
-    return batches.rows, self.outputs(forward, self.encoder(m), batches)[m]
+    return self.run.rows(split, m), self._said(split, m, self.encoder(m))
 
   def input(self, split: str, m: str, learn: bool = False, rows=None):
     """Batches of what one modality's encoder reads.

@@ -10,52 +10,93 @@ Dims: N stays, S sources of which the first M are modalities, P = M (M - 1) / 2
 pairs, F = S + P features, C labels.
 """
 
+import dataclasses
+
 import numpy as np
 import scipy.optimize
 import scipy.special
 
 from medpatch_jax import late
 
-# Strengths of the penalty in units of stays: so many, of which half are
-# positive, would count as much. Labels share what a source is worth.
+# Strengths of the penalty: how much it bends the loss, a sum over stays.
 OWN = 300.0  # On what a label's weight differs from the mean over labels.
-MEAN = 1.0  # On the mean of a source.
-PAIR = 30.0  # On the mean of a pair.
+MEAN = 1.0  # On that mean, of a source.
+PAIR = 30.0  # On that mean, of a pair.
+KNOWN = 30.0  # On how far that mean, of a source, moves from a fit of before.
 FOLDS = 5
 
 
-def fit(logits, present, label, prior, modalities: int, classes: bool = False):
-  """Parameters of `late.Stacked`.
+@dataclasses.dataclass(frozen=True)
+class Stays:
+  """What the sources say of stays that no encoder learned from.
 
-  Args:
+  Attributes:
     logits: f32[N S C] of the sources.
     present: bool[N S].
     label: f32[N C] in {0, 1}.
+    subject: whose the stays are, i64[N].
     prior: base rate that evidence is measured from, f32[C].
     modalities: M.
     classes: exactly one label is true (softmax), not any of them (sigmoid).
+  """
+
+  logits: np.ndarray
+  present: np.ndarray
+  label: np.ndarray
+  subject: np.ndarray
+  prior: np.ndarray
+  modalities: int
+  classes: bool = False
+
+  def take(self, index) -> "Stays":
+    """Some of the stays."""
+    names = ("logits", "present", "label", "subject")
+    return dataclasses.replace(
+      self, **{name: getattr(self, name)[index] for name in names}
+    )
+
+  def evidence(self) -> np.ndarray:
+    """f32[N S C], as of `late.evidence_of`."""
+    return np.asarray(late.evidence_of(self.logits, self.present, self.prior))
+
+
+def fit(stays: Stays, before: dict | None = None) -> dict:
+  """Parameters of `late.Stacked`.
+
+  Args:
+    stays: to fit them on.
+    before: of an earlier fit, on more stays, to which the weights of
+      modalities and pairs are drawn instead of to 0.
 
   Returns:
     {prior, center, weight, pair, bias} of f32. A source that never says
     anything has weight 0; none has one below 0, since what speaks against a
     label can only be believed less.
   """
-  logits, label = np.asarray(logits), np.asarray(label, np.float64)
-  _, S, C = logits.shape
-  prior = np.asarray(prior, np.float32)
-  evidence = np.asarray(late.evidence_of(logits, present, prior))
-  some = np.maximum(present[:, :modalities].sum(axis=0), 1)
-  center = evidence[:, :modalities].sum(axis=0) / some[:, None]
-  x = _features(evidence, present, center, modalities)
+  S, M = stays.present.shape[1], stays.modalities
+  evidence = stays.evidence()
+  if before is None:
+    some = np.maximum(stays.present[:, :M].sum(axis=0), 1)
+    center = evidence[:, :M].sum(axis=0) / some[:, None]
+  else:
+    center = before["center"]
+  together = late.products(evidence[:, :M], stays.present[:, :M], center)
+  x = np.concatenate([evidence, np.asarray(together)], 1).astype(np.float64)
   # Evidence is in log odds whatever the source; products are not.
   scale = np.sqrt(np.square(x).mean(axis=(0, 2)))
   scale = np.where((np.arange(len(scale)) < S) | (scale == 0), 1.0, scale)
-  shrink = np.full(x.shape[1], MEAN)
-  shrink[S:] = PAIR
-  weight, bias = _solve(x / scale[:, None], label, prior, shrink, S, classes)
+  strength = np.full(len(scale), MEAN)
+  strength[S:] = PAIR
+  toward = np.zeros(x.shape[1:])
+  if before is not None:
+    toward[:M], toward[S:] = before["weight"][:M], before["pair"]
+    strength[:M] = KNOWN
+  weight, bias = _solve(
+    stays, x / scale[:, None], toward * scale[:, None], strength
+  )
   weight = weight / scale[:, None]
   found = {
-    "prior": prior,
+    "prior": stays.prior,
     "center": center,
     "weight": weight[:S],
     "pair": weight[S:],
@@ -64,77 +105,58 @@ def fit(logits, present, label, prior, modalities: int, classes: bool = False):
   return {name: np.asarray(v, np.float32) for name, v in found.items()}
 
 
-def unseen(logits, present, label, prior, modalities, classes, subject):
-  """Logits f32[N C], each stay's by weights fitted on other patients' stays.
-
-  Args:
-    logits, present, label, prior, modalities, classes: as in `fit`.
-    subject: whose the stays are, i64[N].
-  """
-  fold = np.unique(subject, return_inverse=True)[1] % FOLDS
-  out = np.zeros(label.shape, np.float32)
+def unseen(stays: Stays, before: dict | None = None) -> np.ndarray:
+  """Logits f32[N C], each stay's by weights fitted on other patients' stays."""
+  fold = folds(stays.subject, FOLDS)
+  out = np.zeros(stays.label.shape, np.float32)
+  module = late.Stacked(stays.modalities)
   for k in np.unique(fold):
-    at, other = fold == k, fold != k
-    if not other.any():
-      other = at
-    params = fit(
-      logits[other], present[other], label[other], prior, modalities, classes
-    )
-    fused, _ = _module(modalities).apply(
-      {"params": params}, logits[at], present[at]
-    )
-    out[at] = fused
+    here, other = stays.take(fold == k), stays.take(fold != k)
+    params = {"params": fit(other, before)}
+    out[fold == k] = module.apply(params, here.logits, here.present)[0]
   return out
 
 
-def _module(modalities):
-  return late.Stacked(modalities)
+def folds(subject, count: int) -> np.ndarray:
+  """Part i64[N] in [0, count) of each stay, the same for all of a patient."""
+  return np.unique(subject, return_inverse=True)[1] % count
 
 
-def _features(evidence, present, center, modalities):
-  """f64[N F C]: evidence, and products of any two modalities'."""
-  together = late.products(
-    evidence[:, :modalities], present[:, :modalities], center
-  )
-  return np.concatenate([evidence, np.asarray(together)], 1).astype(np.float64)
-
-
-def _solve(x, label, prior, shrink, sources: int, classes: bool):
+def _solve(stays: Stays, x, toward, strength):
   """Weights f64[F C] and biases f64[C] of the least penalised loss.
 
+  The penalty on the weights of a feature is OWN / 2 times their squared
+  distance from their mean, and strength / 2 times the squared mean.
+
   Args:
-    x: f64[N F C].
-    label: f64[N C].
-    prior: f64[C].
-    shrink: penalty on the mean of each feature's weights over labels, f64[F].
-    sources: the first so many weights are not below 0.
-    classes: as in `fit`.
+    stays: their labels.
+    x: features f64[N F C].
+    toward: where weights are counted from, f64[F C].
+    strength: f64[F].
   """
+  label = stays.label.astype(np.float64)
   _, F, C = x.shape
-  link = scipy.special.softmax if classes else scipy.special.expit
-  # A penalty on weights w of one feature: OWN / 2 of their squared distance
-  # from their mean, shrink / 2 of the squared mean.
+  S = stays.present.shape[1]
 
   def loss(flat):
     weight, bias = flat[: F * C].reshape(F, C), flat[F * C :]
-    z = np.einsum("nfc,fc->nc", x, weight) + prior + bias
-    wrong = (link(z, axis=1) if classes else link(z)) - label
-    if classes:
+    z = np.einsum("nfc,fc->nc", x, weight) + stays.prior + bias
+    if stays.classes:
       total = (scipy.special.logsumexp(z, axis=1) - (z * label).sum(1)).sum()
+      wrong = scipy.special.softmax(z, axis=1) - label
     else:
       total = (np.logaddexp(0, z) - z * label).sum()
-    mean = weight.mean(axis=1, keepdims=True)
-    own = weight - mean
+      wrong = scipy.special.expit(z) - label
+    mean = (weight - toward).mean(axis=1, keepdims=True)
+    own = weight - toward - mean
     total += OWN / 2 * np.square(own).sum()
-    total += (shrink / 2 * np.square(mean[:, 0])).sum()
+    total += (strength / 2 * np.square(mean[:, 0])).sum()
     slope = np.einsum("nfc,nc->fc", x, wrong)
-    slope += OWN * own + shrink[:, None] * mean / C
+    slope += OWN * own + strength[:, None] * mean / C
     return total, np.concatenate([slope.ravel(), wrong.sum(axis=0)])
 
-  bounds = [(0, None)] * (sources * C) + [(None, None)] * (
-    (F - sources + 1) * C
-  )
-  start = np.concatenate([np.repeat(_start(F, sources), C), np.zeros(C)])
+  bounds = [(0, None)] * (S * C) + [(None, None)] * ((F - S + 1) * C)
+  start = np.concatenate([toward.ravel(), np.zeros(C)])
   found = scipy.optimize.minimize(
     loss,
     start,
@@ -144,7 +166,3 @@ def _solve(x, label, prior, shrink, sources: int, classes: bool):
     options={"maxiter": 500},
   )
   return found.x[: F * C].reshape(F, C), found.x[F * C :]
-
-
-def _start(features: int, sources: int) -> np.ndarray:
-  return (np.arange(features) < sources) * 0.5

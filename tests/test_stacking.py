@@ -10,6 +10,7 @@ import scipy.special
 from sklearn.linear_model import LogisticRegression
 
 from experiments.run import Run
+from experiments.stages import Stages
 from medpatch_jax import stacking
 from medpatch_jax.evaluate import metrics
 from medpatch_jax.late import Stacked
@@ -30,6 +31,19 @@ def _stays(N, C, strengths, seed=0):
   return prior + d * z, label, prior.astype(np.float32)
 
 
+def _fit(logits, present, label, prior, modalities, classes=False):
+  return stacking.fit(
+    _known(logits, present, label, prior, modalities, classes)
+  )
+
+
+def _known(logits, present, label, prior, modalities, classes=False, of=None):
+  subject = np.arange(len(label)) if of is None else of
+  return stacking.Stays(
+    logits, present, label, subject, prior, modalities, classes
+  )
+
+
 def _apply(params, logits, present, M):
   fused, _ = Stacked(M).apply({"params": params}, logits, present)
   return np.asarray(fused)
@@ -38,7 +52,7 @@ def _apply(params, logits, present, M):
 def test_calibrated_independent_sources_weigh_one_each():
   logits, label, prior = _stays(4000, 6, [1.0, 1.5])
   present = np.ones((4000, 2), bool)
-  found = stacking.fit(logits, present, label, prior, 2)
+  found = _fit(logits, present, label, prior, 2)
   np.testing.assert_allclose(found["weight"], 1.0, atol=0.15)
   # In units of what the evidence varies by.
   assert np.abs(found["pair"] * 1.0 * 1.5).max() < 0.15
@@ -50,9 +64,7 @@ def test_noise_weighs_nothing_and_changes_nothing():
   logits[:, 1] = prior + 2 * np.random.default_rng(2).normal(size=(600, 4))
   present = np.ones((600, 2), bool)
   half = slice(0, 300), slice(300, 600)
-  found = stacking.fit(
-    logits[half[0]], present[half[0]], label[half[0]], prior, 2
-  )
+  found = _fit(logits[half[0]], present[half[0]], label[half[0]], prior, 2)
   fused = _apply(found, logits[half[1]], present[half[1]], 2)
   alone = metrics.auroc(logits[half[1], 0], label[half[1]]).mean()
   assert abs(metrics.auroc(fused, label[half[1]]).mean() - alone) < 0.005
@@ -70,7 +82,7 @@ def test_what_two_show_only_together_is_seen():
   logits = logits + 0.3 * rng.normal(size=logits.shape)
   present = np.ones((N, 2), bool)
   present[: N // 10, 1] = False
-  found = stacking.fit(logits, present, label, np.zeros(C), 2)
+  found = _fit(logits, present, label, np.zeros(C), 2)
   fused = _apply(found, logits, present, 2)
   both = present.all(axis=1)
   assert metrics.auroc(fused[both], label[both]).mean() > 0.98
@@ -82,8 +94,8 @@ def test_absent_sources_are_never_read():
   logits, label, prior = _stays(200, 2, [1.0, 1.0, 0.5])
   present = np.random.default_rng(0).random((200, 3)) < 0.7
   spoilt = np.where(present[:, :, None], logits, np.nan)
-  found = stacking.fit(spoilt, present, label, prior, 3)
-  kept = stacking.fit(logits, present, label, prior, 3)
+  found = _fit(spoilt, present, label, prior, 3)
+  kept = _fit(logits, present, label, prior, 3)
   for name, value in kept.items():
     np.testing.assert_array_equal(found[name], value)
   module = Stacked(3)
@@ -101,7 +113,7 @@ def test_absent_sources_are_never_read():
 
 def test_one_source_of_one_label_is_penalised_logistic_regression():
   logits, label, prior = _stays(300, 1, [1.2])
-  found = stacking.fit(logits, np.ones((300, 1), bool), label, prior, 1)
+  found = _fit(logits, np.ones((300, 1), bool), label, prior, 1)
   other = LogisticRegression(C=1 / stacking.MEAN, tol=1e-8)
   other.fit(logits[:, 0] - prior, label[:, 0])
   np.testing.assert_allclose(found["weight"], other.coef_, rtol=1e-3)
@@ -117,7 +129,7 @@ def test_classes_are_fitted_as_classes():
   logits = prior + 2.0 * (label + rng.normal(size=(N, C)) / np.sqrt(2))
   logits = np.stack([logits, prior + rng.normal(size=(N, C))], axis=1)
   present = np.ones((N, 2), bool)
-  found = stacking.fit(logits, present, label, prior, 2, classes=True)
+  found = _fit(logits, present, label, prior, 2, classes=True)
   # Evidence of variance 2 around a difference of 2 is calibrated at 1.
   np.testing.assert_allclose(found["weight"][0], 1.0, atol=0.15)
   assert found["weight"][1].max() < 0.1
@@ -134,11 +146,53 @@ def test_who_is_judged_did_not_choose_the_weights(repeats):
   logits, label = (np.repeat(x, repeats, axis=0) for x in (logits, label))
   subject = np.repeat(np.arange(N), repeats)
   present, prior = np.ones(logits.shape[:2], bool), np.zeros(C)
-  found = stacking.fit(logits, present, label, prior, S)
+  found = _fit(logits, present, label, prior, S)
   known = metrics.auroc(_apply(found, logits, present, S), label).mean()
-  honest = stacking.unseen(logits, present, label, prior, S, False, subject)
+  honest = stacking.unseen(_known(logits, present, label, prior, S, of=subject))
   assert known > 0.65
   assert metrics.auroc(honest, label).mean() < 0.6
+
+
+def test_few_stays_move_little_what_many_have_told():
+  """Ten positives say otherwise; a hundred had said what is true."""
+  logits, label, prior = _stays(1000, 1, [1.0, 0.0])
+  logits[:, 1] = prior + 2 * np.random.default_rng(3).normal(size=(1000, 1))
+  present = np.ones((1000, 2), bool)
+  many = _known(logits, present, label, prior, 2)
+  few = many.take(np.flatnonzero(label[:, 0])[:5].tolist() + [*range(30)])
+  before = stacking.fit(many)
+  with_it, without = stacking.fit(few, before), stacking.fit(few)
+
+  def off(found):
+    return np.abs(found["weight"] - before["weight"]).max()
+
+  assert off(with_it) < 0.5 * off(without)
+  np.testing.assert_array_equal(with_it["center"], before["center"])
+
+
+@pytest.mark.usefixtures("drawn_parameters")
+def test_cross_fitted_logits_are_of_patients_the_encoder_never_saw(small):
+  words = ("--modalities=cxr", "--late_pooling=stacked", "--cross_fit=2")
+  stages = Stages(Run(small("run", *words, "--epochs=2")))
+  run = stages.run
+  found = stages.out_of_fold("cxr")
+  rows, subject = run.rows("train", "cxr"), run.data.subject("train")
+  assert found.shape == (len(rows), 25)
+  fold = stacking.folds(subject, 2)[rows]
+  seen = []
+  real = stages._encoder
+
+  def noted(m, name, folder, key, rows=None):
+    seen.append(rows)
+    return real(m, name, folder, key, rows)
+
+  vars(stages)["_results"].clear()
+  with mock.patch.object(stages, "_encoder", noted):
+    np.testing.assert_array_equal(stages.out_of_fold("cxr"), found)
+  for k in range(2):
+    assert not {*subject[seen[k]]} & {*subject[rows[fold == k]]}
+  whole = stages._said("train", "cxr", stages.encoder("cxr"), rows)
+  assert np.abs(found - whole).max() > 1e-3
 
 
 @pytest.mark.usefixtures("drawn_parameters")
@@ -156,7 +210,8 @@ def test_stage_3_starts_and_ends_with_weights_of_validation(small):
   present = np.ones(logits.shape[:2], bool)
   present[:, :2] = run.present("validation")[rows]
   label, prior = run.label("validation")[rows], run.base_rate()
-  wanted = stacking.fit(logits, present, label, prior, 2)
+  subject = run.data.subject("validation")[rows]
+  wanted = stacking.fit(_known(logits, present, label, prior, 2, of=subject))
   assert (found["weight"] != 1).all()
   for name, value in wanted.items():
     np.testing.assert_allclose(found[name], value, atol=1e-4, err_msg=name)
