@@ -6,6 +6,7 @@ import os
 import pathlib
 import shutil
 import signal
+import types
 
 import numpy as np
 import pytest
@@ -220,3 +221,24 @@ def test_a_folder_too_deep_or_too_high_is_told_the_right_one(tmp_path, given):
   root = mimic_raw.write(tmp_path) / "mimiciv"
   with pytest.raises(ValueError, match=f"It is in {root}: pass"):
     extract.inputs("phenotyping", (tmp_path / given, None, None))
+
+
+def test_the_next_command_is_told_with_the_share_it_needs(
+  small, monkeypatch, caplog
+):
+  """Without it the stages would not be found."""
+  words = ("--modalities=ehr", "--share=shared/stages")
+  for given, end in ((words, " --share=shared/stages"), (words[:1], "")):
+    config = small("run", *given)
+    monkeypatch.setattr(train.Config, "from_flags", lambda _, c=config: c)
+    monkeypatch.setattr(train.experiment_flags, "connect", lambda: None)
+    monkeypatch.setattr(train, "train", lambda *_: None)
+    parsed = types.SimpleNamespace(FLAGS=types.SimpleNamespace(stage="all"))
+    monkeypatch.setattr(train, "flags", parsed)
+    monkeypatch.setattr(logger, "propagate", True)
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "medpatch_jax"):
+      train.main(["train"])
+    monkeypatch.undo()
+    command = f"python -m experiments.evaluate --workdir={config.workdir}{end}"
+    assert caplog.messages == [f"trained; next: {command}"]
