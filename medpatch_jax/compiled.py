@@ -2,8 +2,8 @@
 
 JAX writes an entry of its cache in place: another process may read half of it,
 and a killed one leaves it so. Here each process has JAX's cache to itself, in a
-temporary folder of links to complete entries; what it compiles is handed in
-under a new name, whole and with its CRC-32, as it ends.
+temporary folder (process-*) of links to complete entries; what it compiles is
+handed in under a new name, whole and with its CRC-32, as it ends.
 """
 
 import contextlib
@@ -54,7 +54,7 @@ def kept():
       f"JAX_COMPILATION_CACHE_DIR={folder}: programs in it are run, but others"
       " than you may write there. Name a folder of your own (chmod 700)."
     )
-  with tempfile.TemporaryDirectory(prefix="compiled-") as own:
+  with tempfile.TemporaryDirectory(prefix="process-", dir=folder) as own:
     own = pathlib.Path(own)
     settings = SETTINGS | {"jax_compilation_cache_dir": str(own)}
     before = {name: getattr(jax.config, name) for name in settings}

@@ -1,5 +1,6 @@
 """Compiled programs that processes have in common."""
 
+import errno
 import re
 
 import jax
@@ -42,7 +43,7 @@ def computed():
 
 
 def names(folder):
-  return sorted(p.name for p in folder.iterdir())
+  return sorted(p.name for p in folder.iterdir() if p.is_file())
 
 
 def test_a_program_is_compiled_once_and_handed_in_whole(folder, computed):
@@ -88,13 +89,15 @@ def test_a_damaged_program_is_told_and_compiled_anew(
     assert computed() == (first, True)
 
 
-def test_a_folder_that_cannot_be_written_ends_no_command(
-  folder, computed, caplog
-):
+def test_a_full_disk_ends_no_command(folder, computed, caplog, monkeypatch):
+  def full(source, target):
+    raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+  monkeypatch.setattr("shutil.copyfile", full)
   with compiled.kept():
     computed()
-    folder.rmdir()
   assert "not all kept" in caplog.text and str(folder) in caplog.text
+  assert not list(folder.iterdir())
 
 
 def test_commands_refuse_a_folder_that_others_may_write_to(
