@@ -1,5 +1,6 @@
 """The only training loop: every stage and every model goes through `fit`."""
 
+import contextlib
 import functools
 import json
 import math
@@ -160,20 +161,20 @@ class _Run:
       self.send,
       progress.get("metrics"),
     )
-    current = self.parallel.replicate(host)
-    if begins:
-      progress = self.score_start(current, progress, log)
-    for epoch in range(progress["epoch"], self.settings.epochs):
-      if progress["stopped"]:
-        break
-      with memory.enough(*self.limits, self.planned):
-        current, progress = self.epoch(epoch, current, progress, log)
+    with contextlib.closing(log):
+      current = self.parallel.replicate(host)
+      if begins:
+        progress = self.score_start(current, progress, log)
+      for epoch in range(progress["epoch"], self.settings.epochs):
+        if progress["stopped"]:
+          break
+        with memory.enough(*self.limits, self.planned):
+          current, progress = self.epoch(epoch, current, progress, log)
     self.profile.close(current)
     host = self.parallel.one(current)
     self.saves.save("latest", host, progress)
     best = self.best(host, progress)
     self.saves.close()
-    log.close()
     if self.parallel.first:
       score = self.stage.shown({"best": progress["best"]})
       done = progress | {"best": score.get("best")}
