@@ -68,7 +68,7 @@ def page(quality):
     _charts(quality["presence_by_hour"]),
     "<h2>Variables</h2>",
     "<p>Percent of all hours: measured in the hour; carried on from the last"
-    " one; the rest holds the normal value. The range is one that eleven stays"
+    " one; the rest holds the normal value. The range is one that eleven patients"
     " reach at either end.</p>",
     _variables(quality["variables"], _HOURLY),
     *(

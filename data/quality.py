@@ -2,7 +2,7 @@
 
 From the tally alone, so that it costs no second pass; `page` makes a page of
 it. What may be shown of people is the rule of evaluate/disclosure.py; the range
-is one that eleven stays reach at either end: an extreme is one person's.
+is one that eleven patients reach at either end: an extreme is one person's.
 """
 
 from data.splits import SPLITS
@@ -114,7 +114,7 @@ def _variable(tally, split, i, v, rule):
     "carried": carried,
     "normal": hours - moments.count - carried,
   }
-  # Stays that have it, as far as is counted.
+  # Patients who have it, as far as is counted.
   enough = len(tally.low[split][i]) == SMALLEST_CELL
   number = _round(moments) if enough else None
   counts = rule.cells(parts)
@@ -125,9 +125,9 @@ def _variable(tally, split, i, v, rule):
       k: rule.percent(n, hours) if counts[k] != WORD else WORD
       for k, n in parts.items()
     },
-    # Values that 11 stays reach at either end.
-    "low": _digits(tally.low[split][i][-1], number) if enough else None,
-    "high": _digits(tally.high[split][i][0], number) if enough else None,
+    # Values that 11 patients reach at either end.
+    "low": _digits(tally.low[split][i][-1, 0], number) if enough else None,
+    "high": _digits(tally.high[split][i][-1, 0], number) if enough else None,
     "mean": _digits(moments.mean[0], number) if enough else None,
     "sd": _digits(moments.std(0.0)[0], number) if enough else None,
     **{k: rule.total(tally.cleaned[split][v.name, k]) for k in _CLEANED},

@@ -217,8 +217,8 @@ def _variables(tally, rule):
     entry |= v.kind
     for split in SPLITS:
       moments = tally.measured[split][i]
-      stays = len(tally.low[split][i])  # That have it, as far as is counted.
-      enough = stays > 0 and not rule.hides(stays)
+      patients = len(tally.low[split][i])  # Who have it, as far as counted.
+      enough = patients > 0 and not rule.hides(patients)
       entry[split] = {
         "hours": rule.rough(moments.count),
         "percent": rule.percent(

@@ -42,8 +42,8 @@ class Tally:
   Attributes:
     moments: of each series, every column over all hours of the train split.
     measured: moments of each variable's values where measured.
-    low, high: of each variable the 11 least of the stays' least values, and
-      the 11 greatest of their greatest, sorted.
+    low, high: of each variable (value, subject) f64[N 2], the least values of
+      the 11 patients whose are least, and the greatest, the furthest out first.
     carried: i64[V] hours that repeat a value measured before.
     hours, bits, subjects: of each record: T of its series, 0 without one;
       presence, subject_id.
@@ -102,8 +102,10 @@ class Tally:
     self.measured = {
       s: [discretise.Moments() for _ in variables] for s in SPLITS
     }
-    self.low = {s: [np.zeros(0) for _ in variables] for s in SPLITS}
-    self.high = {s: [np.zeros(0) for _ in variables] for s in SPLITS}
+    self.low, self.high = (
+      {s: [np.zeros((0, 2)) for _ in variables] for s in SPLITS}
+      for _ in range(2)
+    )
     self.carried = {s: np.zeros(V, np.int64) for s in SPLITS}
     self.hours = {s: [] for s in SPLITS}
     self.bits = {s: [] for s in SPLITS}
@@ -148,7 +150,8 @@ class Tally:
     for m in self.series:
       grids = [e[m] for e in examples]
       length = np.array([len(g) for g in grids])
-      self._series(split, m, np.concatenate(grids), length)
+      subjects = np.array([e["subject_id"] for e in examples], np.float64)
+      self._series(split, m, np.concatenate(grids), length, subjects)
     for name in self.groups:
       ages = [e[name] for e in examples if not isinstance(e[name], str)]
       ages = np.array([a for a in ages if not np.isnan(a)], np.float64)
@@ -159,8 +162,9 @@ class Tally:
       for example, window in zip(examples, windows):
         self.leaks[split].update(self._leaks(example, window))
 
-  def _series(self, split, m, grid, length):
+  def _series(self, split, m, grid, length, subjects):
     """Counts of a series: hours f32[T F] of stays of the lengths i64[N]."""
+    subjects = subjects[length > 0]
     if split == "train":
       self.moments[m].add(grid)
     own, V = self.series[m], len(self.series[m])
@@ -181,7 +185,8 @@ class Tally:
           f.reduceat(series, starts) for f in (np.fmin, np.fmax)
         )
         there = ~np.isnan(least)
-        self._extremes(split, of + i, least[there], greatest[there])
+        pairs = (np.stack([x, subjects], 1)[there] for x in (least, greatest))
+        self._extremes(split, of + i, *pairs)
     start = np.repeat(begin, length)
     place = np.arange(len(grid))
     last = np.maximum.accumulate(np.where(mask, place[:, None], -1), axis=0)
@@ -193,10 +198,10 @@ class Tally:
     self.there[split][m] += np.bincount(hour, minlength=HOURS + 1)
 
   def _extremes(self, split, i, least, greatest):
-    n = disclosure.SMALLEST_CELL
+    """Takes pairs (value, subject) f64[N 2] among the extremes."""
     low, high = self.low[split], self.high[split]
-    low[i] = np.sort(np.concatenate([low[i], least]))[:n]
-    high[i] = np.sort(np.concatenate([high[i], greatest]))[-n:]
+    low[i] = _outermost(np.concatenate([low[i], least]), 1)
+    high[i] = _outermost(np.concatenate([high[i], greatest]), -1)
 
   def _record(self, split, example):
     """Counts of one record besides its series."""
@@ -418,6 +423,19 @@ def _value(grid, variable, first):
   return np.array(classes)[chosen]
 
 
+def _outermost(found, sign):
+  """The 11 patients' values that are furthest out, the furthest first.
+
+  Args:
+    found: (value, subject) f64[N 2]; of each subject one is kept. (Ids beyond
+      2^53 may be taken for one another, which hides more, never less.)
+    sign: 1 for the least, -1 for the greatest.
+  """
+  found = found[np.argsort(sign * found[:, 0], kind="stable")]
+  first = np.unique(found[:, 1], return_index=True)[1]
+  return found[np.sort(first)][: disclosure.SMALLEST_CELL]
+
+
 def _what(name, value):
   """The key of `Tally.seen`, a word in JSON, too."""
   return f"{name}={value}"
@@ -448,7 +466,7 @@ def _like(empty, value):
   if isinstance(empty, list) and empty:
     return [_like(e, v) for e, v in zip(empty, value)]
   if isinstance(empty, np.ndarray):
-    return np.array(value, empty.dtype)
+    return np.array(value, empty.dtype).reshape(-1, *empty.shape[1:])
   return value
 
 

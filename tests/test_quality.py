@@ -31,20 +31,20 @@ def built(tmp_path_factory):
 
 
 def _measured(examples, name):
-  """-> (values of each stay that has one, hours carried, hours)."""
+  """-> (values of each patient who has one, hours carried, hours)."""
   i = NAMES.index(name)
   column = variables.starts()[i]
-  values, carried, hours = [], 0, 0
+  values, carried, hours = {}, 0, 0
   for e in examples:
     mask = e["ehr"][:, 59 + i] == 1
     if mask.any():
-      values.append(e["ehr"][mask, column])
+      values.setdefault(e["subject_id"], []).extend(e["ehr"][mask, column])
     hours += len(mask)
     seen = False
     for measured in mask:
       carried += seen and not measured
       seen = seen or measured
-  return values, carried, hours
+  return list(values.values()), carried, hours
 
 
 @pytest.mark.parametrize("name", ["Heart rate", "Weight", "pH"])

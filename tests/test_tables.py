@@ -660,6 +660,21 @@ def test_stays_without_events_count_for_no_extreme(tmp_path):
   pulse = found["variables"]["Pulse"]["train"]
   # The eleventh of twenty from either end.
   assert (pulse["low"], pulse["high"]) == (81, 79)
+  # Patients count, not stays: the first two stays are now of one.
+  tables["stays"][2]["subject_id"] = 1
+  folder = tables_folder.write(tmp_path / "one", tables)
+  path = tables_folder.build(folder, tmp_path / "two")
+  found = json.loads((path / "quality.json").read_text())
+  pulse = found["variables"]["Pulse"]["train"]
+  assert (pulse["low"], pulse["high"]) == (83, 79)
+  # Of ten patients nothing is told.
+  for i, stay in enumerate(tables["stays"]):
+    stay["subject_id"] = 1 + i % 10
+  folder = tables_folder.write(tmp_path / "ten", tables)
+  path = tables_folder.build(folder, tmp_path / "three")
+  for name in ("quality.json", "report.json"):
+    found = json.loads((path / name).read_text())["variables"]["Pulse"]
+    assert found["train"]["mean"] is None and found["train"]["sd"] is None
 
 
 def test_a_group_of_few_is_not_named(tmp_path):
