@@ -11,7 +11,8 @@ are a series of eight tokens. Every model, each modality alone and logistic
 regression learn from the same patients of a fold. Writes RUN/TASK.json and
 RUN/TASK.txt; what is finished is read back when the command is given again.
 --predict writes a probability for each patient whose outcome is not in DIR, the
-mean of --models' first, trained once for each fold without it.
+mean of --folds trainings of --models' first, each with another fifth of the
+patients held out to choose by.
 """
 
 import pathlib

@@ -1,12 +1,14 @@
 """HANCOCK's files -> own tables, folds, and the table of paired tests."""
 
 import csv
+import types
 
 import numpy as np
 import pytest
 import scipy.stats
 
 from data import build, errors, hancock
+from medpatch_jax.input.dataset import Dataset
 from tests.test_tables import read
 
 # Column -> value of patient i.
@@ -117,6 +119,38 @@ def test_paired_test_of_folds_by_hand():
   assert rows[1]["mean"][0] == pytest.approx((0 + 1) / 2)
   assert rows[1]["difference"][0] == pytest.approx((0.75 + 0) / 2)
   assert text.splitlines()[2].startswith("b ")
+
+
+def test_those_kept_apart_get_the_mean_of_the_folds_models(
+  tmp_path, monkeypatch
+):
+  from experiments import hancock as command
+
+  def trained(f, name, model, modalities):
+    assert (model, modalities) == ("medpatch", ("blood",))
+    data = Dataset(tmp_path / "run/records", name)
+    assert [data.size(s) for s in ("train", "validation")] == [12, 3]
+    run = types.SimpleNamespace(
+      data=data, rows=lambda s: np.arange(data.size(s))
+    )
+    of = np.array([0.0, 3.0]["_0" not in name]) * np.ones((5, 1))
+    return types.SimpleNamespace(run=run, predict=lambda split: {"late": of})
+
+  monkeypatch.setattr(command, "trained", trained)
+  head = {"head": "late"}
+  monkeypatch.setattr(command.evaluate, "validated", lambda stages: head)
+  f = types.SimpleNamespace(
+    task="death",
+    folds=2,
+    models=["medpatch"],
+    workdir=str(tmp_path / "run"),
+    predict=str(tmp_path / "p.csv"),
+  )
+  command.predict(f, hancock.read(write(tmp_path / "in"), "death"), ("blood",))
+  rows = list(csv.DictReader((tmp_path / "p.csv").read_text().splitlines()))
+  assert [r["patient_id"] for r in rows] == ["016", "017", "018", "019", "020"]
+  want = (0.5 + 1 / (1 + np.exp(-3))) / 2
+  assert {float(r["probability"]) for r in rows} == {round(want, 6)}
 
 
 @pytest.mark.slow
