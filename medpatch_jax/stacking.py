@@ -20,8 +20,8 @@ from medpatch_jax import late
 
 # Strengths of the penalty: how much it bends the loss, a sum over stays.
 OWN = 300.0  # On what a label's weight differs from the mean over labels.
-MEAN = 1.0  # On that mean, of a source.
-PAIR = 30.0  # On that mean, of a pair.
+MEAN = 1.0  # On that mean, of a modality.
+MORE = 30.0  # On that mean, of what is added: other sources and pairs.
 KNOWN = 30.0  # On how far that mean, of a source, moves from a fit of before.
 FOLDS = 5
 
@@ -85,8 +85,8 @@ def fit(stays: Stays, before: dict | None = None) -> dict:
   # Evidence is in log odds whatever the source; products are not.
   scale = np.sqrt(np.square(x).mean(axis=(0, 2)))
   scale = np.where((np.arange(len(scale)) < S) | (scale == 0), 1.0, scale)
-  strength = np.full(len(scale), MEAN)
-  strength[S:] = PAIR
+  strength = np.full(len(scale), MORE)
+  strength[:M] = MEAN
   toward = np.zeros(x.shape[1:])
   if before is not None:
     toward[:M], toward[S:] = before["weight"][:M], before["pair"]
