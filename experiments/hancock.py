@@ -18,6 +18,7 @@ patients held out to choose by.
 import pathlib
 
 import jax
+import jax
 import numpy as np
 import scipy.stats
 from absl import flags
@@ -105,6 +106,7 @@ def one_fold(
     for model in f.models:
       stages = trained(f, name, model, modalities)
       evaluate.evaluate(stages)
+      jax.clear_caches()  # They would pile up, until none can be mapped.
       found = predictions.load(stages.config.results / predictions.NAME)
       own = {f"{model}, {title}": found.logits[found.chosen]}
       if title == next(iter(groups)):
