@@ -18,7 +18,6 @@ patients held out to choose by.
 import pathlib
 
 import jax
-import jax
 import numpy as np
 import scipy.stats
 from absl import flags
