@@ -95,7 +95,8 @@ def write(folder, stays):
     )
     writer.adopt("train", part, met)
     part.unlink()
-  empty = {"hours": [], "present": [], "subject": [], "characters": {}}
+  empty = {"hours": [], "present": [], "subject": []}
+  empty["characters"] = {"rr": [], "dn": []}
   full = {
     "hours": [48] * stays,
     "present": [15] * stays,
