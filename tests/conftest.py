@@ -1,6 +1,7 @@
 """Settings of every test: strict ranks, quick compilation."""
 
 import atexit
+import logging
 import os
 import shutil
 import signal
@@ -38,6 +39,19 @@ def ctrl_c():
   that ran in this process may have left it to kill.
   """
   signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def log():
+  """Each test finds the log as a new process does.
+
+  A command that ran in this process left its handler there, and the log cut
+  off from what pytest catches.
+  """
+  logger = logging.getLogger("medpatch_jax")
+  logger.handlers.clear()
+  logger.setLevel(logging.NOTSET)
+  logger.propagate = True
 
 
 @pytest.fixture(scope="session")
