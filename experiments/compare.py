@@ -7,7 +7,8 @@ prints each run of --a minus --b: intervals by paired bootstrap over patients,
 p values by bootstrap and DeLong, Holm's correction over each table. A run is
 the --workdir of a training that experiments.evaluate has scored; RUN:HEAD
 takes another of its heads than the one chosen on validation, `ehr` for the
-EHR alone; then only the stays with a series are compared. docs/statistics.md says what the numbers mean.
+EHR alone; then only the stays with a series are compared. docs/statistics.md
+says what the numbers mean.
 """
 
 import os

@@ -30,10 +30,9 @@ from experiments import flags as experiment_flags
 from experiments import planted, temperature
 from experiments.config import Config
 from experiments.run import Run
-from experiments.stages import ENCODER_STAGES, Stages
+from experiments.stages import Stages
 from medpatch_jax import calibrate, files
 from medpatch_jax.evaluate import planted as evaluate
-from medpatch_jax.train import loop
 from medpatch_jax.train.log import logger
 
 DISTANCE = "distance from base rate"
@@ -56,14 +55,7 @@ def check(stages: Stages) -> None:
       f"--workdir: holds a run of --model={config.model}, which has no token"
       " confidence; give one of medpatch."
     )
-  for m in config.modalities:
-    for stage in ENCODER_STAGES:
-      folder = stages.folder(stage, m)
-      if not config.authors and not loop.complete(folder):
-        raise ValueError(
-          f"{folder}: the stage is not complete; run python -m"
-          " experiments.train --stage=calibrate with the same flags first."
-        )
+  stages.check_complete("calibrate")
 
 
 def measure(stages: Stages, path) -> dict:
@@ -98,9 +90,7 @@ def _modality(stages, m, where):
     # max(p, 1 - p), in double: near 1 single precision would make ties.
     sure = 1 / (1 + np.exp(-np.abs(z.astype(np.float64))))
     out[name] = evaluate.measure(sure, kind)
-  base = run.label("train")[run.rows("train")].mean(axis=0)
-  base = np.clip(base, 1e-6, 1 - 1e-6)
-  far = np.abs(logits[mask] - np.log(base / (1 - base)))
+  far = np.abs(logits[mask] - run.base_rate())
   out[DISTANCE] = evaluate.measure(far, kind, ())
   return out
 

@@ -285,16 +285,14 @@ def validated(stages: Stages) -> dict:
     except files.Damaged as error:
       logger.warning("%s", error)
   rows, heads = stages.run.rows("validation"), stages.heads
-  each, head = {}, heads[0]
+  head, value = heads[0], None
   if len(rows):
     label = stages.run.label("validation")[rows]
-    outputs = stages.predict("validation")
-    each = {head: metrics.auroc(outputs[head], label) for head in heads}
-    subject = stages.run.data.subject("validation")[rows]
-    head = choose({h: outputs[h] for h in heads}, label, subject)
-  value = None
-  if each:
-    given = each[head], outputs[head], "validation", rows
+    predicted = stages.predict("validation")
+    outputs = {h: predicted[h] for h in heads}
+    head = choose(outputs, label, stages.run.data.subject("validation")[rows])
+    auroc = metrics.auroc(outputs[head], label)
+    given = auroc, outputs[head], "validation", rows
     value = stages.run.shown_mean(*given)
   found = {"head": head, "auroc": value}
   files.write_json(path, found)
@@ -318,10 +316,12 @@ def choose(outputs, label, subject) -> str:
     its name; the first one where no AUROC is defined.
   """
   first = next(iter(outputs))
+  if len(outputs) == 1:
+    return first
   each = {
     h: metrics.mean(metrics.auroc(x, label))[0] for h, x in outputs.items()
   }
-  if len(each) == 1 or None in each.values():
+  if None in each.values():
     return first
   counts = bootstrap.draw(subject, RESAMPLES)
   drawn = {
@@ -329,11 +329,11 @@ def choose(outputs, label, subject) -> str:
     for h, x in outputs.items()
   }
   best = max(each, key=each.get)
-
-  def behind(h):
-    return each[best] - each[h] <= np.nanstd(drawn[best] - drawn[h])
-
-  return next(h for h in outputs if behind(h))
+  return next(
+    h
+    for h in outputs
+    if each[best] - each[h] <= np.nanstd(drawn[best] - drawn[h])
+  )
 
 
 def _people(run_, rows) -> dict[str, np.ndarray]:

@@ -145,8 +145,9 @@ def define() -> None:
     "confidence",
     ("confidence", "entropy", "balanced", "random"),
     "What tokens are grouped by; balanced is confidence beyond the label's base"
-    " rate, as it were if half of the stays had it; random deals a stay's confidences out to its"
-    " tokens anew. --threshold=0.5 puts all into one group.",
+    " rate, as it were if half of the stays had it; random deals a stay's"
+    " confidences out to its tokens anew. --threshold=0.5 puts all into one"
+    " group.",
   )
   flags.DEFINE_list(
     "threshold",

@@ -11,6 +11,8 @@ the patients of train, and say of these what they do not know by heart.
 Dims: N stays, S sources of which the first M are modalities, C labels.
 """
 
+import dataclasses
+
 import numpy as np
 
 from experiments import kept
@@ -30,24 +32,23 @@ def before(stages, last) -> dict:
   return _weighed(stages, last, last.params, "before", fit)
 
 
-def after(stages, last, trained: dict) -> dict:
-  """Stage 3's best parameters, weighed."""
+def after(stages, last, start: dict, trained: dict) -> dict:
+  """Stage 3's best parameters, weighed; `start` is what `before` returned."""
   if not _stacked(stages):
     return trained
 
   def fit():
-    return stacking.fit(
-      _validation(stages, last, trained), _known(stages, last)
-    )
+    stays = _validation(stages, last, trained)
+    return stacking.fit(stays, _known(stages, start))
 
   return _weighed(stages, last, trained, "after", fit)
 
 
-def unseen(stages, last):
+def unseen(stages, start: dict):
   """Outputs of validation -> late, its weights fitted on other patients."""
   if not _stacked(stages):
     return dict
-  known = _known(stages, last)
+  known = _known(stages, start)
 
   def read(outputs):
     return {"late": stacking.unseen(_stays(stages, outputs), known)}
@@ -61,15 +62,15 @@ def _stacked(stages) -> bool:
   return stacked and len(stages.run.rows("validation")) > 0
 
 
-def _known(stages, last) -> dict | None:
+def _known(stages, start: dict) -> dict | None:
   """Weights of before stage 3 where more stays than validation's made them."""
   if not stages.config.cross_fit:
     return None
-  return _late(stages, before(stages, last))["late"]
+  return _medpatch(stages, start)["late"]
 
 
-def _late(stages, params: dict) -> dict:
-  """The part of stage 3's parameters that holds the late module's."""
+def _medpatch(stages, params: dict) -> dict:
+  """MedPatch's own of stage 3's parameters; a copy of the encoders may be there."""
   return params["medpatch"] if stages.config.finetune_encoders else params
 
 
@@ -91,10 +92,11 @@ def _weighed(stages, last, params: dict, when: str, fit) -> dict:
   key |= {"records": stages.run.data.fingerprint, "config": stages.config.given}
   folder = stages.workdir / "late_weights" / when
   found = kept.stored(stages, folder, key, write)
-  late = {"late": {name: np.array(value) for name, value in found.items()}}
+  late = {name: np.array(value) for name, value in found.items()}
+  weighed = _medpatch(stages, params) | {"late": late}
   if stages.config.finetune_encoders:
-    return params | {"medpatch": params["medpatch"] | late}
-  return params | late
+    return params | {"medpatch": weighed}
+  return weighed
 
 
 def _validation(stages, last, params) -> stacking.Stays:
@@ -158,10 +160,4 @@ def _joined(stages, validation: stacking.Stays) -> stacking.Stays:
   }
   # A patient is in one split; numbers start anew in each.
   subject = np.concatenate([train.subject, -1 - validation.subject])
-  return stacking.Stays(
-    **joined,
-    subject=subject,
-    prior=train.prior,
-    modalities=train.modalities,
-    classes=train.classes,
-  )
+  return dataclasses.replace(train, **joined, subject=subject)

@@ -78,13 +78,13 @@ class Stages:
     """Which function the parameters of all stages stand for."""
     return models.architecture(self.run)
 
-  def check_complete(self) -> None:
-    """Refuses a run whose stages did not all end.
+  def check_complete(self, last: str = "fuse") -> None:
+    """Refuses a run whose stages up to and with `last` did not all end.
 
     Raises:
       ValueError: names the first that did not.
     """
-    folders = [self.workdir / "fuse"]
+    folders = [self.workdir / "fuse"] if last == "fuse" else []
     stages = ENCODER_STAGES
     if self.config.model != "medpatch":
       stages = ENCODER_STAGES[:1]
@@ -93,11 +93,13 @@ class Stages:
     folders += [
       self.folder(s, m) for m in self.config.modalities for s in stages
     ]
+    command = "experiments.train"
+    command += "" if last == "fuse" else f" --stage={last}"
     for folder in folders:
       if not loop.complete(folder):
         raise ValueError(
-          f"{folder}: the stage is not complete; run python -m"
-          " experiments.train with the same flags first."
+          f"{folder}: the stage is not complete; run python -m {command} with the"
+          " same flags first."
         )
 
   def until(self, last: str) -> None:
@@ -158,11 +160,10 @@ class Stages:
     logits = np.zeros((len(rows), len(run.labels)), np.float32)
     for k in range(count):
       key = self.key("unimodal", m) | {"without_fold": [k, count]}
-      name = f"{m}-without-{k + 1}-of-{count}"
-      folder = self.folder("unimodal", m)
-      folder = folder.with_name(folder.name.replace(m, name, 1))
+      own, folder = f"-without-{k + 1}-of-{count}", self.folder("unimodal", m)
+      folder = folder.with_name(folder.name + own)
       params = self._encoder(
-        m, f"unimodal/{name}", folder, key, rows[fold != k]
+        m, f"unimodal/{m}{own}", folder, key, rows[fold != k]
       )
       logits[fold == k] = self._said("train", m, params, rows[fold == k])
     return logits
@@ -193,8 +194,8 @@ class Stages:
     )
     return freeze.join(self._fit(stage, m, folder), still)
 
-  def _said(self, split: str, m: str, params, rows=None) -> np.ndarray:
-    """Stage 1's logits f32[n C] of the rows of a split that have a modality."""
+  def _said(self, split: str, m: str, params, rows) -> np.ndarray:
+    """Stage 1's logits f32[n C] of rows of a split that have a modality."""
     model = self.architecture.unimodal(m)
     batches = self.input(split, m, rows=rows)
 
@@ -288,15 +289,18 @@ class Stages:
     that if no epoch is better (as temperature 1 counts as epoch 0).
     """
     last = self.fusion()
+    start = late_weights.before(self, last)
     stage = loop.Stage(
       name="fuse",
       forward=last.forward,
-      params=late_weights.before(self, last),
+      params=start,
       frozen=last.frozen,
       train=last.loader("train", learn=True),
       validation=last.loader("validation", learn=False),
       score=self._auroc(
-        self.run.rows("validation"), self.heads, late_weights.unseen(self, last)
+        self.run.rows("validation"),
+        self.heads,
+        late_weights.unseen(self, start),
       ),
       shown=self._shown(),
       config=self.config.given,
@@ -305,7 +309,7 @@ class Stages:
     # Nothing of it learns where a baseline is stage 1 put together.
     epochs = None if last.params else 0
     trained = self._fit(stage, "fuse", self.workdir / "fuse", epochs)
-    return late_weights.after(self, last, trained)
+    return late_weights.after(self, last, start, trained)
 
   def tuned(self) -> dict[str, dict]:
     """With --finetune_encoders, stage 3's copies of the encoders, whole."""
@@ -355,7 +359,8 @@ class Stages:
     """Rows i64[n] that have a modality and stage 1's logits f32[n C]."""
     if self.config.model == "medpatch" and self.cached:
       return self.run.pooled_rows(split, m), self.pools(m, split)["logits"]
-    return self.run.rows(split, m), self._said(split, m, self.encoder(m))
+    rows = self.run.rows(split, m, "encoders")
+    return rows, self._said(split, m, self.encoder(m), rows)
 
   def input(self, split: str, m: str, learn: bool = False, rows=None):
     """Batches of what one modality's encoder reads.
