@@ -20,10 +20,12 @@ import time
 import jax
 from absl import flags
 
-from experiments import evaluate, start, sweeps, tabulate, train
+from experiments import evaluate, train
 from experiments import flags as experiment_flags
 from experiments.config import Config
-from experiments.run import Run
+from experiments.tables import sweeps, tabulate
+from experiments.training import start
+from experiments.training.run import Run
 from medpatch_jax import files
 from medpatch_jax.input import places
 from medpatch_jax.train import checkpoint

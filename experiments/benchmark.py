@@ -11,34 +11,34 @@
   python -m experiments.benchmark --what=fuse [--task=mortality|phenotyping]
 
 joint: a step of stage 3 beside the released formulation
-(experiments/translation.py).
-bootstrap: intervals by patient (experiments/resamples.py).
-extract: raw files to records (experiments/extraction.py).
-read: records to arrays (experiments/reading.py).
-kill: a run killed again and again beside one that is not (experiments/kills.py).
+(experiments/bench/joint.py).
+bootstrap: intervals by patient (experiments/bench/bootstrap.py).
+extract: raw files to records (experiments/bench/extract.py).
+read: records to arrays (experiments/bench/read.py).
+kill: a run killed again and again beside one that is not (experiments/bench/kill.py).
 predict: raw batch to every prediction, beside PyTorch's encoders
-(experiments/prediction.py).
+(experiments/bench/predict.py).
 input, train, encode: the encoders' input, their step beside PyTorch's, and both
-(experiments/speeds.py).
-hours: what padding costs the LSTM (experiments/padding.py).
-whole: how long all of phenotyping takes (experiments/whole.py).
-fuse: an epoch of stage 3 from cached pools (experiments/fusing.py).
+(experiments/bench/encoders.py).
+hours: what padding costs the LSTM (experiments/bench/hours.py).
+whole: how long all of phenotyping takes (experiments/bench/whole.py).
+fuse: an epoch of stage 3 from cached pools (experiments/bench/fuse.py).
 """
 
 import os
 
 from absl import app, flags
 
-from experiments import (
-  extraction,
-  fusing,
-  kills,
-  padding,
-  prediction,
-  reading,
-  resamples,
-  speeds,
-  translation,
+from experiments.bench import (
+  bootstrap,
+  encoders,
+  extract,
+  fuse,
+  hours,
+  joint,
+  kill,
+  predict,
+  read,
   whole,
 )
 
@@ -98,13 +98,13 @@ def define() -> None:
   flags.DEFINE_integer("kills", 20, "kill: how many.", lower_bound=1)
   flags.DEFINE_integer("seed", 0, "kill: of the moments.", lower_bound=0)
   flags.DEFINE_enum(
-    "only", None, tuple(translation.STEPS), "Run one way only, in this process."
+    "only", None, tuple(joint.STEPS), "Run one way only, in this process."
   )
 
 
-def extract() -> None:
+def _extract() -> None:
   values = flags.FLAGS
-  extraction.run(
+  extract.run(
     [float(s) for s in values.scale],
     values.records,
     values.folder,
@@ -118,32 +118,34 @@ def main(argv) -> None:
   values = flags.FLAGS
   sizes = values.batch_size, values.labels, values.steps
   if values.only:
-    print(*translation.measure(values.only, *sizes))
+    print(*joint.measure(values.only, *sizes))
   elif values.what == "joint":
-    translation.run(*sizes)
+    joint.run(*sizes)
   elif values.what == "predict":
-    prediction.run(values.preset, values.batch_size, values.steps)
+    predict.run(values.preset, values.batch_size, values.steps)
   elif values.what == "bootstrap":
-    resamples.run(values.stays, values.labels, values.resamples, values.steps)
+    bootstrap.run(values.stays, values.labels, values.resamples, values.steps)
   elif values.what == "read":
-    reading.run(
+    read.run(
       values.films, values.data_dir, values.task, values.folder, values.threads
     )
-  elif values.what in speeds.PARTS:
+  elif values.what in encoders.PARTS:
     batches = [int(size) for size in values.sizes]
-    speeds.run(values.what, batches, values.dtype, values.steps, values.folder)
+    encoders.run(
+      values.what, batches, values.dtype, values.steps, values.folder
+    )
   elif values.what == "hours":
-    padding.run(values.batch_size, values.steps)
+    hours.run(values.batch_size, values.steps)
   elif values.what == "whole":
     whole.run(values.batch_size, values.dtype, values.steps)
   elif values.what == "fuse":
-    fusing.run(
+    fuse.run(
       values.task, values.share, values.dtype, values.batch_size, values.folder
     )
   elif values.what == "kill":
-    kills.run(values.kills, values.seed, values.folder)
+    kill.run(values.kills, values.seed, values.folder)
   else:
-    extract()
+    _extract()
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ from data.challenge2012 import read, summary, tables
 from data.progress import Progress
 from experiments import flags as experiment_flags
 from experiments.config import Config
-from experiments.run import Run
-from experiments.stages import Stages
+from experiments.training.run import Run
+from experiments.training.stages import Stages
 from medpatch_jax import files
 from medpatch_jax.evaluate import metrics
 from medpatch_jax.input import discretise

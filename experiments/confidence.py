@@ -27,10 +27,11 @@ from absl import flags
 
 from data.synthetic import model, places
 from experiments import flags as experiment_flags
-from experiments import planted, temperature
 from experiments.config import Config
-from experiments.run import Run
-from experiments.stages import Stages
+from experiments.tables import planted
+from experiments.training import temperature
+from experiments.training.run import Run
+from experiments.training.stages import Stages
 from medpatch_jax import calibrate, files
 from medpatch_jax.evaluate import planted as evaluate
 from medpatch_jax.train.log import logger

@@ -18,8 +18,8 @@ from absl import flags
 from experiments import evaluate
 from experiments import flags as experiment_flags
 from experiments.config import Config
-from experiments.run import Run
-from experiments.stages import Stages
+from experiments.training.run import Run
+from experiments.training.stages import Stages
 from medpatch_jax.baselines import ensemble
 from medpatch_jax.input import places
 from medpatch_jax.train.log import logger

@@ -23,10 +23,10 @@ from absl import flags
 from data.records import GROUPS
 from data.synthetic import bayes, model
 from experiments import flags as experiment_flags
-from experiments import temperature, windows
 from experiments.config import Config
-from experiments.run import Run
-from experiments.stages import Stages
+from experiments.training import temperature, windows
+from experiments.training.run import Run
+from experiments.training.stages import Stages
 from medpatch_jax import files
 from medpatch_jax.evaluate import (
   bootstrap,

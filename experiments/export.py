@@ -19,11 +19,12 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import evaluate, from_authors
+from experiments import evaluate
 from experiments import flags as experiment_flags
 from experiments.config import Config
-from experiments.run import Run
-from experiments.stages import Stages
+from experiments.training import from_authors
+from experiments.training.run import Run
+from experiments.training.stages import Stages
 from medpatch_jax import schema
 from medpatch_jax.evaluate import disclosure, report
 from medpatch_jax.export import artefact, authors, card, onnx_file, programs

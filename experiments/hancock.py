@@ -26,7 +26,7 @@ from data import build, hancock
 from experiments import challenge2012, evaluate, train
 from experiments import flags as experiment_flags
 from experiments.config import Config
-from experiments.run import Run
+from experiments.training.run import Run
 from medpatch_jax import files
 from medpatch_jax.evaluate import predictions
 from medpatch_jax.input import places

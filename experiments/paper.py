@@ -20,13 +20,15 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import ablate, ensemble, evaluate, published, start, train
+from experiments import ablate, ensemble, evaluate, train
 from experiments import compare as comparing
 from experiments import flags as experiment_flags
-from experiments.published import MEDPATCH, MILLIONS, TABLES, Entry
-from experiments.run import Run
-from experiments.stages import Stages
-from experiments.sweeps import Row
+from experiments.tables import published
+from experiments.tables.published import MEDPATCH, MILLIONS, TABLES, Entry
+from experiments.tables.sweeps import Row
+from experiments.training import start
+from experiments.training.run import Run
+from experiments.training.stages import Stages
 from medpatch_jax import files
 from medpatch_jax.baselines.ensemble import KINDS, choose
 from medpatch_jax.evaluate import compare, report

@@ -14,10 +14,10 @@ import contextlib
 from absl import flags
 
 from experiments import flags as experiment_flags
-from experiments import start
 from experiments.config import Config
-from experiments.run import Run
-from experiments.stages import Stages
+from experiments.training import start
+from experiments.training.run import Run
+from experiments.training.stages import Stages
 from medpatch_jax.train import board, workdir
 from medpatch_jax.train.log import logger
 

@@ -2,7 +2,7 @@
 
 encode -> confidence -> calibrate -> patch (`medpatch.pools`) -> fusion, with
 the parameters of all stages. Training computes the pools once and keeps them
-(experiments/stages.py); a prediction goes through here.
+(experiments/training/stages.py); a prediction goes through here.
 
 Dims: B stays, M modalities, T tokens, C labels, S sources of the late module.
 """

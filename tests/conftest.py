@@ -129,7 +129,7 @@ def small(small_records, tmp_path, monkeypatch):
 @pytest.fixture
 def drawn_parameters(monkeypatch):
   """Initial parameters are drawn by shape: nothing is compiled for them."""
-  from experiments import initial
+  from experiments.training import initial
   from tests import small_run
 
   monkeypatch.setattr(initial, "init", small_run.init_drawn)

@@ -8,10 +8,11 @@ import jax
 import numpy as np
 from absl import flags as absl_flags
 
-from experiments import export, flags, models
+from experiments import export, flags
 from experiments.config import Config
-from experiments.run import Run
-from experiments.stages import Stages
+from experiments.training import models
+from experiments.training.run import Run
+from experiments.training.stages import Stages
 from medpatch_jax import schema
 
 

@@ -7,9 +7,10 @@ import numpy as np
 from absl import flags as absl_flags
 
 from data import build
-from experiments import flags, initial, models
+from experiments import flags
 from experiments.config import Config
-from experiments.stages import Stages
+from experiments.training import initial, models
+from experiments.training.stages import Stages
 from medpatch_jax import calibrate
 
 SMALL = (

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from absl import flags as absl_flags
 
-from experiments import ablate, flags, sweeps, tabulate
-from experiments.sweeps import Row
-from experiments.tabulate import Score
+from experiments import ablate, flags
+from experiments.tables import sweeps, tabulate
+from experiments.tables.sweeps import Row
+from experiments.tables.tabulate import Score
 from medpatch_jax.evaluate import report
 from medpatch_jax.input import dataset
 

@@ -12,8 +12,8 @@ import types
 import numpy as np
 import pytest
 
-from experiments import kept
-from experiments.run import Run
+from experiments.training import cache
+from experiments.training.run import Run
 from medpatch_jax.evaluate import bootstrap, compare, disclosure, report, table
 from medpatch_jax.evaluate.predictions import Predictions
 from tests.test_disclosure import bounds
@@ -287,7 +287,7 @@ def test_log_lines_and_table_tell_nothing_together(caplog):
     run.size = lambda split, rows, run=run: Run.size(run, split, rows)
     with caplog.at_level(logging.INFO, logger="medpatch_jax"):
       for stays in (64, 4, 296, 300):
-        kept._announce(run, "pools", "rr", "test", subject[:stays])
+        cache._announce(run, "pools", "rr", "test", subject[:stays])
     said.append([r.getMessage().split(": ")[1] for r in caplog.records])
     caplog.clear()
   secret, shown = said

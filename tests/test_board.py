@@ -12,7 +12,7 @@ from tensorboardX import record_writer
 from tensorboardX.proto import event_pb2
 
 from experiments import evaluate, train
-from experiments.stages import Stages
+from experiments.training.stages import Stages
 from medpatch_jax import files
 from medpatch_jax.train import board, loop
 from medpatch_jax.train.parallel import Parallel

@@ -14,8 +14,8 @@ import medpatch_jax
 from data import resume, synthetic
 from data.synthetic import twin
 from experiments import evaluate, train
-from experiments.run import Run
-from experiments.stages import Stages
+from experiments.training.run import Run
+from experiments.training.stages import Stages
 from medpatch_jax import files
 from medpatch_jax.input import dataset
 from medpatch_jax.train import loop, store

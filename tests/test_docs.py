@@ -21,7 +21,7 @@ from PIL import Image
 
 from data import synthetic
 from data.synthetic import world as worlds
-from experiments import sweeps
+from experiments.tables import sweeps
 from medpatch_jax import __main__ as console
 from medpatch_jax import schema
 from tests import challenge_files, exported, small_run, tables_folder

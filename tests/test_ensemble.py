@@ -8,7 +8,7 @@ import pytest
 
 from experiments import ensemble as commands
 from experiments import evaluate
-from experiments.run import Run
+from experiments.training.run import Run
 from medpatch_jax.baselines import ensemble
 
 SCORES = {

@@ -3,11 +3,11 @@
 import gzip
 import re
 
-from experiments import extraction
+from experiments.bench import extract
 
 
 def test_measures_what_the_files_hold(tmp_path, capsys):
-  extraction.run([0.02], 40, tmp_path, 1, "500MB")
+  extract.run([0.02], 40, tmp_path, 1, "500MB")
   text = capsys.readouterr().out
   chart = tmp_path / "raw-0.02" / "mimiciv" / "icu" / "chartevents.csv.gz"
   rows = gzip.decompress(chart.read_bytes()).count(b"\n") - 1

@@ -4,16 +4,16 @@ import re
 
 import pytest
 
-from experiments import kills
+from experiments.bench import kill
 
 
 @pytest.mark.slow
 def test_a_run_killed_in_a_save_ends_as_the_one_that_was_not(
   tmp_path, capsys, monkeypatch
 ):
-  monkeypatch.setattr(kills, "MOMENTS", ("save",))
-  monkeypatch.setattr(kills, "SUBJECTS", 60)
-  kills.run(2, 0, tmp_path)
+  monkeypatch.setattr(kill, "MOMENTS", ("save",))
+  monkeypatch.setattr(kill, "SUBJECTS", 60)
+  kill.run(2, 0, tmp_path)
   said = capsys.readouterr().out
   assert "kills: 2 save" in said
   equal = re.findall(r"bit for bit: (\d+) metrics files, (\d+) arrays", said)

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from absl import flags as absl_flags
 
-from experiments import evaluate, export, flags, initial, train
+from experiments import evaluate, export, flags, train
 from experiments.config import Config
-from experiments.run import Run
-from experiments.stages import Stages
+from experiments.training import initial
+from experiments.training.run import Run
+from experiments.training.stages import Stages
 from medpatch_jax.predict import __main__ as command
 from tests import tables_folder
 from tests.tables_folder import _event, _note, _stay

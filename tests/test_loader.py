@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiments.run import Run
+from experiments.training.run import Run
 from medpatch_jax.input import loader
 
 

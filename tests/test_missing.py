@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import fusion
-from experiments.run import Run
+from experiments.training import fusion
+from experiments.training.run import Run
 from medpatch_jax import baselines, schema
 from medpatch_jax.input import missing
 from tests import small_run

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from absl import flags as absl_flags
 
-from experiments import ensemble, flags, paper, published, train
+from experiments import ensemble, flags, paper, train
 from experiments.config import Config
+from experiments.tables import published
 from medpatch_jax import files
 from medpatch_jax.evaluate import predictions, report
 from tests import small_run

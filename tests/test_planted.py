@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from data.synthetic import places, sentences, world
-from experiments import confidence, planted
-from experiments.run import Run
-from experiments.stages import Stages
+from experiments import confidence
+from experiments.tables import planted
+from experiments.training.run import Run
+from experiments.training.stages import Stages
 from medpatch_jax import calibrate
 from medpatch_jax.evaluate import planted as evaluate
 from tests import small_run

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import medpatch_jax
-from experiments.run import Run
+from experiments.training.run import Run
 from medpatch_jax import schema
 from medpatch_jax.predict import __main__ as command
 from tests import exported, mimic_raw, tables_folder

@@ -9,8 +9,8 @@ import pytest
 import scipy.special
 from sklearn.linear_model import LogisticRegression
 
-from experiments.run import Run
-from experiments.stages import Stages
+from experiments.training.run import Run
+from experiments.training.stages import Stages
 from medpatch_jax import stacking
 from medpatch_jax.evaluate import metrics
 from medpatch_jax.late import Stacked

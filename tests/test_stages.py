@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from experiments import export, fusion, train
-from experiments.run import Run
-from experiments.stages import Stages
+from experiments import export, train
+from experiments.training import fusion
+from experiments.training.run import Run
+from experiments.training.stages import Stages
 from medpatch_jax.encode.notes import Bert
 from medpatch_jax.export import names
 from medpatch_jax.input.tokenise import SPECIALS

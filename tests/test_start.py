@@ -14,7 +14,8 @@ from absl import flags as absl_flags
 
 from data import errors
 from data.mimic import extract
-from experiments import ablate, sweeps, train
+from experiments import ablate, train
+from experiments.tables import sweeps
 from medpatch_jax import files
 from medpatch_jax.train import workdir
 from medpatch_jax.train.log import logger
@@ -80,7 +81,7 @@ def test_a_refused_run_leaves_the_folder_as_it_was(small, tmp_path, not_a_vit):
 
 def test_a_run_refused_on_its_way_leaves_nothing(small, tmp_path, monkeypatch):
   """Even where it had the workdir already, and a tokeniser in it."""
-  from experiments.stages import Stages
+  from experiments.training.stages import Stages
 
   def refuse(self, m):
     raise ValueError("no")
@@ -154,7 +155,7 @@ def test_a_config_of_another_kind_is_never_taken(tmp_path):
 def test_room_on_the_disk_is_looked_for_before_the_first_stage(
   small, tmp_path, monkeypatch
 ):
-  from experiments import start
+  from experiments.training import start
 
   small_disk = lambda path: type("Usage", (), {"free": 1000})()  # noqa: E731
   monkeypatch.setattr(start.shutil, "disk_usage", small_disk)

@@ -188,7 +188,7 @@ def test_nothing_reads_the_truth(repository):
   allowed = {
     "experiments/evaluate.py",
     "experiments/confidence.py",
-    "experiments/planted.py",
+    "experiments/tables/planted.py",
     "experiments/quickstart.py",
     "experiments/ablate.py",
     "experiments/ensemble.py",

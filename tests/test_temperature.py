@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import evaluate, temperature
-from experiments.run import Run
+from experiments import evaluate
+from experiments.training import temperature
+from experiments.training.run import Run
 from medpatch_jax import calibrate
 from medpatch_jax.evaluate import disclosure, report, table, tokens
 from tests import small_run

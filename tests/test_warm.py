@@ -8,7 +8,7 @@ import pytest
 from flax import traverse_util
 from safetensors.numpy import save_file
 
-from experiments import initial, start
+from experiments.training import initial, start
 from medpatch_jax.export import names, released, torch_file, warm
 from medpatch_jax.input import variables
 from medpatch_jax.input.tokenise import SPECIALS

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from experiments import windows
-from experiments.run import Run
-from experiments.stages import Stages
+from experiments.training import windows
+from experiments.training.run import Run
+from experiments.training.stages import Stages
 from medpatch_jax.evaluate import disclosure, report, table
 from medpatch_jax.export import card
 from medpatch_jax.train import loop

@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 
-from experiments import initial
-from experiments.run import Run, once
+from experiments.training import initial
+from experiments.training.run import Run, once
 from medpatch_jax import calibrate
 from medpatch_jax.export import authors, released
 

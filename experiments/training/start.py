@@ -9,8 +9,9 @@ import shutil
 import jax
 
 from data import resume
-from experiments import flags, from_authors, models
-from experiments.run import Run
+from experiments import flags
+from experiments.training import from_authors, models
+from experiments.training.run import Run
 from medpatch_jax.export import pretrained, warm
 from medpatch_jax.input import places
 

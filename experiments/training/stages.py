@@ -16,20 +16,20 @@ import weakref
 
 import numpy as np
 
-from experiments import (
+from experiments import flags
+from experiments.training import (
   baseline,
-  flags,
+  cache,
   from_authors,
   fusion,
   initial,
-  kept,
   late_weights,
   models,
   start,
   temperature,
   windows,
 )
-from experiments.run import Run, once
+from experiments.training.run import Run, once
 from medpatch_jax import calibrate, stacking
 from medpatch_jax.evaluate import metrics
 from medpatch_jax.train import (
@@ -248,18 +248,18 @@ class Stages:
 
   @once
   def pools(self, m: str, split: str) -> dict[str, np.ndarray]:
-    """All that stage 3 needs of one modality (kept.py)."""
-    return kept.pools(self, m, split)
+    """All that stage 3 needs of one modality (cache.py)."""
+    return cache.pools(self, m, split)
 
   @once
   def encodings(self, m: str, split: str) -> dict[str, np.ndarray]:
-    """What a baseline reads of one frozen encoder (kept.py)."""
-    return kept.encodings(self, m, split)
+    """What a baseline reads of one frozen encoder (cache.py)."""
+    return cache.encodings(self, m, split)
 
   @once
   def hidden(self, m: str, split: str) -> dict[str, np.ndarray]:
-    """What a frozen BERT makes of each note (kept.py)."""
-    return kept.hidden(self, m, split)
+    """What a frozen BERT makes of each note (cache.py)."""
+    return cache.hidden(self, m, split)
 
   @property
   def cached(self) -> bool:
@@ -269,7 +269,7 @@ class Stages:
   @functools.cached_property
   def on_disk(self) -> frozenset[str]:
     """What is computed once and read back: all that --cache_gb has room for."""
-    names, size = kept.chosen(self.run)
+    names, size = cache.chosen(self.run)
     learns = self.config.finetune_encoders or self.config.model != "medpatch"
     if not learns and not loop.complete(self.workdir / "fuse"):
       start.room(self, size)
@@ -377,7 +377,7 @@ class Stages:
       rows = self.run.rows(split, m, "encoders")
     read = np.isin(rows, self.run.rows(split, m)).all()
     if f"hidden/{m}" in self.on_disk and read:
-      return kept.hidden_loader(self, m, split, rows, learn)
+      return cache.hidden_loader(self, m, split, rows, learn)
     return self.run.loader(split, (m,), rows, learn)
 
   def outputs(self, forward, params, batches, frozen=None, **allocate):

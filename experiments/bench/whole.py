@@ -8,12 +8,12 @@ import os
 
 import jax
 
-from experiments import clock, fusing, speeds
+from experiments.bench import clock, encoders, fuse
 
 STAYS, FILMS, HOURS = 42_628, 7_756, 88  # Hours of a stay: about the mean.
 # Windows of 512 pieces a stay: about five reports, one discharge note.
 WINDOWS = 6
-KINDS = 2  # Of notes, whose hidden states are kept (experiments/kept.py).
+KINDS = 2  # Of notes, whose hidden states are cached (training/cache.py).
 # Passes over the train split of stages 1, 2 and 3: assumed. The preset stops 15
 # epochs after the best one.
 EPOCHS = 20
@@ -36,14 +36,14 @@ def run(batch_size: int, dtype: str, steps: int) -> None:
 
   def each(what, m):
     """Seconds of a stay, film or window."""
-    call = speeds.Ours(what, m, batch_size, dtype)
+    call = encoders.Ours(what, m, batch_size, dtype)
     return clock.median(call, steps) / batch_size
 
-  hours = HOURS / speeds.HOURS
+  hours = HOURS / encoders.HOURS
   series = hours * each("encode", "ehr")
   notes = KINDS * each("encode", "hidden")
   encoded = STAYS * (series + notes) + FILMS * each("encode", "cxr")
-  fuse = fusing.run("phenotyping", 0.02, dtype, batch_size, None)
+  fusion = fuse.run("phenotyping", 0.02, dtype, batch_size, None)
   parts = {
     "BERT, frozen, once": STAYS * WINDOWS * each("encode", "rr"),
     "stage 1, LSTM": EPOCHS * STAYS * hours * each("train", "ehr"),
@@ -51,7 +51,7 @@ def run(batch_size: int, dtype: str, steps: int) -> None:
     "stage 1, text": EPOCHS * STAYS * KINDS * each("train", "hidden"),
     "stage 2": EPOCHS * encoded,
     "pools": encoded,
-    "stage 3": EPOCHS * fuse,
+    "stage 3": EPOCHS * fusion,
   }
   print(
     f"{STAYS:,} stays of {HOURS} hours, {FILMS:,} films, {WINDOWS} windows of"

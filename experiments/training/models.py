@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.run import Run, once
+from experiments.training.run import Run, once
 from medpatch_jax import baselines, schema
 from medpatch_jax.export import pretrained
 from medpatch_jax.pipeline import Architecture

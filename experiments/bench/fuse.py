@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from data import resume
-from experiments import fusion, models
+from experiments.training import fusion, models
 from medpatch_jax import medpatch
 from medpatch_jax.input.loader import Loader
 from medpatch_jax.train import losses, optimizer, state, step, store

@@ -5,15 +5,16 @@ Dims: B stays, M modalities, T tokens, D token width, E joint width, C labels.
 
 import numpy as np
 
-from experiments import flags, initial, models
-from experiments.fusion import (
+from experiments import flags
+from experiments.training import initial, models
+from experiments.training.fusion import (
   Fusion,
   kept_loader,
   of_run,
   raw_loader,
   thinned,
 )
-from experiments.run import Run
+from experiments.training.run import Run
 from medpatch_jax import baselines, schema
 from medpatch_jax.baselines import raw
 from medpatch_jax.input import dataset, examples

@@ -155,8 +155,8 @@ def _build(folder, raw, threads, memory, notes):
 # Runs in the new process; the last line it prints is JSON.
 _CHILD = """
 import sys
-from experiments import extraction
-extraction.child(*sys.argv[1:])
+from experiments.bench import extract
+extract.child(*sys.argv[1:])
 """
 
 

@@ -9,8 +9,8 @@ import os
 import jax
 import numpy as np
 
-from experiments import clock, speeds
-from experiments.feeding import BASE
+from experiments.bench import clock, encoders
+from experiments.bench.feeding import BASE
 from medpatch_jax.input import examples
 from medpatch_jax.input.loader import Loader
 
@@ -21,7 +21,7 @@ LONGEST, MIDDLE, SPREAD, STAYS = 2646, 50, 1.06, 42_628
 
 def run(batch_size: int, steps: int) -> None:
   """Prints the step's time by length and padding, then steps of an epoch."""
-  ours = speeds.Ours("train", "ehr", batch_size, "float32")
+  ours = encoders.Ours("train", "ehr", batch_size, "float32")
   print(
     f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores, load"
     f" {os.getloadavg()[0]:.1f}, batch {batch_size}, float32"
@@ -47,7 +47,7 @@ def run(batch_size: int, steps: int) -> None:
 
 
 def _batch(hours, padded):
-  batch = speeds.batch("ehr", len(hours))
+  batch = encoders.batch("ehr", len(hours))
   shape = len(hours), padded, batch.inputs["ehr"]["x"].shape[2]
   x = np.random.default_rng(0).standard_normal(shape, np.float32)
   mask = np.arange(padded)[None] < hours[:, None]

@@ -8,8 +8,8 @@ import functools
 import jax
 import numpy as np
 
-from experiments import models
-from experiments.run import Run, once
+from experiments.training import models
+from experiments.training.run import Run, once
 from medpatch_jax import files, schema
 from medpatch_jax.encode import additive
 from medpatch_jax.export import names, pretrained, warm

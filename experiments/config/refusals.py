@@ -2,8 +2,9 @@
 
 import importlib.util
 
-from experiments import flags, values
-from experiments.given import OF_MEDPATCH, SAFE
+from experiments import flags
+from experiments.config import values
+from experiments.config.given import OF_MEDPATCH, SAFE
 from medpatch_jax import schema
 from medpatch_jax.medpatch import WITHOUT
 

@@ -5,7 +5,7 @@ Dims: N stays of a split, T tokens, C labels.
 
 import numpy as np
 
-from experiments import kept, models
+from experiments.training import cache, models
 from medpatch_jax import calibrate, medpatch
 from medpatch_jax.train import store
 from medpatch_jax.train.log import logger
@@ -23,7 +23,7 @@ def of(stages, m: str) -> calibrate.Temperature:
         writer.allocate(name, value.shape, value.dtype)[...] = value
 
   key = stages.key("calibrate", m) | {"params": store.digest(params)}
-  found = kept.stored(stages, stages.folder("calibrate", m), key, write)
+  found = cache.stored(stages, stages.folder("calibrate", m), key, write)
   return calibrate.Temperature(
     np.array(found["position"]), np.array(found["label"])
   )
@@ -125,4 +125,4 @@ def errors(stages, m: str, split: str) -> dict[str, np.ndarray]:
     "divided": divided,
   }
   folder = stages.folder("token_calibration", m, split)
-  return kept.stored(stages, folder, key, write)
+  return cache.stored(stages, folder, key, write)

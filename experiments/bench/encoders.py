@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import clock, feeding
-from experiments.feeding import BASE, LABELS
+from experiments.bench import clock, feeding
+from experiments.bench.feeding import BASE, LABELS
 from medpatch_jax import schema
 from medpatch_jax.encode import cxr, ehr, notes
 from medpatch_jax.input.variables import columns

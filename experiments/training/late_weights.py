@@ -15,7 +15,7 @@ import dataclasses
 
 import numpy as np
 
-from experiments import kept
+from experiments.training import cache
 from medpatch_jax import stacking
 from medpatch_jax.train import store
 from medpatch_jax.train.log import logger
@@ -91,7 +91,7 @@ def _weighed(stages, last, params: dict, when: str, fit) -> dict:
   key = {"params": store.digest(params), "frozen": store.digest(last.frozen)}
   key |= {"records": stages.run.data.fingerprint, "config": stages.config.given}
   folder = stages.workdir / "late_weights" / when
-  found = kept.stored(stages, folder, key, write)
+  found = cache.stored(stages, folder, key, write)
   late = {name: np.array(value) for name, value in found.items()}
   weighed = _medpatch(stages, params) | {"late": late}
   if stages.config.finetune_encoders:

@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from experiments import reading
+from experiments.bench import read
 from medpatch_jax import presets, schema
 from medpatch_jax.input import channels, dataset, examples, tokenise, words
 from medpatch_jax.input.loader import Loader
@@ -18,9 +18,9 @@ LABELS = 25
 def records(folder) -> dataset.Dataset:
   """Stays of 48 hours with a film and notes, written where there are none."""
   folder = pathlib.Path(folder)
-  if not (folder / reading.TASK).exists():
-    reading.write(folder, STAYS)
-  return dataset.Dataset(folder, reading.TASK)
+  if not (folder / read.TASK).exists():
+    read.write(folder, STAYS)
+  return dataset.Dataset(folder, read.TASK)
 
 
 def loader(data, m: str, batch_size: int, batches: int, learn: bool) -> Loader:

@@ -12,7 +12,7 @@ import os
 import jax
 import numpy as np
 
-from experiments import clock
+from experiments.bench import clock
 from medpatch_jax import presets, schema
 from medpatch_jax.export import programs
 from medpatch_jax.input.variables import columns

@@ -15,8 +15,8 @@ import math
 import numpy as np
 
 from data import resume
-from experiments import initial, models, windows
-from experiments.fusion import kept_loader, of_run
+from experiments.training import initial, models, windows
+from experiments.training.fusion import kept_loader, of_run
 from medpatch_jax import schema
 from medpatch_jax.input import dataset
 from medpatch_jax.train import store

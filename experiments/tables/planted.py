@@ -6,8 +6,8 @@ Dims: N stays, T tokens, C labels, W windows, L token ids of a window.
 import numpy as np
 
 from data.synthetic import films, places
-from experiments import models
-from experiments.run import Run
+from experiments.training import models
+from experiments.training.run import Run
 from medpatch_jax.evaluate.planted import (
   CALM,
   EVIDENCE,

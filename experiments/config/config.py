@@ -3,8 +3,8 @@
 import dataclasses
 import pathlib
 
-from experiments import conflicts, values
-from experiments.given import (
+from experiments.config import refusals, values
+from experiments.config.given import (
   CALIBRATION,
   FILES,
   NAMES,
@@ -127,11 +127,11 @@ class Config:
       accumulate=get("accumulate"),
       profile=values.span(get("profile")),
     )
-    conflicts.refuse(get, without, kinds)
+    refusals.refuse(get, without, kinds)
     if f is not None:  # A run that is read back may do without.
       values.given_places(get)
     if get("model") != "medpatch":
-      conflicts.refuse_of_baseline(f, get, kinds)
+      refusals.refuse_of_baseline(f, get, kinds)
     return cls(
       data_dir=str(get("data_dir")),
       task=get("task"),

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import from_authors, initial, models
+from experiments.training import from_authors, initial, models
 from medpatch_jax import schema
 from medpatch_jax.input import loader, missing
 from medpatch_jax.train import freeze, losses

@@ -1,0 +1,1 @@
+"""What is timed by `experiments.benchmark`, one file for each part."""
