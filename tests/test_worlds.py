@@ -73,7 +73,7 @@ def test_each_world_has_the_information_it_is_named_for():
 @pytest.mark.parametrize("task", [PHENO, DEATH])
 def test_items_follow_the_table(task):
   """Whatever is drawn first: frequencies are those of P(items | label)."""
-  of = world.WORLDS["mixed"]
+  of = dataclasses.replace(world.WORLDS["mixed"], dilute_cxr=0.5)
   items, table = world.Items(of, task), world.table(of, task)
   rng, n = np.random.default_rng(1), 200_000
   for label in (False, True):
@@ -84,6 +84,29 @@ def test_items_follow_the_table(task):
     place = sum(known[c] << i for i, c in enumerate(items.order[::-1]))
     found = np.bincount(place, minlength=2 ** len(items.order)) / n
     np.testing.assert_allclose(found, table[int(label)].ravel(), atol=0.005)
+
+
+def test_a_diluted_modality_tells_less():
+  """At 1 nothing, whatever the others show, and they tell what they told."""
+  bits = [
+    information.pairs(
+      world.Items(world.World(synergy=0.4, dilute_rr=share), PHENO),
+      model.PREVALENCE,
+    )["ehr", "rr"]
+    for share in (0.0, 0.5, 1.0)
+  ]
+  total = [sum(b.values()) for b in bits]
+  assert total[0] > 1.5 * total[1] > 1.5 * total[2] > 0
+  noise = bits[2]
+  unique = noise.pop("first")
+  np.testing.assert_allclose(list(noise.values()), 0, atol=1e-6)
+  assert unique == pytest.approx(total[2])
+  # Half of the items are the table's, half are shown at the rate of p0.
+  of = model.EVIDENCE[PHENO]["rr"]
+  items = world.Items(world.World(dilute_rr=0.5), PHENO)
+  for label, rate in ((False, of.p0), (True, of.p1)):
+    wanted = (rate + of.p0) / 2
+    assert items.chance(("rr", 0), label, {}) == pytest.approx(wanted)
 
 
 def test_a_coin_tells_only_with_another():
@@ -164,6 +187,4 @@ def test_bad_worlds_are_refused():
   with pytest.raises(InputError, match="--world=mixd: wanted one of indep"):
     world.named("mixd")
   changed = world.named("mixed", noise=0.1)
-  assert dataclasses.asdict(changed) == {
-    "redundancy": 0.3, "synergy": 0.4, "noise": 0.1,
-  }  # fmt: skip
+  assert changed == world.World(redundancy=0.3, synergy=0.4, noise=0.1)

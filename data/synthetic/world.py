@@ -17,6 +17,10 @@ What is shown there ignores the label. The same share of other hours, parts and
 sentences is noise, too; it takes no item from its place, so it changes no
 posterior.
 
+And a modality may be diluted (`World.dilute_ehr` and so on): in that share of
+stays and labels its item is drawn anew, whatever the label and the others show,
+and does not look so. At 1 the modality is pure noise.
+
 Since the table is known, so is the best possible prediction for every pattern
 of presence: items of absent modalities, and of places that are noise, are
 summed out.
@@ -48,11 +52,17 @@ class World:
     synergy: share whose items mean something only together; the rest of the
       two is independent.
     noise: share of places whose items are noise, and of other places.
+    dilute_ehr, dilute_cxr, dilute_rr, dilute_dn: share of a modality's items
+      that tell nothing, though they look as if they did.
   """
 
   redundancy: float = 0.0
   synergy: float = 0.0
   noise: float = 0.0
+  dilute_ehr: float = 0.0
+  dilute_cxr: float = 0.0
+  dilute_rr: float = 0.0
+  dilute_dn: float = 0.0
 
   def __post_init__(self):
     for name, value in dataclasses.asdict(self).items():
@@ -84,7 +94,7 @@ def define(flags) -> None:
   )
   for name in STRENGTHS:
     flags.DEFINE_float(
-      name, None, f"{name.capitalize()} of the world, in place of its own."
+      name, None, f"World.{name}, 0 to 1, in place of the world's own."
     )
 
 
@@ -130,7 +140,19 @@ def table(world: World, task: str) -> np.ndarray:
         for m, _ in order
       ]
       out[label] += world.synergy / 2 * _product(shows)
+  for axis, (m, _) in enumerate(order, 1):
+    out = _diluted(out, axis, getattr(world, f"dilute_{m}"), rates[0][axis - 1])
   return out
+
+
+def _diluted(full, axis: int, share: float, rate: float) -> np.ndarray:
+  """Table in which an item is, in that share, drawn anew with `rate`."""
+  if not share:
+    return full
+  shape = np.ones(full.ndim, int)
+  shape[axis] = 2
+  anew = np.reshape([1 - rate, rate], shape)
+  return (1 - share) * full + share * full.sum(axis, keepdims=True) * anew
 
 
 def _product(rates) -> np.ndarray:
