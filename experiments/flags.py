@@ -7,7 +7,7 @@ from absl import flags
 
 from data import errors
 from data.errors import InputError
-from medpatch_jax import baselines, compiled, presets
+from medpatch_jax import baselines, compiled, presets, stacking
 from medpatch_jax.input import places
 from medpatch_jax.joint import FUSERS
 from medpatch_jax.medpatch import LATE_POOLINGS
@@ -159,14 +159,20 @@ def define() -> None:
   flags.DEFINE_list(
     "without", [], "Modules left out: unimodal, missingness, joint."
   )
+  flags.DEFINE_bool(
+    "as_published",
+    False,
+    "The method of the paper: --late_pooling=mean, and so its heads. --as_released"
+    " and --authors imply it.",
+  )
   flags.DEFINE_enum(
     "late_pooling",
-    "mean",
+    None,
     LATE_POOLINGS,
-    "Late head: mean of the logits of the sources a stay has (published), sum"
-    " of their evidence, Bayes' rule for independent modalities, or stacked,"
-    " a sum with products of any two modalities, its weights fitted on"
-    " validation.",
+    "Late head: stacked (default), a sum of what every source says beyond the"
+    " base rate with products of any two modalities, its weights fitted on"
+    " stays that no encoder learned from; mean of the logits of the sources a"
+    " stay has (published); or sum, Bayes' rule for independent modalities.",
   )
   flags.DEFINE_enum(
     "loss_weights", "learned", LOSS_WEIGHTS, "Of high, low and late."
@@ -200,10 +206,11 @@ def define() -> None:
   )
   flags.DEFINE_integer(
     "cross_fit",
-    0,
+    None,
     "Encoders trained beside each one, every one without another part of the"
     " patients of train, so that --late_pooling=stacked fits its weights on"
-    " stays of train, too; for few stays, as 5. 0 fits them on validation.",
+    " stays of train, too. 0 fits them on validation alone. Default: 5 where"
+    f" validation has fewer than {stacking.FEW} cases over all labels, else 0.",
     lower_bound=0,
   )
   flags.DEFINE_list(

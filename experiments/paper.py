@@ -6,7 +6,8 @@
 trains what is missing for the table and writes PAPER/table-3.md. --table takes
 1, 2, 3, 4, 5, C1 to C8 or all (published.py says what their rows are). OUT
 holds a dataset for each task (data.build). Every flag of experiments.train may
-be given and holds for all rows.
+be given and holds for all rows. MedPatch is as published, but where
+--late_pooling says otherwise.
 
 Learning rates are drawn as in the paper: --draws times from 1e-5 to 1e-3,
 log-uniformly, for each encoder, then for each model on the best encoders; the
@@ -93,6 +94,8 @@ class Paper:
     if rate:
       words += (f"--learning_rate={rate}",)
       name += f"/{rate}"
+    if not self.values.late_pooling:
+      words += ("--as_published",)
     return ablate.configure(
       Row(name, words), self.values.seed, self.values, self.workdir
     )

@@ -24,6 +24,9 @@ MEAN = 1.0  # On that mean, of a modality.
 MORE = 30.0  # On that mean, of what is added: other sources and pairs.
 KNOWN = 30.0  # On how far that mean, of a source, moves from a fit of before.
 FOLDS = 5
+# True labels of validation, or false ones if these are fewer, that tell what
+# a source is worth; with less of them train has to help.
+FEW = 200
 
 
 @dataclasses.dataclass(frozen=True)

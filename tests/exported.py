@@ -24,6 +24,7 @@ def stages(data_dir, workdir, *words, task="mine"):
   words = (
     f"--data_dir={data_dir}",
     f"--task={task}",
+    "--as_published",
     "--head=combined",
     *words,
   )

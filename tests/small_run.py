@@ -39,6 +39,8 @@ def configuration(data_dir, workdir, *words) -> Config:
   if "workdir" not in absl_flags.FLAGS:
     flags.define()
   values = copy.deepcopy(absl_flags.FLAGS)
+  if not any(word.startswith("--model=") for word in words):
+    words = ("--cross_fit=0", *words)  # Encoders enough are trained as it is.
   values(["train", f"--data_dir={data_dir}", *SMALL, *words])
   return Config.from_flags(values, workdir=workdir)
 

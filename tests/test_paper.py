@@ -47,6 +47,8 @@ def test_every_row_of_every_table_is_a_configuration(values, tmp_path):
   for table in published.TABLES.values():
     for entry in table.entries:
       for task in entry.tasks:
+        config = made._config(task, entry, None)
+        assert config.late_pooling == "mean"
         names = made.modalities(task, entry)
         assert names and ("dn" not in names or task == published.PHENOTYPING)
 

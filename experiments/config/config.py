@@ -43,7 +43,7 @@ class Config:
   fuser: str
   without: tuple[str, ...]
   late_pooling: str
-  cross_fit: int
+  cross_fit: int | None
   loss_weights: str
   head: str
   pairs: str
@@ -91,6 +91,9 @@ class Config:
     def get(name):
       return override[name] if name in override else getattr(f, name)
 
+    if get("model") != "medpatch":
+      refusals.refuse_of_baseline(f, get)
+    override["late_pooling"] = values.late_pooling(get)
     for name in ("data_dir", "workdir"):
       if not get(name):
         raise ValueError(f"--{name} is missing: pass a folder.")
@@ -130,8 +133,6 @@ class Config:
     refusals.refuse(get, without, kinds)
     if f is not None:  # A run that is read back may do without.
       values.given_places(get)
-    if get("model") != "medpatch":
-      refusals.refuse_of_baseline(f, get, kinds)
     return cls(
       data_dir=str(get("data_dir")),
       task=get("task"),

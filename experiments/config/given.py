@@ -64,6 +64,7 @@ SAFE = {
   "profile": None,
   "wandb": None,
   "missing_test": (),
+  "as_published": False,  # Only decides what --late_pooling is by default.
   "cache_gb": None,
 }
 # Of the first kind: what an encoder and its token confidence depend on,

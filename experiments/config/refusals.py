@@ -36,14 +36,13 @@ def refuse(get, without, kinds) -> None:
       "--as_released=presence_order: the released code has an order of"
       f" {', '.join(schema.MODALITIES)}, not of {', '.join(own)}; leave it out."
     )
-  if get("late_pooling") == "stacked" and get("head") != "validation":
+  stacked = get("late_pooling") == "stacked"
+  if stacked and get("head") not in ("validation", "late"):
     raise ValueError(
       f"--head={get('head')}: --late_pooling=stacked has one head, late, which"
-      " holds the others; leave --head out."
+      " holds the others; leave --head out, or pass --as_published."
     )
-  if get("cross_fit") == 1 or (
-    get("cross_fit") and get("late_pooling") != "stacked"
-  ):
+  if get("cross_fit") == 1 or (get("cross_fit") and not stacked):
     raise ValueError(
       f"--cross_fit={get('cross_fit')}: wanted 2 or more, with"
       " --late_pooling=stacked, whose weights it is for."
@@ -52,6 +51,11 @@ def refuse(get, without, kinds) -> None:
     raise ValueError(
       "--cross_fit and --held_out both keep stays from the encoders: leave one"
       " out."
+    )
+  if get("model") == "unimodal" and len(kinds) != 1:
+    raise ValueError(
+      f"--model=unimodal takes one modality, not {', '.join(kinds)}: pass"
+      f" --modalities={next(iter(kinds))}, or another."
     )
   if get("modality_dropout") and "absent_tokens" in released:
     raise ValueError(
@@ -103,7 +107,7 @@ def refuse(get, without, kinds) -> None:
       )
 
 
-def refuse_of_baseline(f, get, kinds) -> None:
+def refuse_of_baseline(f, get) -> None:
   """Refuses flags that a baseline has no place for."""
   model = get("model")
   for name in OF_MEDPATCH:
@@ -113,11 +117,6 @@ def refuse_of_baseline(f, get, kinds) -> None:
         f"--{name} is MedPatch's, --model={model} has no such part; leave it"
         " out."
       )
-  if model == "unimodal" and len(kinds) != 1:
-    raise ValueError(
-      f"--model=unimodal takes one modality, not {', '.join(kinds)}: pass"
-      f" --modalities={next(iter(kinds))}, or another."
-    )
   if get("vit") and model == flags.RAW:
     raise ValueError(
       f"--vit={get('vit')}: --model={model} reads pixels; leave it out."

@@ -18,6 +18,20 @@ def released(names) -> tuple[str, ...]:
   return among(names, schema.RELEASED, "as_released")
 
 
+def late_pooling(get) -> str:
+  """--late_pooling; by default stacked, but mean of the method as published."""
+  published = get("model") != "medpatch" or get("authors")
+  chosen = get("late_pooling")
+  if chosen not in (None, "mean") and get("as_published"):
+    raise ValueError(
+      f"--late_pooling={chosen}: --as_published has the mean; leave one out."
+    )
+  if chosen:
+    return chosen
+  published = published or get("as_released") or get("as_published")
+  return "mean" if published else "stacked"
+
+
 def among(names, valid, flag) -> tuple[str, ...]:
   unknown = [name for name in names if name not in valid]
   if unknown:

@@ -29,25 +29,26 @@ class Row:
 
 
 def _deviations(modalities):
-  """Each behaviour of the released code alone, beside the run it changes.
+  """Each behaviour of the released code alone, beside the method as published.
 
   A switch that only acts on another option is compared with that option.
   """
   del modalities
   special = {"mirror": "augment", "entropy_direction": "entropy"}
   rows = [
-    Row("ours"),
-    Row("augment", ("--augment",), "ours"),
-    Row("entropy", ("--confidence=entropy",), "ours"),
+    Row("published", ("--as_published",)),
+    Row("augment", ("--as_published", "--augment"), "published"),
+    Row("entropy", ("--as_published", "--confidence=entropy"), "published"),
+    Row("stacked", (), "published"),
   ]
   flags = {row.name: row.flags for row in rows}
   for name in schema.RELEASED:
-    base = special.get(name, "ours")
+    base = special.get(name, "published")
     rows.append(Row(name, (*flags[base], f"--as_released={name}"), base))
   return (
     *rows,
-    Row("adam_b2", ("--adam_b2=0.9",), "ours"),
-    Row("all", ("--as_released=all", "--adam_b2=0.9"), "ours"),
+    Row("adam_b2", ("--as_published", "--adam_b2=0.9"), "published"),
+    Row("all", ("--as_released=all", "--adam_b2=0.9"), "published"),
   )
 
 
@@ -55,6 +56,7 @@ def _models(modalities):
   """MedPatch, every baseline on the same encoders, each modality alone."""
   rows = [
     Row("medpatch"),
+    Row("medpatch, published", ("--as_published",), "medpatch"),
     Row("medpatch, sum", ("--late_pooling=sum",), "medpatch"),
   ]
   for name in baselines.BASELINES:
@@ -74,25 +76,22 @@ def _models(modalities):
 def _fusion(modalities):
   """Who can use what: late fusion, and MedPatch by fuser and late weights."""
   del modalities
-  stacked = "--late_pooling=stacked"
-  tuned = (stacked, "--finetune_encoders", "--learning_rate=fuse=1e-3")
+  published = "--as_published"
+  tuned = ("--finetune_encoders", "--learning_rate=fuse=1e-3")
+  alone = ("--without=unimodal,missingness", "--learning_rate=fuse=1e-3")
   return (
     Row("late", ("--model=late",)),
-    Row("published", (), "late"),
-    *(Row(f"published, {f}", (f"--fuser={f}",), "late") for f in FUSERS[1:]),
-    Row(
-      "joint module alone",
-      ("--without=unimodal,missingness", "--learning_rate=fuse=1e-3"),
-      "late",
-    ),
-    Row("stacked", (stacked,), "late"),
-    Row("stacked, without joint", (stacked, "--without=joint"), "stacked"),
+    Row("published", (published,), "late"),
     *(
-      Row(f"stacked, {f}", (stacked, f"--fuser={f}"), "stacked")
+      Row(f"published, {f}", (published, f"--fuser={f}"), "late")
       for f in FUSERS[1:]
     ),
-    Row("stacked, random", (stacked, "--confidence=random"), "stacked"),
-    Row("stacked, no patching", (stacked, "--threshold=0.5"), "stacked"),
+    Row("joint module alone", (published, *alone), "late"),
+    Row("stacked", (), "late"),
+    Row("stacked, without joint", ("--without=joint",), "stacked"),
+    *(Row(f"stacked, {f}", (f"--fuser={f}",), "stacked") for f in FUSERS[1:]),
+    Row("stacked, random", ("--confidence=random",), "stacked"),
+    Row("stacked, no patching", ("--threshold=0.5",), "stacked"),
     Row("stacked, tuned", (*tuned, "--epochs=fuse=10"), "late"),
   )
 
@@ -167,15 +166,24 @@ def _robustness(modalities):
   return tuple(rows)
 
 
-def _values(flag: str, first, *others):
-  """A sweep over a flag's values; all are compared with the first."""
+def _values(flag: str, first, *others, published: bool = False):
+  """A sweep over a flag's values; all are compared with the first.
+
+  Args:
+    flag: its name.
+    first, *others: values.
+    published: of the method as published, where it matters only there.
+  """
+  given = ("--as_published",) if published else ()
 
   def rows(modalities):
     del modalities
     reference = f"{flag} {first}"
     return (
-      Row(reference, (f"--{flag}={first}",)),
-      *(Row(f"{flag} {v}", (f"--{flag}={v}",), reference) for v in others),
+      Row(reference, (*given, f"--{flag}={first}")),
+      *(
+        Row(f"{flag} {v}", (*given, f"--{flag}={v}"), reference) for v in others
+      ),
     )
 
   return rows
@@ -196,8 +204,8 @@ SWEEPS: dict[str, Callable[[tuple[str, ...]], tuple[Row, ...]]] = {
   "calibration": _values("calibration", "position", "label", "scalar", "none"),
   "fuser": _values("fuser", *FUSERS),
   "loss_weights": _values("loss_weights", "learned", "uniform", "uncertainty"),
-  "late_pooling": _values("late_pooling", "mean", "sum", "stacked"),
-  "head": _values("head", "late", "combined", "reduced"),
+  "late_pooling": _values("late_pooling", "stacked", "mean", "sum"),
+  "head": _values("head", "late", "combined", "reduced", published=True),
   "pairs": _values("pairs", "partial", "paired"),
   "held_out": _values("held_out", 0, 0.1, 0.2, 0.3),
   "train_fraction": _values("train_fraction", 1.0, 0.5, 0.25, 0.1),

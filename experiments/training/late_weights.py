@@ -56,6 +56,25 @@ def unseen(stages, start: dict):
   return read
 
 
+def cross_fit(stages) -> int:
+  """Encoders beside each one (--cross_fit); 0 for none.
+
+  By default there are some where validation has too few cases to tell what a
+  source is worth, since late weights of noise make a weak source spoil the
+  strong ones.
+  """
+  run, config = stages.run, stages.config
+  if config.cross_fit is not None:
+    return config.cross_fit
+  if not _stacked(stages) or config.held_out:
+    return 0
+  label = run.label("validation")[run.rows("validation")]
+  cases = np.minimum(label.sum(axis=0), (1 - label).sum(axis=0)).sum()
+  patients = np.unique(run.data.subject("train")[run.rows("train")])
+  few = cases < stacking.FEW and len(patients) >= stacking.FOLDS
+  return stacking.FOLDS if few else 0
+
+
 def _stacked(stages) -> bool:
   config = stages.config
   stacked = config.model == "medpatch" and config.late_pooling == "stacked"
@@ -64,7 +83,7 @@ def _stacked(stages) -> bool:
 
 def _known(stages, start: dict) -> dict | None:
   """Weights of before stage 3 where more stays than validation's made them."""
-  if not stages.config.cross_fit:
+  if not cross_fit(stages):
     return None
   return _medpatch(stages, start)["late"]
 
@@ -145,7 +164,7 @@ def _joined(stages, validation: stacking.Stays) -> stacking.Stays:
   them, too.
   """
   run, config = stages.run, stages.config
-  if not config.cross_fit or not validation.modalities:
+  if not cross_fit(stages) or not validation.modalities:
     return validation
   rows = run.rows("train")
   shape = (len(rows), *validation.logits.shape[1:])

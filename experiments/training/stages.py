@@ -154,11 +154,15 @@ class Stages:
 
     Of each by an encoder that learned from other patients (--cross_fit).
     """
-    run, count = self.run, self.config.cross_fit
+    run, count = self.run, late_weights.cross_fit(self)
     rows = run.rows("train", m)
     fold = stacking.folds(run.data.subject("train"), count)[rows]
     logits = np.zeros((len(rows), len(run.labels)), np.float32)
     for k in range(count):
+      if (fold == k).all():  # Nothing is left to learn from.
+        logits[:] = run.base_rate()
+      if (fold == k).all() or not (fold == k).any():
+        continue
       key = self.key("unimodal", m) | {"without_fold": [k, count]}
       own, folder = f"-without-{k + 1}-of-{count}", self.folder("unimodal", m)
       folder = folder.with_name(folder.name + own)
