@@ -28,6 +28,7 @@ setuptools.setup(
     f"medpatch_jax._commands.{name}": name.replace(".", "/")
     for name in COMMANDS
   },
+  package_data={"medpatch_jax._commands.data.meds": ["*.yaml"]},
   entry_points={"console_scripts": ["medpatch=medpatch_jax.__main__:main"]},
   python_requires=">=3.11",
   # The lower bounds are versions that exist and that the tests have passed

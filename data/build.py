@@ -1,10 +1,11 @@
 """Builds a dataset from raw files; `python -m data.build --help`.
 
 From MIMIC's own files, a synthetic twin in their format, tables of your own
-(docs/own_data.md) or the PhysioNet Challenge 2012, to sharded records with
-presence flags, their metadata and a report.
+(docs/own_data.md), MEDS (docs/meds.md) or the PhysioNet Challenge 2012, to
+sharded records with presence flags, their metadata and a report.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -23,7 +24,8 @@ from medpatch_jax.input import places, series
 
 _LAYOUTS = ("v1.0", "v2.2", "v3.1")
 MIMIC = ("mimic", "synthetic")
-SOURCES = (*MIMIC, "tables", "challenge2012")
+SOURCES = (*MIMIC, "tables", "meds", "challenge2012")
+LICENSED = "tables", "meds"
 
 
 @files.private()
@@ -37,6 +39,10 @@ def build(
   mimic_note=None,
   tables=None,
   open_license=None,
+  meds=None,
+  labels=None,
+  map="mimic",
+  images=None,
   challenge=None,
   censored="refuse",
   raw_dir=None,
@@ -60,14 +66,19 @@ def build(
     task: a name of `schema.TASKS`; of other sources than MIMIC's the name
       that the dataset is to have, by default that of the source.
     data_dir: where datasets lie; created.
-    source: "mimic", "tables", "challenge2012", or "synthetic": write a twin's
-      raw files, or take those of `raw_dir`, and build from them.
+    source: "mimic", "tables", "meds", "challenge2012", or "synthetic": write a
+      twin's raw files, or take those of `raw_dir`, and build from them.
     mimic_iv, mimic_cxr, mimic_note: folders as downloaded. Without the second
       no stay has a film, without the third none has notes.
     tables: folder of tables, see docs/own_data.md.
     censored: of own tables, see `series.CENSORED`.
-    open_license: name of the open licence of the tables, as "CC BY 4.0":
+    open_license: name of the open licence of tables or MEDS, as "CC BY 4.0":
       everything may then be shown. Without it no small count is.
+    meds: folder of MEDS, see docs/meds.md.
+    labels: its label files, by commas.
+    map: file of what codes become, or "mimic".
+    images: folder that the paths of MEDS's images start from; by default
+      `meds`.
     challenge: folder of the Challenge 2012's sets and outcomes.
     raw_dir: where the synthetic twin's raw files are, or are to be written;
       by default a folder of `data_dir` named after the next four.
@@ -90,10 +101,10 @@ def build(
     InputError: something given is not as it must be.
   """
   given = open_license is not None
-  if given and (source != "tables" or not open_license.strip()):
+  if given and (source not in LICENSED or not open_license.strip()):
     raise InputError(
       f"--open_license={open_license}: wanted the name of the licence of"
-      " --source=tables, as CC BY 4.0; those of other sources are known."
+      " --source=tables or meds, as CC BY 4.0; those of other sources are known."
     )
   rules = rules or rules_lib.Rules()
   task = task or (source if source not in MIMIC else None)
@@ -127,10 +138,13 @@ def build(
   for name, value in (
     ("mimic", mimic_iv),
     ("tables", tables),
+    ("meds", meds),
+    ("meds", labels),
     ("challenge2012", challenge),
   ):
     if source == name and value is None:
       flag = {"mimic": "mimic_iv", "challenge2012": "challenge"}.get(name, name)
+      flag = "labels" if name == "meds" and meds is not None else flag
       raise InputError(f"--source={name} needs --{flag}=DIR.")
   common = {
     "task": task,
@@ -144,6 +158,9 @@ def build(
     name, extract = _mimic(source, rules, roots, lists, phenotypes, common)
   elif source == "tables":
     name, extract = _tables(tables, censored, open_license, common)
+  elif source == "meds":
+    roots = meds, labels, map, images
+    name, extract = _meds(roots, censored, open_license, common)
   else:
     name, extract = _challenge(challenge, common)
   # Then it was stopped after all was done, before it had cleaned up.
@@ -197,20 +214,63 @@ def _tables(folder, censored, license, common):
 
   def made(work):
     _empty(work)
-    licence = f"{license}, as the tables it was built from."
-    about = {"about": dataclasses.replace(extract.ABOUT, licence=licence)}
-    source = extract.Source(license=license, **(about if license else {}))
     extract.extract(
       work / "dataset",
       work,
       folder=folder,
-      source=source,
+      source=extract.Source().licensed(license),
       censored=censored,
       **common,
     )
 
   files = layout.files(folder)
   given = [common["task"], "tables", str(folder), censored, license]
+  return resume.key(given, files), made
+
+
+def _meds(roots, censored, license, common):
+  """As `_tables`: a folder of MEDS as tables, and these as any others."""
+  from data.meds import folder, labels, mapping, tables
+  from data.tables import extract
+  from medpatch_jax.input.tables import reader
+
+  meds, given, codes, images = roots
+  if images is not None:
+    places.a_folder("images", images)
+  paths = labels.files(given)
+
+  def made(work):
+    _empty(work)
+    (work / "tables").mkdir()
+    connection = reader.connect(
+      work / "meds.duckdb",
+      threads=common["threads"],
+      memory=common["memory"],
+      temporary=work,
+    )
+    with contextlib.closing(connection):
+      source = tables.write(
+        work / "tables",
+        connection,
+        meds,
+        mapping.read(codes),
+        paths,
+        lambda title: Progress(title, quiet=common["quiet"]),
+        censored,
+      )
+    (work / "meds.duckdb").unlink()
+    source.root = pathlib.Path(images or meds)
+    extract.extract(
+      work / "dataset",
+      work,
+      folder=work / "tables",
+      source=source.licensed(license),
+      censored=censored,
+      **common,
+    )
+
+  files = [*folder.files(meds), *paths, mapping.path(codes)]
+  given = [common["task"], "meds", *map(str, roots), censored, license]
   return resume.key(given, files), made
 
 
@@ -341,8 +401,16 @@ def _flags():
   f.DEFINE_string(
     "open_license",
     None,
-    "Name of the open licence of --tables, as 'CC BY 4.0': the reports then show"
+    "Name of the open licence of --tables or --meds, as 'CC BY 4.0': reports show"
     " every number. Not for data that fall under a data use agreement.",
+  )
+  f.DEFINE_string("meds", None, "Folder of MEDS 0.4 (docs/meds.md).")
+  f.DEFINE_string("labels", None, "Label files of --meds, by commas.")
+  f.DEFINE_string(
+    "map", "mimic", "YAML file of what codes of --meds become, or mimic."
+  )
+  f.DEFINE_string(
+    "images", None, "Where paths of images of --meds start; by default --meds."
   )
   f.DEFINE_string("challenge", None, "The Challenge 2012's sets and outcomes.")
   f.DEFINE_string("raw_dir", None, "Raw files of the synthetic twin.")
@@ -382,7 +450,7 @@ def main(_):
   v = flags.FLAGS
   names = (
     "source task data_dir mimic_iv mimic_cxr mimic_note tables challenge"
-    " censored open_license"
+    " censored open_license meds labels map images"
     " raw_dir subjects seed layout density validation_list test_list"
     " phenotypes threads memory overwrite"
   ).split()

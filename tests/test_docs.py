@@ -49,6 +49,8 @@ BLOCKS = {
   ("export.md", 4): "python",
   ("export.md", 5): "python",
   ("export.md", 6): "shell",
+  ("meds.md", 0): "tests/test_meds.py builds; the rest is of own_data.md",
+  ("meds.md", 1): "tests/test_meds.py reads it",
   ("own_data.md", 0): "shell",
   ("own_data.md", 1): "what is printed; tests/test_tables.py has each line",
   ("own_data.md", 2): "python",

@@ -133,7 +133,7 @@ class Assembler:
         f" WHERE row >= {start} AND row < {stop} AND second IS NOT NULL"
       ).fetchnumpy()
       for key, values in found.items():
-        columns.setdefault(key, []).append(_plain(values))
+        columns.setdefault(key, []).append(store.unmasked(values))
     raw = {k: np.concatenate(v) for k, v in columns.items()}
     variables = self.rules.variables
     events, counts = clean.clean(
@@ -258,12 +258,3 @@ def _inside(root, path, line):
       f"{root}: the film of line {line} of the metadata is a link that leads"
       " out of files/; put the film itself there."
     )
-
-
-def _plain(values):
-  """A column of DuckDB: masked numbers become NaN, masked text None."""
-  if not isinstance(values, np.ma.MaskedArray):
-    return values
-  if values.dtype == object:
-    return np.where(np.ma.getmaskarray(values), None, values.data)
-  return values.astype(np.float64).filled(np.nan)

@@ -15,12 +15,10 @@ import hashlib
 import pathlib
 import re
 
-import yaml
-
+from data import yaml_file
 from data.errors import InputError, nearest
 from data.mimic.ccs import plain
 
-MOST_BYTES = 16_000_000
 MOST_NAME = 200
 _FIELDS = ("codes", "id", "type", "use_in_benchmark")
 _YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
@@ -47,21 +45,6 @@ class Definitions:
     return [i for i, codes in enumerate(self.codes) if code in codes]
 
 
-# Scalars stay text: 0389 is no number, and "no" no false.
-class _Loader(getattr(yaml, "CBaseLoader", yaml.BaseLoader)):
-  """Reads YAML into dicts, lists and text, and no key twice."""
-
-  def construct_mapping(self, node, deep=False):
-    seen = set()
-    for key, _ in node.value:
-      if not isinstance(key, yaml.ScalarNode) or key.value in seen:
-        raise yaml.constructor.ConstructorError(
-          None, None, "no name, or one of an earlier line", key.start_mark
-        )
-      seen.add(key.value)
-    return super().construct_mapping(node, deep=deep)
-
-
 def read(path) -> Definitions:
   """Reads and checks a file of phenotypes.
 
@@ -69,10 +52,10 @@ def read(path) -> Definitions:
     InputError: it cannot be read, or is not of the form above.
   """
   path = pathlib.Path(path)
-  raw = _bytes(path)
+  found, raw = yaml_file.read(path, "phenotypes", "names and ICD codes")
   groups = {
     name: _codes(path, name, fields)
-    for name, fields in _parse(path, raw).items()
+    for name, fields in _named(path, found).items()
   }
   used = {name: codes for name, codes in groups.items() if codes is not None}
   if not used:
@@ -87,34 +70,8 @@ def read(path) -> Definitions:
   )
 
 
-def _bytes(path):
-  try:
-    if path.stat().st_size > MOST_BYTES:
-      raise InputError(
-        f"--phenotypes={path}: is over {MOST_BYTES // 10**6} MB; wanted a YAML"
-        " file of names and ICD codes."
-      )
-    return path.read_bytes()
-  except OSError as error:
-    raise InputError(
-      f"--phenotypes={path}: cannot be read ({error.strerror}); wanted a YAML"
-      " file."
-    ) from None
-
-
-def _parse(path, raw):
+def _named(path, groups):
   """Returns name -> fields, the names checked."""
-  try:
-    groups = yaml.load(raw.decode("utf-8-sig"), _Loader)
-  except UnicodeDecodeError:
-    raise InputError(f"{path}: is not UTF-8 text.") from None
-  except yaml.YAMLError as error:
-    mark = getattr(error, "problem_mark", None)
-    where = f"line {mark.line + 1}: " if mark else ""
-    what = getattr(error, "problem", None) or "a character it may not hold"
-    raise InputError(f"{path}: {where}is no YAML ({what}).") from None
-  except RecursionError:
-    raise InputError(f"{path}: is no YAML of this form (too deep).") from None
   if not isinstance(groups, dict) or not groups:
     raise InputError(
       f"{path}: wanted phenotypes by name, each with its fields"

@@ -8,6 +8,8 @@ database, so that processes read them side by side.
 import dataclasses
 import pathlib
 
+import numpy as np
+
 from data import resume
 from data.errors import InputError
 from data.mimic import tables
@@ -88,3 +90,12 @@ class Store:
       f"COPY ({sql}) TO {tables.quote(str(part))}"
       f" (FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE {group})"
     )
+
+
+def unmasked(values):
+  """A column of DuckDB: masked numbers become NaN, masked text None."""
+  if not isinstance(values, np.ma.MaskedArray):
+    return values
+  if values.dtype == object:
+    return np.where(np.ma.getmaskarray(values), None, values.data)
+  return values.astype(np.float64).filled(np.nan)

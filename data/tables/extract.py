@@ -44,6 +44,9 @@ class Source:
     remarks: sentences for the report.
     usual: variable -> value that stands where train measured none of it.
     license: name of the open licence of the data; None: they are not open.
+    facts: counts for the report.
+    place: what problems are said of; by default the folder.
+    root: folder that paths of images start from; by default that of the tables.
   """
 
   name: str = "tables"
@@ -53,6 +56,17 @@ class Source:
   remarks: tuple = ()
   usual: dict = dataclasses.field(default_factory=dict)
   license: str | None = None
+  facts: dict = dataclasses.field(default_factory=dict)
+  place: str | None = None
+  root: pathlib.Path | None = None
+
+  def licensed(self, name):
+    """Returns the same under an open licence; with None, itself."""
+    if name is None:
+      return self
+    licence = f"{name}, as the tables it was built from."
+    about = dataclasses.replace(self.about, licence=licence)
+    return dataclasses.replace(self, license=name, about=about)
 
 
 def extract(
@@ -87,7 +101,8 @@ def extract(
   """
   source = source or Source()
   work, out = pathlib.Path(work), pathlib.Path(out)
-  found = problems.Problems(folder)
+  root = source.root or pathlib.Path(folder)
+  found = problems.Problems(source.place or folder)
   opened = layout.open_all(folder, found)
   connection = reader.connect(
     work / "tables.duckdb", threads=threads, memory=memory, temporary=work
@@ -99,7 +114,7 @@ def extract(
   )
   try:
     stays, variables, kinds, unread = _read(
-      read, opened, work, folder, censored, source.usual, quiet
+      read, opened, work, root, censored, source.usual, quiet
     )
     assemble.keep(connection, work, opened.keys() & assemble.KEPT.keys())
     job = assemble.Job(
@@ -110,7 +125,7 @@ def extract(
       stays=stays,
       kinds=kinds,
       variables=variables,
-      root=pathlib.Path(folder),
+      root=root,
     )
     files, tally = shards.write(
       job, threads=threads, memory=resume.bytes_of(memory), quiet=quiet
@@ -127,7 +142,7 @@ def extract(
     connection.close()
 
 
-def _read(read, opened, work, folder, censored, usual, quiet):
+def _read(read, opened, work, root, censored, usual, quiet):
   """Every table, once.
 
   Returns:
@@ -144,7 +159,7 @@ def _read(read, opened, work, folder, censored, usual, quiet):
     sources.events(read, opened["events"], variables, censored)
     kinds |= dict.fromkeys(table.series(variables), "series")
   if "images" in whole:
-    unread = sources.images(read, opened["images"], folder)
+    unread = sources.images(read, opened["images"], root)
     kinds[sources.IMAGE] = "image"
   if "notes" in whole:
     texts, _ = sources.notes(read, opened["notes"])
@@ -227,6 +242,7 @@ def _finish(writer, out, task, opened, job, tally, source, censored):
   """Metadata and reports, from what was counted."""
   stays, variables, kinds = job.stays, job.variables, job.kinds
   stays.remarks += source.remarks
+  stays.facts |= source.facts
   shared = source.license is not None
   result = report.make(
     task=task,

@@ -184,13 +184,15 @@ def scan(path, found: Header, *, types=None, bad=None, limit=1000, **more):
   return f"read_csv({_place(path)}, {words})"
 
 
-def parquet(path) -> str:
+def parquet(path, numbered=False) -> str:
   """SQL that reads a Parquet file as it is.
 
   Texts that are not marked as such are read as texts, and no folder's name,
-  such as split=1, becomes a column.
+  such as split=1, becomes a column. With `numbered` the column
+  file_row_number counts the rows from 0.
   """
   options = "hive_partitioning=false, binary_as_string=true"
+  options += ", file_row_number=true" * numbered
   return f"read_parquet({_place(path)}, {options})"
 
 
