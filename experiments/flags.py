@@ -162,8 +162,8 @@ def define() -> None:
   flags.DEFINE_bool(
     "as_published",
     False,
-    "The method of the paper: --late_pooling=mean, and so its heads. --as_released"
-    " and --authors imply it.",
+    "The method of the paper: --late_pooling is mean by default, with its heads."
+    " --as_released and --authors imply it.",
   )
   flags.DEFINE_enum(
     "late_pooling",

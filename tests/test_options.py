@@ -31,7 +31,6 @@ from tests import small_run
     (("--late_pooling=stacked", "--as_released=late_norm"), "late_norm is of"),
     (("--late_pooling=stacked", "--head=reduced"), "has one head, late"),
     (("--as_published", "--cross_fit=5"), "wanted 2 or more, with"),
-    (("--as_published", "--late_pooling=sum"), "has the mean"),
     (("--cross_fit=1", "--late_pooling=stacked"), "wanted 2 or more"),
     (("--modality_dropout=0.1", "--as_released=all"), "absent_tokens shows"),
     (("--clip=-1",), "clip=-1.0: wanted a number above 0"),

@@ -1,5 +1,6 @@
 """Late weights fitted on unseen stays, against what they must be."""
 
+import dataclasses
 from unittest import mock
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 import scipy.special
 from sklearn.linear_model import LogisticRegression
 
+from experiments.training import late_weights
 from experiments.training.run import Run
 from experiments.training.stages import Stages
 from medpatch_jax import stacking
@@ -221,3 +223,33 @@ def test_stage_3_starts_and_ends_with_weights_of_validation(small):
   vars(stages)["_results"].clear()  # As who opens the workdir anew.
   with mock.patch.object(stacking, "fit", side_effect=AssertionError):
     jax.tree.map(np.testing.assert_array_equal, stages.fuse()["late"], found)
+
+
+@pytest.mark.parametrize(
+  ("words", "pooling"),
+  [
+    ((), "stacked"),
+    (("--as_published",), "mean"),
+    (("--as_released=late_norm",), "mean"),
+    (("--as_published", "--late_pooling=sum"), "sum"),
+  ],
+)
+def test_one_flag_gives_the_late_module_as_published(small, words, pooling):
+  assert small("run", *words).late_pooling == pooling
+
+
+def test_few_cases_are_joined_by_stays_of_train(small, monkeypatch):
+  """Validation of the small twin has 10 to 200 cases over its labels."""
+  chosen = small("run", "--modalities=ehr")
+  config = dataclasses.replace(chosen, cross_fit=None)
+  for few, wanted in ((10, 0), (stacking.FEW, stacking.FOLDS)):
+    monkeypatch.setattr(stacking, "FEW", few)
+    for words, of in (
+      ({}, wanted),
+      ({"cross_fit": 3}, 3),
+      ({"held_out": 0.2}, 0),
+    ):
+      own = dataclasses.replace(config, **words)
+      stages = Stages(Run(own))
+      assert late_weights.cross_fit(stages) == of, (few, words)
+      del stages  # It holds the workdir.

@@ -20,16 +20,11 @@ def released(names) -> tuple[str, ...]:
 
 def late_pooling(get) -> str:
   """--late_pooling; by default stacked, but mean of the method as published."""
-  published = get("model") != "medpatch" or get("authors")
-  chosen = get("late_pooling")
-  if chosen not in (None, "mean") and get("as_published"):
-    raise ValueError(
-      f"--late_pooling={chosen}: --as_published has the mean; leave one out."
-    )
-  if chosen:
-    return chosen
-  published = published or get("as_released") or get("as_published")
-  return "mean" if published else "stacked"
+  if get("late_pooling"):
+    return get("late_pooling")
+  published = get("as_published") or get("as_released") or get("authors")
+  baseline = get("model") != "medpatch"
+  return "mean" if published or baseline else "stacked"
 
 
 def among(names, valid, flag) -> tuple[str, ...]:

@@ -125,6 +125,18 @@ def _modalities(modalities):
   return tuple(rows)
 
 
+def _leave_one_out(modalities):
+  """Is more worse? Every modality left out, beside all; also as published."""
+  rows = []
+  for first, given in (("all", ()), ("published", ("--as_published",))):
+    rows.append(Row(first, given))
+    for m in modalities:
+      others = ",".join(n for n in modalities if n != m)
+      name = f"without {m}" if not given else f"published, without {m}"
+      rows.append(Row(name, (*given, f"--modalities={others}"), first))
+  return tuple(rows)
+
+
 def _patching(modalities):
   """Who is in which group: by confidence, by chance, all in one."""
   del modalities
@@ -198,6 +210,7 @@ SWEEPS: dict[str, Callable[[tuple[str, ...]], tuple[Row, ...]]] = {
   "fusion": _fusion,
   "modules": _modules,
   "modalities": _modalities,
+  "leave_one_out": _leave_one_out,
   "patching": _patching,
   "robustness": _robustness,
   "threshold": _values("threshold", *THRESHOLDS),
