@@ -3,6 +3,8 @@
   python -m experiments.challenge2012 --challenge=DIR --workdir=RUN
       [--folds=5 --seeds=5 --encoders=lstm,additive, and flags of
       experiments.train]
+  python -m experiments.challenge2012 --challenge=DIR --workdir=RUN
+      --predict=FILE.csv
 
 Stays with outcomes (sets a and b) are cut into folds by a stable hash. Each
 kind of encoder learns from all of a fold's other stays, once for each seed, for
@@ -11,8 +13,12 @@ Beside them stands logistic regression on mean, min, max, last and count of each
 series, its penalty chosen on an eighth of the same stays and then fitted on all
 of them. Writes RUN/results.json and RUN/results.txt; what is finished is read
 back when the command is given again.
+
+--predict trains the same encoders on all stays of sets a and b whose outcome is
+known, and writes the averaged probability of each other stay, as those of set c.
 """
 
+import dataclasses
 import json
 import pathlib
 
@@ -20,16 +26,18 @@ import numpy as np
 import scipy.optimize
 from absl import flags
 
-from data import build, splits
+from data import splits
 from data.challenge2012 import read, summary, tables
 from data.progress import Progress
+from experiments import apart
 from experiments import flags as experiment_flags
 from experiments.config import Config
 from experiments.training.run import Run
 from experiments.training.stages import Stages
 from medpatch_jax import files
 from medpatch_jax.evaluate import metrics
-from medpatch_jax.input import discretise
+from medpatch_jax.input import discretise, places
+from medpatch_jax.train import loop
 from medpatch_jax.train.log import logger
 
 EHR = "ehr"
@@ -61,6 +69,7 @@ def check(f):
     )
   if f.ehr != "lstm":
     raise ValueError(f"--ehr={f.ehr}: pass --encoders={f.ehr} instead.")
+  places.a_file("predict", f.predict)
 
 
 def own(f, kind):
@@ -158,39 +167,131 @@ def averages(probability, label):
   }
 
 
-def one_fold(f, charts, X, split, k, root):
-  """Trains and scores everything in one fold -> a JSON-like dict."""
-  data_dir, name = root / "records", f"fold_{k}"
-  if not (data_dir / name).exists():
-    folder = root / "tables"
-    folder.mkdir(parents=True, exist_ok=True)
-    # None is held out to stop by: what few stays choose is left to chance.
-    learn = np.where(split == "validation", "train", split)
-    tables.write(folder, charts, learn)
-    build.build(source="tables", tables=folder, task=name, data_dir=data_dir)
-  test = np.flatnonzero(split == "test")
-  plain = linear(X, charts.death, split)
-  found = {"stays": len(test), "deaths": int(charts.death[test].sum())}
-  found["linear"] = scores(plain, charts.death[test])
+def folder_of(root, name, kind, seed):
+  """Where one encoder is trained."""
+  return root / name / kind / f"seed_{seed}"
+
+
+def trained(f, charts, test, name, root, said):
+  """Trains each kind with each seed on all stays but some.
+
+  None is held out to stop by: what few stays choose is left to chance.
+
+  Args:
+    f: flags.
+    charts: `read.Charts`.
+    test: the stays bool[R] that are predicted.
+    name: of their records and of the folder of the encoders.
+    root: RUN.
+    said: called with (kind, seed, probability, run) of each encoder.
+
+  Returns:
+    ({kind: probability f64[S N]}, the last one's `Run`), stays in its order.
+  """
+  split = np.where(test, "test", "train")
+  fields = ("record", "death", "row", "hour", "variable", "value")
+  apart.records(
+    root,
+    name,
+    (*(getattr(charts, n) for n in fields), test),
+    lambda folder: tables.write(folder, charts, split),
+  )
   probability = {}
   for kind in f.encoders:
     each = []
     for seed in range(f.seeds):
       config = Config.from_flags(
-        f, data_dir=data_dir, task=name, modalities=[EHR], seed=f.seed + seed,
-        workdir=root / name / kind / f"seed_{seed}", **own(f, kind),
+        f, data_dir=root / "records", task=name, modalities=[EHR],
+        seed=f.seed + seed, workdir=folder_of(root, name, kind, seed),
+        **own(f, kind),
       )  # fmt: skip
       run = Run(config)
-      logits = encoder(Stages(run)).astype(np.float64)
-      each.append(1 / (1 + np.exp(-logits)))
-      label = run.label("test")[:, 0]  # In record order, not the charts'.
-      logger.info(
-        "fold %d, %s, seed %d: AUROC %.4f AUPRC %.4f",
-        *(k, kind, seed, *scores(each[-1], label)),
-      )
+      each.append(apart.sigmoid(encoder(Stages(run))))
+      said(kind, seed, each[-1], run)
     probability[kind] = np.array(each)
-  found["encoders"] = averages(probability, label)
+  return probability, run
+
+
+def averaged(probability):
+  """The mean f64[N] over kinds and seeds, of f64[S N] of each kind."""
+  return np.mean(list(probability.values()), axis=(0, 1))
+
+
+def counted(f, names, root, progress):
+  """() -> shows how many of the encoders that are not trained yet are."""
+  folders = [
+    folder_of(root, name, kind, seed) / "unimodal" / EHR
+    for name in names
+    for kind in f.encoders
+    for seed in range(f.seeds)
+  ]
+  todo = [path for path in folders if not loop.complete(path)]
+
+  def show():
+    if todo:
+      progress.at(sum(loop.complete(path) for path in todo) / len(todo))
+
+  return show
+
+
+def one_fold(f, charts, X, split, k, root, show):
+  """Trains and scores everything in one fold -> a JSON-like dict."""
+  test = split == "test"
+  plain = linear(X, charts.death, split)
+  found = {"stays": int(test.sum()), "deaths": int(charts.death[test].sum())}
+  found["linear"] = scores(plain, charts.death[test])
+
+  def said(kind, seed, probability, run):
+    logger.info(
+      "fold %d, %s, seed %d: AUROC %.4f AUPRC %.4f",
+      *(k, kind, seed, *scores(probability, run.label("test")[:, 0])),
+    )
+    show()
+
+  probability, run = trained(f, charts, test, f"fold_{k}", root, said)
+  # In record order, not the charts'.
+  found["encoders"] = averages(probability, run.label("test")[:, 0])
   return found
+
+
+def predict(f, charts, root):
+  """Writes RecordID and probability of each stay that is kept apart.
+
+  Raises:
+    ValueError: there is none, or there is nothing to learn from.
+  """
+  test = tables.apart(charts)
+  learn = charts.death[~test]
+  where = f"--challenge={f.challenge}"
+  if not test.any():
+    raise ValueError(
+      f"{where}: the outcome of every stay is known, so there is none to"
+      " predict; put set-c there, too."
+    )
+  if not {0, 1} <= set(learn):
+    raise ValueError(
+      f"{where}: sets a and b hold {len(learn):,} stays with an outcome,"
+      f" {int(learn.sum()):,} of them deaths; wanted some who died and some who"
+      " did not: put set-a and Outcomes-a.txt there, too."
+    )
+  # Whoever has the outcomes of set c, too: nothing is learned from them.
+  death = np.where(test, np.nan, charts.death)
+  charts = dataclasses.replace(charts, death=death)
+  with Progress("training the encoders") as progress:
+    show = counted(f, ["apart"], root, progress)
+    probability, run = trained(
+      f, charts, test, "apart", root, lambda *found: show()
+    )
+  found = dict(zip(apart.ids(run), averaged(probability)))
+  # Of those of whom nothing is known at all there is no record.
+  share = float(learn.mean())
+  every = {r: found.get(r, share) for r in charts.record[test].tolist()}
+  if len(found) < len(every):
+    logger.info(
+      "%d stays without any valid value get the share of deaths, %.6f",
+      *(len(every) - len(found), share),
+    )
+  apart.write(f.predict, "RecordID", every)
 
 
 def table(results):
@@ -222,31 +323,17 @@ def _row(title, *values):
   return f"{title:<32}" + "".join(f"{v:>10.4f}" for v in values)
 
 
-def main(argv) -> None:
-  del argv
-  f = flags.FLAGS
-  check(f)
-  root = pathlib.Path(f.workdir)
-  with Progress("reading the charts") as progress:
-    charts = read.known(read.read(f.challenge, progress.at))
-  _, split = folds(charts.record, f.folds)
-  X = summary.summary(charts)
-  results = []
-  for k in range(f.folds):
-    results.append(one_fold(f, charts, X, split[:, k], k, root))
-    logger.info("fold %d: %s", k, json.dumps(results[-1]))
-  files.write_json(root / "results.json", results)
-  files.write_text(root / "results.txt", table(results))
-  print(table(results))
-
-
-if __name__ == "__main__":
-  experiment_flags.define()
-  flags.DEFINE_string("challenge", None, "The sets and outcomes of 2012.")
-  flags.DEFINE_integer("folds", 5, "Parts of the stays.", lower_bound=2)
-  flags.DEFINE_integer("seeds", 5, "Encoders of a kind.", lower_bound=1)
+def define(values=flags.FLAGS):
+  """Adds this command's flags to those of training, and its defaults."""
+  own = {"flag_values": values}
+  flags.DEFINE_string(
+    "challenge", None, "The sets and outcomes of 2012.", **own
+  )
+  flags.DEFINE_integer("folds", 5, "Parts of the stays.", 2, **own)
+  flags.DEFINE_integer("seeds", 5, "Encoders of a kind.", 1, **own)
+  flags.DEFINE_string("predict", None, "File.csv of set c's stays.", **own)
   flags.DEFINE_list(
-    "encoders", ENCODERS, "Kinds that are trained with each seed and averaged."
+    "encoders", ENCODERS, "Kinds trained with each seed and averaged.", **own
   )
   for kind, rate in RATES.items():
     flags.DEFINE_float(
@@ -254,7 +341,37 @@ if __name__ == "__main__":
       rate,
       f"Learning rate of --encoders={kind}; --learning_rate is the LSTM's.",
       lower_bound=0.0,
+      **own,
     )
   for name, value in CHOSEN.items():
-    flags.FLAGS.set_default(name, value)
+    values.set_default(name, value)
+
+
+def main(argv) -> None:
+  del argv
+  f = flags.FLAGS
+  check(f)
+  root = pathlib.Path(f.workdir)
+  with Progress("reading the charts") as progress:
+    charts = read.read(f.challenge, progress.at)
+  if f.predict:
+    predict(f, charts, root)
+    return
+  charts = read.known(charts)
+  _, split = folds(charts.record, f.folds)
+  X = summary.summary(charts)
+  results = []
+  with Progress("training the encoders") as progress:
+    show = counted(f, [f"fold_{k}" for k in range(f.folds)], root, progress)
+    for k in range(f.folds):
+      results.append(one_fold(f, charts, X, split[:, k], k, root, show))
+      logger.info("fold %d: %s", k, json.dumps(results[-1]))
+  files.write_json(root / "results.json", results)
+  files.write_text(root / "results.txt", table(results))
+  print(table(results))
+
+
+if __name__ == "__main__":
+  experiment_flags.define()
+  define()
   experiment_flags.run(main)

@@ -22,11 +22,10 @@ import numpy as np
 import scipy.stats
 from absl import flags
 
-from data import build, hancock
-from experiments import challenge2012, evaluate, train
+from data import hancock
+from experiments import apart, challenge2012, evaluate, train
 from experiments import flags as experiment_flags
 from experiments.config import Config
-from experiments.training.run import Run
 from medpatch_jax import files
 from medpatch_jax.evaluate import predictions
 from medpatch_jax.input import places
@@ -41,13 +40,15 @@ def dataset(
 ) -> np.ndarray:
   """Builds RUN/records/NAME unless it is there; returns each one's split."""
   root, split = pathlib.Path(f.workdir), hancock.held_out(patients, test, salt)
-  if not (root / "records" / name).exists():
-    known = ~np.isnan(patients.label) | test
-    hancock.write(root / "tables", patients, split, known)
-    build.build(
-      source="tables", tables=root / "tables", task=name,
-      data_dir=root / "records", open_license=LICENSE, quiet=True,
-    )  # fmt: skip
+  known = ~np.isnan(patients.label) | test
+  apart.records(
+    root,
+    name,
+    (patients.ids, patients.label, *patients.values.values(), split, known),
+    lambda folder: hancock.write(folder, patients, split, known),
+    open_license=LICENSE,
+    quiet=True,
+  )
   return split
 
 
@@ -86,12 +87,6 @@ def regressed(
   return [by_id[i] for i in ids]
 
 
-def test_ids(run: Run) -> list[int]:
-  """Ids of the test patients, in the order of the predictions."""
-  source = run.data.source("test", ("stay_id",))
-  return [int(source[int(row)]["stay_id"]) for row in run.rows("test")]
-
-
 def one_fold(
   f, patients: hancock.Patients, groups, repeat: int, k: int
 ) -> dict:
@@ -114,7 +109,7 @@ def one_fold(
       out["label"] = found.label[:, 0].astype(float)
     path = pathlib.Path(f.workdir) / name / f"linear-{title}.json"
     if not path.exists():
-      ids = test_ids(stages.run)
+      ids = apart.ids(stages.run)
       made = regressed(f, patients, split, ids, modalities)
       files.write_json(path, made)
     out[f"regression, {title}"] = np.array(files.read_json(path, [float], ""))
@@ -179,13 +174,10 @@ def predict(f, patients: hancock.Patients, modalities) -> None:
     dataset(f, patients, name, kept, k)
     stages = trained(f, name, f.models[0], modalities)
     head = evaluate.validated(stages)["head"]
-    z = stages.predict("test")[head][:, 0].astype(np.float64)
-    probability.append(dict(zip(test_ids(stages.run), 1 / (1 + np.exp(-z)))))
-  lines = ["patient_id,probability"]
-  for i in sorted(probability[0]):
-    lines.append(f"{i:03},{np.mean([p[i] for p in probability]):.6f}")
-  files.write_text(f.predict, "\n".join(lines) + "\n")
-  logger.info("%s: %d patients", f.predict, len(lines) - 1)
+    p = apart.sigmoid(stages.predict("test")[head][:, 0])
+    probability.append(dict(zip(apart.ids(stages.run), p)))
+  mean = {i: np.mean([p[i] for p in probability]) for i in probability[0]}
+  apart.write(f.predict, "patient_id", mean, digits=3)
 
 
 def main(argv) -> None:

@@ -19,7 +19,7 @@ from data.synthetic import world as worlds
 from experiments import evaluate, train
 from experiments import flags as experiment_flags
 from experiments.config import Config
-from medpatch_jax.input import places
+from medpatch_jax.input import dataset, places
 from medpatch_jax.train import workdir
 from medpatch_jax.train.log import logger
 
@@ -43,7 +43,7 @@ def main(argv) -> None:
   world = worlds.of_flags(FLAGS)
   given = twin | dataclasses.asdict(world) | {"task": FLAGS.task}
   workdir.claim(root, given)
-  if not (records / FLAGS.task).exists():
+  if not dataset.built(records, FLAGS.task):
     _say(1, "raw files in MIMIC's layout, cohort, records", began)
     build.build(
       source="synthetic",

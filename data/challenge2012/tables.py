@@ -51,10 +51,14 @@ def source(charts) -> Source:
   )
 
 
+def apart(charts):
+  """Which records are never learned from, bool[R]: set c, and no outcome."""
+  return (charts.letter == "c") | np.isnan(charts.death)
+
+
 def split(charts):
   """Split of each record, str[R]."""
-  # Sets without outcomes cannot be learned from.
-  late = (charts.letter == "c") | np.isnan(charts.death)
+  late = apart(charts)
   place = np.array([splits.fraction(r, "split") for r in charts.record])
   edges = (1 - VALIDATION, 1.0) if late.any() else (0.7, 0.8)
   early = np.select(

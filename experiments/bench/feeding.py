@@ -18,7 +18,7 @@ LABELS = 25
 def records(folder) -> dataset.Dataset:
   """Stays of 48 hours with a film and notes, written where there are none."""
   folder = pathlib.Path(folder)
-  if not (folder / read.TASK).exists():
+  if not dataset.built(folder, read.TASK):
     read.write(folder, STAYS)
   return dataset.Dataset(folder, read.TASK)
 

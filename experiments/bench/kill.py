@@ -25,6 +25,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from data import build
+from medpatch_jax.input import dataset
 
 SUBJECTS = 80
 WORDS = (
@@ -56,7 +57,7 @@ def run(kills: int, seed: int, folder) -> None:
       folder = stack.enter_context(tempfile.TemporaryDirectory(dir="."))
     folder = pathlib.Path(folder).resolve()
     records = folder / "records"
-    if not records.exists():
+    if not dataset.built(records, "phenotyping"):
       build.build(
         source="synthetic",
         task="phenotyping",

@@ -66,7 +66,7 @@ def write(folder, stays):
   columns = 76
   features = records.features(25, {"ehr": columns})
   path = folder / TASK / records.VERSION
-  path.mkdir(parents=True)
+  path.mkdir(parents=True, exist_ok=True)
   note = "No acute change of the lungs is seen. " * 56
   example = {
     "ehr": rng.standard_normal((48, columns), np.float32),

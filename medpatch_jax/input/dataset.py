@@ -95,6 +95,11 @@ def _describe(task: str, metadata: dict) -> Description:
   )
 
 
+def built(data_dir, task: str) -> bool:
+  """Whether a dataset is there whole; a build that was killed leaves a part."""
+  return bool(_versions(data_dir, task))
+
+
 def _versions(data_dir, task: str) -> list[pathlib.Path]:
   """Folders of a dataset's versions, the newest last."""
   root = pathlib.Path(data_dir) / task
