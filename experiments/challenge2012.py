@@ -23,25 +23,18 @@ import json
 import pathlib
 
 import numpy as np
-import scipy.optimize
 from absl import flags
 
 from data import splits
 from data.challenge2012 import read, summary, tables
 from data.progress import Progress
-from experiments import apart
 from experiments import flags as experiment_flags
-from experiments.config import Config
-from experiments.training.run import Run
-from experiments.training.stages import Stages
+from experiments.real import apart, linear, members
+from experiments.real.linear import scores
 from medpatch_jax import files
-from medpatch_jax.evaluate import metrics
-from medpatch_jax.input import discretise, places
-from medpatch_jax.train import loop
+from medpatch_jax.input import places
 from medpatch_jax.train.log import logger
 
-EHR = "ehr"
-PENALTIES = (1.0, 10.0, 100.0, 1000.0)
 # Chosen on the inner stays of docs/own_data.md; each can be given.
 ENCODERS = ["lstm", "additive"]
 # --learning_rate is the LSTM's.
@@ -62,23 +55,14 @@ def check(f):
   """Refuses flags that are missing, unknown or take no part (ValueError)."""
   if not f.challenge or not f.workdir:
     raise ValueError("--challenge and --workdir are needed: pass two folders.")
-  if not f.encoders or not set(f.encoders) <= set(experiment_flags.EHR):
+  if not f.encoders or not set(f.encoders) <= set(members.KINDS):
     raise ValueError(
       f"--encoders={','.join(f.encoders)}: wanted one or more of"
-      f" {', '.join(experiment_flags.EHR)}."
+      f" {', '.join(members.KINDS)}."
     )
   if f.ehr != "lstm":
     raise ValueError(f"--ehr={f.ehr}: pass --encoders={f.ehr} instead.")
   places.a_file("predict", f.predict)
-
-
-def own(f, kind):
-  """Flags of one kind of encoder that the others do not have, as a dict."""
-  if kind == "lstm":
-    return {"ehr": kind}
-  # --ehr_dropout is the LSTM's.
-  rate = [str(getattr(f, f"{kind}_rate"))]
-  return {"ehr": kind, "learning_rate": rate, "ehr_dropout": 0.0}
 
 
 def folds(record, count):
@@ -89,59 +73,6 @@ def folds(record, count):
   test = fold[:, None] == np.arange(count)[None]
   split = np.where(held[:, None], "validation", "train")
   return fold, np.where(test, "test", split)
-
-
-def regression(X, y, penalty):
-  """Logistic regression with an L2 penalty: (weights f64[F], bias)."""
-
-  def loss(w):
-    z = X @ w[:-1] + w[-1]
-    value = np.logaddexp(0, z).sum() - y @ z + penalty / 2 * w[:-1] @ w[:-1]
-    error = 1 / (1 + np.exp(-z)) - y
-    return value, np.append(X.T @ error + penalty * w[:-1], error.sum())
-
-  found = scipy.optimize.minimize(
-    loss, np.zeros(X.shape[1] + 1), jac=True, method="L-BFGS-B"
-  )
-  return found.x[:-1], found.x[-1]
-
-
-def linear(X, y, split):
-  """Logits f64[N] of the test rows by logistic regression."""
-  train, validation = split == "train", split == "validation"
-
-  def logits(learn, apply, penalty):
-    x = X[:, ~np.isnan(X[learn]).all(axis=0)]
-    mean, std = np.nanmean(x[learn], axis=0), np.nanstd(x[learn], axis=0)
-    std, _ = discretise.scale(mean, std)
-    Z = np.nan_to_num((x - mean[None]) / std[None])  # Missing: the mean.
-    w, bias = regression(Z[learn], y[learn], penalty)
-    return Z[apply] @ w + bias
-
-  best = max(
-    PENALTIES,
-    key=lambda p: scores(logits(train, validation, p), y[validation])[0],
-  )
-  return logits(train | validation, split == "test", best)
-
-
-def encoder(stages):
-  """Logits f32[N] of the test split by the EHR encoder alone."""
-  run, model = stages.run, stages.architecture.unimodal(EHR)
-
-  def forward(params, frozen, batch, key):
-    return 0.0, 1.0, model.apply({"params": params}, batch)[0]
-
-  params = stages.encoder(EHR)
-  batches = stages.input("test", EHR)
-  assert len(batches.rows) == run.data.size("test")
-  return stages.outputs(forward, params, batches)[EHR][:, 0]
-
-
-def scores(logits, label):
-  """(AUROC, AUPRC)."""
-  one = np.asarray(logits)[:, None], np.asarray(label)[:, None]
-  return float(metrics.auroc(*one)[0]), float(metrics.auprc(*one)[0])
 
 
 def averages(probability, label):
@@ -167,94 +98,32 @@ def averages(probability, label):
   }
 
 
-def folder_of(root, name, kind, seed):
-  """Where one encoder is trained."""
-  return root / name / kind / f"seed_{seed}"
-
-
-def trained(f, charts, test, name, root, said):
-  """Trains each kind with each seed on all stays but some.
-
-  None is held out to stop by: what few stays choose is left to chance.
+def one_fold(part, X, split, count):
+  """Trains and scores everything in one fold -> a JSON-like dict.
 
   Args:
-    f: flags.
-    charts: `read.Charts`.
-    test: the stays bool[R] that are predicted.
-    name: of their records and of the folder of the encoders.
-    root: RUN.
-    said: called with (kind, seed, probability, run) of each encoder.
-
-  Returns:
-    ({kind: probability f64[S N]}, the last one's `Run`), stays in its order.
+    part: the fold.
+    X: columns of the regression, f64[R F].
+    split: of each stay in the fold, str[R].
+    count: `members.Count`.
   """
-  split = np.where(test, "test", "train")
-  fields = ("record", "death", "row", "hour", "variable", "value")
-  apart.records(
-    root,
-    name,
-    (*(getattr(charts, n) for n in fields), test),
-    lambda folder: tables.write(folder, charts, split),
-  )
-  probability = {}
-  for kind in f.encoders:
-    each = []
-    for seed in range(f.seeds):
-      config = Config.from_flags(
-        f, data_dir=root / "records", task=name, modalities=[EHR],
-        seed=f.seed + seed, workdir=folder_of(root, name, kind, seed),
-        **own(f, kind),
-      )  # fmt: skip
-      run = Run(config)
-      each.append(apart.sigmoid(encoder(Stages(run))))
-      said(kind, seed, each[-1], run)
-    probability[kind] = np.array(each)
-  return probability, run
+  label = part.charts.death[part.test]
+  plain = linear.logits(X, part.charts.death, split)
+  found = {"stays": len(label), "deaths": int(label.sum())}
+  found["linear"] = scores(plain, label)
 
-
-def averaged(probability):
-  """The mean f64[N] over kinds and seeds, of f64[S N] of each kind."""
-  return np.mean(list(probability.values()), axis=(0, 1))
-
-
-def counted(f, names, root, progress):
-  """() -> shows how many of the encoders that are not trained yet are."""
-  folders = [
-    folder_of(root, name, kind, seed) / "unimodal" / EHR
-    for name in names
-    for kind in f.encoders
-    for seed in range(f.seeds)
-  ]
-  todo = [path for path in folders if not loop.complete(path)]
-
-  def show():
-    if todo:
-      progress.at(sum(loop.complete(path) for path in todo) / len(todo))
-
-  return show
-
-
-def one_fold(f, charts, X, split, k, root, show):
-  """Trains and scores everything in one fold -> a JSON-like dict."""
-  test = split == "test"
-  plain = linear(X, charts.death, split)
-  found = {"stays": int(test.sum()), "deaths": int(charts.death[test].sum())}
-  found["linear"] = scores(plain, charts.death[test])
-
-  def said(kind, seed, probability, run):
+  def said(kind, seed, probability):
     logger.info(
-      "fold %d, %s, seed %d: AUROC %.4f AUPRC %.4f",
-      *(k, kind, seed, *scores(probability, run.label("test")[:, 0])),
+      "%s, %s, seed %d: AUROC %.4f AUPRC %.4f",
+      *(part.name, kind, seed, *scores(probability, label)),
     )
-    show()
 
-  probability, run = trained(f, charts, test, f"fold_{k}", root, said)
-  # In record order, not the charts'.
-  found["encoders"] = averages(probability, run.label("test")[:, 0])
+  probability = members.every(part, count, said)
+  found["encoders"] = averages(probability, label)
   return found
 
 
-def predict(f, charts, root):
+def predict(f, charts):
   """Writes RecordID and probability of each stay that is kept apart.
 
   Raises:
@@ -277,21 +146,12 @@ def predict(f, charts, root):
   # Whoever has the outcomes of set c, too: nothing is learned from them.
   death = np.where(test, np.nan, charts.death)
   charts = dataclasses.replace(charts, death=death)
-  with Progress("training the encoders") as progress:
-    show = counted(f, ["apart"], root, progress)
-    probability, run = trained(
-      f, charts, test, "apart", root, lambda *found: show()
-    )
-  found = dict(zip(apart.ids(run), averaged(probability)))
-  # Of those of whom nothing is known at all there is no record.
-  share = float(learn.mean())
-  every = {r: found.get(r, share) for r in charts.record[test].tolist()}
-  if len(found) < len(every):
-    logger.info(
-      "%d stays without any valid value get the share of deaths, %.6f",
-      *(len(every) - len(found), share),
-    )
-  apart.write(f.predict, "RecordID", every)
+  part = members.Part(f, charts, test, "apart")
+  with Progress("training") as progress:
+    probability = members.every(part, members.Count([part], progress))
+  found = members.averaged(probability)
+  by_id = dict(zip(charts.record[test].tolist(), found.tolist()))
+  apart.write(f.predict, "RecordID", by_id)
 
 
 def table(results):
@@ -355,17 +215,21 @@ def main(argv) -> None:
   with Progress("reading the charts") as progress:
     charts = read.read(f.challenge, progress.at)
   if f.predict:
-    predict(f, charts, root)
+    predict(f, charts)
     return
   charts = read.known(charts)
   _, split = folds(charts.record, f.folds)
   X = summary.summary(charts)
+  parts = [
+    members.Part(f, charts, s == "test", f"fold_{k}")
+    for k, s in enumerate(split.T)
+  ]
   results = []
-  with Progress("training the encoders") as progress:
-    show = counted(f, [f"fold_{k}" for k in range(f.folds)], root, progress)
-    for k in range(f.folds):
-      results.append(one_fold(f, charts, X, split[:, k], k, root, show))
-      logger.info("fold %d: %s", k, json.dumps(results[-1]))
+  with Progress("training") as progress:
+    count = members.Count(parts, progress)
+    for part, of in zip(parts, split.T):
+      results.append(one_fold(part, X, of, count))
+      logger.info("%s: %s", part.name, json.dumps(results[-1]))
   files.write_json(root / "results.json", results)
   files.write_text(root / "results.txt", table(results))
   print(table(results))

@@ -23,9 +23,10 @@ import scipy.stats
 from absl import flags
 
 from data import hancock
-from experiments import apart, challenge2012, evaluate, train
+from experiments import evaluate, train
 from experiments import flags as experiment_flags
 from experiments.config import Config
+from experiments.real import apart, linear
 from medpatch_jax import files
 from medpatch_jax.evaluate import predictions
 from medpatch_jax.input import places
@@ -81,7 +82,7 @@ def regressed(
 ) -> list[float]:
   """Logits of logistic regression for patients of test, in their order."""
   X = features(patients, modalities)
-  found = challenge2012.linear(X, patients.label, split)
+  found = linear.logits(X, patients.label, split)
   where = np.flatnonzero(split == "test")
   by_id = {int(patients.ids[n]): z for n, z in zip(where, found)}
   return [by_id[i] for i in ids]
@@ -144,8 +145,8 @@ def table(found: list[dict], count: int) -> tuple[list[dict], str]:
     for fold in found:
       has = ~np.isnan(fold[n])
       label = fold["label"][has]
-      scored.append(challenge2012.scores(fold[n][has], label))
-      first = challenge2012.scores(fold[names[0]][has], label)
+      scored.append(linear.scores(fold[n][has], label))
+      first = linear.scores(fold[names[0]][has], label)
       gap.append(np.subtract(first, scored[-1]))
     mean, spread = np.mean(scored, axis=0), np.std(scored, axis=0)
     row = {"model": n, "mean": mean.tolist(), "spread": spread.tolist()}

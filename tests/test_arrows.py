@@ -49,6 +49,7 @@ ROOMS = {
   "training": {"config", "flags"},
   "tables": {"config", "training"},
   "bench": {"config", "training"},
+  "real": {"config", "training", "flags"},
 }
 
 

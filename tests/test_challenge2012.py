@@ -11,6 +11,7 @@ import pytest
 from data import build, errors
 from data.challenge2012 import read, tables
 from experiments import challenge2012
+from experiments.real import linear
 from medpatch_jax.input.dataset import Dataset
 from tests import challenge_files
 
@@ -90,9 +91,9 @@ def test_regression_of_columns_without_spread():
   x[-10:, 1:3] = 1e6  # Known of nobody that is learned from.
   split = np.array(["train"] * 40 + ["validation"] * 10 + ["test"] * 10)
   x[:, 3] = 0.1 + 1e-9 * x[:, 3]
-  logits = challenge2012.linear(x, y, split)
+  logits = linear.logits(x, y, split)
   assert np.isfinite(logits).all()
-  assert challenge2012.scores(logits, y[50:])[0] > 0.9
+  assert linear.scores(logits, y[50:])[0] > 0.9
 
 
 def test_columns_are_the_36_series_and_the_stay(built):

@@ -13,6 +13,7 @@ from absl import flags as absl_flags
 
 from experiments import challenge2012, evaluate, flags, train
 from experiments.config import Config
+from experiments.real import linear
 from medpatch_jax.input import dataset
 from tests import challenge_files, tables_folder
 
@@ -124,7 +125,7 @@ def test_linear_model_equals_scikit_learn():
   rng = np.random.default_rng(0)
   X = rng.normal(size=(300, 4))
   y = (X @ [1, -1, 0.5, 0] + rng.normal(size=300) > 0.3).astype(float)
-  w, bias = challenge2012.regression(X, y, penalty=10.0)
+  w, bias = linear.regression(X, y, penalty=10.0)
   theirs = LogisticRegression(C=0.1, tol=1e-8).fit(X, y)
   np.testing.assert_allclose(w, theirs.coef_[0], atol=1e-4)
   np.testing.assert_allclose(bias, theirs.intercept_[0], atol=1e-4)

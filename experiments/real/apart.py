@@ -15,7 +15,7 @@ from medpatch_jax.input import dataset
 from medpatch_jax.train.log import logger
 
 
-def records(root, name: str, values, write, **how) -> None:
+def records(root, name: str, values, write, **how) -> str:
   """Builds RUN/records/NAME unless it is there whole, of the same values.
 
   Args:
@@ -24,6 +24,9 @@ def records(root, name: str, values, write, **how) -> None:
     values: arrays of all that the tables are made of.
     write: folder -> writes the tables there.
     **how: of `build.build`.
+
+  Returns:
+    the checksum of the values.
   """
   total = 0
   for x in values:
@@ -34,7 +37,7 @@ def records(root, name: str, values, write, **how) -> None:
   if there and path.exists():
     redo = "delete it and give the same command again."
     if files.read_json(path, {"values": str}, redo) == given:
-      return
+      return given["values"]
   tables = data_dir.with_name("tables")
   tables.mkdir(parents=True, exist_ok=True)
   write(tables)
@@ -43,6 +46,7 @@ def records(root, name: str, values, write, **how) -> None:
     overwrite=there, **how,
   )  # fmt: skip
   files.write_json(path, given)
+  return given["values"]
 
 
 def ids(run: Run) -> list[int]:

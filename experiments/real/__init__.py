@@ -1,0 +1,1 @@
+"""Real data sets: their folds, the models beside ours, what is averaged."""
