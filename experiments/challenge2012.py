@@ -62,7 +62,16 @@ def check(f):
     )
   if f.ehr != "lstm":
     raise ValueError(f"--ehr={f.ehr}: pass --encoders={f.ehr} instead.")
-  places.a_file("predict", f.predict)
+
+
+def check_outcomes(f, death):
+  """Refuses stays, f64[R] with 1 for a death, that nobody can learn from."""
+  if not {0, 1} <= set(death):
+    raise ValueError(
+      f"--challenge={f.challenge}: there are {len(death):,} stays with an"
+      f" outcome, {int(death.sum()):,} of them deaths; wanted some who died and"
+      " some who did not: put set-a and Outcomes-a.txt there, too."
+    )
 
 
 def folds(record, count):
@@ -130,19 +139,12 @@ def predict(f, charts):
     ValueError: there is none, or there is nothing to learn from.
   """
   test = tables.apart(charts)
-  learn = charts.death[~test]
-  where = f"--challenge={f.challenge}"
   if not test.any():
     raise ValueError(
-      f"{where}: the outcome of every stay is known, so there is none to"
-      " predict; put set-c there, too."
+      f"--challenge={f.challenge}: the outcome of every stay is known, so there"
+      " is none to predict; put set-c there, too."
     )
-  if not {0, 1} <= set(learn):
-    raise ValueError(
-      f"{where}: sets a and b hold {len(learn):,} stays with an outcome,"
-      f" {int(learn.sum()):,} of them deaths; wanted some who died and some who"
-      " did not: put set-a and Outcomes-a.txt there, too."
-    )
+  check_outcomes(f, charts.death[~test])
   # Whoever has the outcomes of set c, too: nothing is learned from them.
   death = np.where(test, np.nan, charts.death)
   charts = dataclasses.replace(charts, death=death)
@@ -211,6 +213,7 @@ def main(argv) -> None:
   del argv
   f = flags.FLAGS
   check(f)
+  places.a_file("predict", f.predict)
   root = pathlib.Path(f.workdir)
   with Progress("reading the charts") as progress:
     charts = read.read(f.challenge, progress.at)
@@ -218,6 +221,7 @@ def main(argv) -> None:
     predict(f, charts)
     return
   charts = read.known(charts)
+  check_outcomes(f, charts.death)
   _, split = folds(charts.record, f.folds)
   X = summary.summary(charts)
   parts = [

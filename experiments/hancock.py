@@ -170,6 +170,11 @@ def table(found: list[dict], count: int) -> tuple[list[dict], str]:
 def predict(f, patients: hancock.Patients, modalities) -> None:
   """Writes patient_id and probability of those without an outcome."""
   kept, probability = np.isnan(patients.label), []
+  if not kept.any():
+    raise ValueError(
+      f"--hancock={f.hancock}: targets.csv has the outcome of every patient, so"
+      " there is none to predict."
+    )
   for k in range(f.folds):
     name = f"{f.task}_kept_apart_{k}"
     dataset(f, patients, name, kept, k)

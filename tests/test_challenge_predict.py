@@ -153,8 +153,8 @@ def test_records_of_other_values_are_not_taken(told):
   ("sets", "wanted"),
   [
     ("ab", "every stay is known.*put set-c there"),
-    ("c", "hold 0 stays with an outcome"),
-    ("living", "hold 121 stays with an outcome, 0 of them deaths"),
+    ("c", "are 0 stays with an outcome"),
+    ("living", "are 121 stays with an outcome, 0 of them deaths"),
   ],
 )
 def test_nothing_to_predict_or_learn_from_is_refused(told, sets, wanted):
@@ -170,9 +170,13 @@ def test_nothing_to_predict_or_learn_from_is_refused(told, sets, wanted):
   assert "\n" not in str(caught.value) and not root.exists()
 
 
-def test_a_file_that_cannot_be_written_is_refused_first(parsed, tmp_path):
+def test_a_file_that_cannot_be_written_is_refused_first(
+  parsed, tmp_path, monkeypatch
+):
+  f = parsed("--challenge=in", "--workdir=run", f"--predict={tmp_path}")
+  monkeypatch.setattr(challenge2012.flags, "FLAGS", f)
   with pytest.raises(ValueError, match="--predict=.*is a folder"):
-    parsed("--challenge=in", "--workdir=run", f"--predict={tmp_path}")
+    challenge2012.main(None)
 
 
 def test_time_left_counts_what_is_not_trained_yet(parsed, tmp_path):

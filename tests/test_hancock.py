@@ -153,6 +153,15 @@ def test_those_kept_apart_get_the_mean_of_the_folds_models(
   assert {float(r["probability"]) for r in rows} == {round(want, 6)}
 
 
+def test_nobody_kept_apart_is_refused(tmp_path):
+  from experiments import hancock as command
+
+  patients = hancock.read(write(tmp_path / "in", known=20), "death")
+  f = types.SimpleNamespace(hancock="in", task="death", folds=2)
+  with pytest.raises(ValueError, match="--hancock=in: targets.csv has the"):
+    command.predict(f, patients, ("blood",))
+
+
 @pytest.mark.slow
 def test_table_and_predictions_as_a_command(repository, tmp_path):
   from tests.test_commands import command
