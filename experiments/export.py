@@ -15,14 +15,13 @@ import importlib.metadata
 import pathlib
 import tempfile
 
-import jax
 import numpy as np
 from absl import flags
 
 from experiments import evaluate
 from experiments import flags as experiment_flags
 from experiments.config import Config
-from experiments.training import from_authors
+from experiments.training import from_authors, models
 from experiments.training.run import Run
 from experiments.training.stages import Stages
 from medpatch_jax import schema
@@ -56,7 +55,7 @@ def to_folder(stages: Stages, out, onnx=()) -> None:
   run = stages.run
   # Nothing is rematerialised where nothing is learned.
   architecture = dataclasses.replace(stages.architecture, remat=False)
-  params = parameters(stages)
+  params = models.parameters(stages)
   config, result = describe(stages)
   config["programs"], files = [], {}
   lengths = programs.hours(architecture.kinds, run.shapes)
@@ -84,21 +83,6 @@ def to_folder(stages: Stages, out, onnx=()) -> None:
       file = pathlib.Path(folder) / "tokenizer.json"
       files[artefact.TOKENIZER] = file.read_bytes()
   artefact.write(out, files)
-
-
-def parameters(stages: Stages) -> dict:
-  """Parameters of every stage, as `Architecture.apply` takes them."""
-  names = stages.config.modalities
-  params = {
-    "encoder": {m: stages.encoder(m) for m in names},
-    "confidence": {m: stages.confidence(m) for m in names},
-    "temperature": {m: dict(vars(stages.temperature(m))) for m in names},
-    "medpatch": stages.fuse(),
-  }
-  if stages.config.finetune_encoders:
-    params["tuned"] = stages.tuned()
-    params["medpatch"] = params["medpatch"]["medpatch"]
-  return jax.tree.map(lambda x: np.asarray(x), params)
 
 
 def describe(stages: Stages) -> tuple[dict, dict | None]:

@@ -17,6 +17,7 @@ COMMANDS = {
   "build": "raw files -> records",
   "train": "records -> a trained run",
   "evaluate": "scores a run on the test split, once",
+  "report": "a run as one page to look at",
   "compare": "paired tests between runs",
   "ablate": "every row of a sweep, for several seeds",
   "paper": "the paper's tables",

@@ -58,23 +58,40 @@ def pools(
   """
   logits = jax.lax.stop_gradient(logits)
   logits = calibrated(logits, temperature, modality, released)
+  score, high = groups(
+    logits,
+    encoded.mask,
+    threshold=threshold,
+    kind=kind,
+    base_rate=base_rate,
+    released=released,
+  )
+  clusters = patch.pool(encoded.tokens, encoded.mask, high, score)
+  return Pool(**clusters, summary=encoded.summary)
+
+
+def groups(logits, mask, *, threshold, kind="confidence", base_rate, released):
+  """Scores f32[B T C] that tokens are sorted by, and the high ones bool[B T C].
+
+  Args:
+    logits: f32[B T C], after their temperatures.
+    mask: bool[B T], real tokens.
+    threshold, kind, base_rate, released: of `pools`.
+  """
   if kind == "balanced":
     # A token that says of a rare condition "perhaps" has seen something; one
     # that has seen nothing is sure that it is absent.
     logits = logits - jnp.asarray(base_rate)[None, None]
   score = calibrate.confidence(logits)
   if kind == "random":
-    score = patch.deal(score, encoded.mask)
+    score = patch.deal(score, mask)
   if kind in ("confidence", "balanced", "random"):
-    high = score >= threshold
-  elif "entropy_direction" in released:
+    return score, score >= threshold
+  if "entropy_direction" in released:
     # The released fusers sort by entropy, in nats, as well.
     score = calibrate.entropy(logits) * jnp.log(2.0)
-    high = score >= threshold
-  else:
-    high = calibrate.entropy(logits) <= threshold
-  clusters = patch.pool(encoded.tokens, encoded.mask, high, score)
-  return Pool(**clusters, summary=encoded.summary)
+    return score, score >= threshold
+  return score, calibrate.entropy(logits) <= threshold
 
 
 def calibrated(logits, temperature, modality: str, released=()):
@@ -142,7 +159,7 @@ class MedPatch(nn.Module):
     self._check()
     outputs = self._unimodal(batch) | self._missingness(batch)
     outputs |= self._joint(batch)
-    fused, late = self._late()(
+    fused, late = self.late_module()(
       jnp.stack([outputs[s] for s in self.sources], axis=1),
       self._presence(batch.present),
     )
@@ -158,7 +175,9 @@ class MedPatch(nn.Module):
       "loss_scalars": scalars,
     }
 
-  def _late(self):
+  @nn.nowrap
+  def late_module(self):
+    """What averages or adds up the predictions, by `late_pooling`."""
     if self.late_pooling == "mean":
       return Late(self.released, name="late")
     unimodal = 0 if "unimodal" in self.without else len(self.modalities)

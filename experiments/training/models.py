@@ -1,5 +1,6 @@
 """Configuration -> modules, and the shapes of what they read and leave."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -166,3 +167,18 @@ def encoding_fields(run: Run, m: str, split: str) -> dict[str, tuple]:
     fields["tokens"] = ((T, token_width(run, m)), dtype(run))
     fields["mask"] = ((T,), np.bool_)
   return fields
+
+
+def parameters(stages) -> dict:
+  """Parameters of every stage, as `Architecture.apply` takes them."""
+  names = stages.config.modalities
+  params = {
+    "encoder": {m: stages.encoder(m) for m in names},
+    "confidence": {m: stages.confidence(m) for m in names},
+    "temperature": {m: dict(vars(stages.temperature(m))) for m in names},
+    "medpatch": stages.fuse(),
+  }
+  if stages.config.finetune_encoders:
+    params["tuned"] = stages.tuned()
+    params["medpatch"] = params["medpatch"]["medpatch"]
+  return jax.tree.map(lambda x: np.asarray(x), params)

@@ -3,12 +3,16 @@
 Dims: N stays of a split, T tokens, C labels.
 """
 
+import jax
 import numpy as np
 
 from experiments.training import cache, models
 from medpatch_jax import calibrate, medpatch
+from medpatch_jax.evaluate import tokens
 from medpatch_jax.train import store
 from medpatch_jax.train.log import logger
+
+STAYS = 64  # Whose tokens are counted at a time.
 
 
 def of(stages, m: str) -> calibrate.Temperature:
@@ -98,7 +102,7 @@ def errors(stages, m: str, split: str) -> dict[str, np.ndarray]:
 
   Returns:
     `before` and `after`, f64[C] of `calibrate.ece`; `sure` f32[N C], the mean
-    confidence of each stay's tokens before.
+    confidence of each stay's tokens before; and what `tokens.Shares` counts.
   """
   params = {"encoder": stages.encoder(m), "confidence": stages.confidence(m)}
   temperature = stages.temperature(m)
@@ -117,12 +121,45 @@ def errors(stages, m: str, split: str) -> dict[str, np.ndarray]:
       "after": after if divided else before,
       "sure": calibrate.mean_confidence(logits, mask),
     }
+    found |= _shares(stages, m, split, logits, mask, temperature)
     for name, value in found.items():
       writer.allocate(name, value.shape, value.dtype)[...] = value
 
   key = stages.key("calibrate", m, split) | {
     "params": store.digest(params | {"temperature": vars(temperature)}),
     "divided": divided,
+    # What the tokens are sorted by decides how many are in the high group.
+    "confidence": stages.config.confidence,
+    "threshold": stages.config.thresholds[m],
   }
   folder = stages.folder("token_calibration", m, split)
   return cache.stored(stages, folder, key, write)
+
+
+def _shares(stages, m, split, logits, mask, temperature):
+  """How many tokens are how confident; some stays at a time."""
+  run, shape = stages.run, stages.architecture
+  patient = run.data.subject(split)[run.rows(split, m)]
+  counted = tokens.Shares(len(run.labels), patient)
+
+  @jax.jit
+  def sort(logits, mask):
+    after = medpatch.calibrated(logits, temperature, m, shape.released)
+    _, high = medpatch.groups(
+      after,
+      mask,
+      threshold=shape.thresholds[m],
+      kind=shape.confidence,
+      base_rate=shape.base_rate,
+      released=shape.released,
+    )
+    return calibrate.confidence(logits), calibrate.confidence(after), high
+
+  size = max(1, min(STAYS, len(mask)))
+  for start in range(0, len(mask), size):
+    some = slice(start, start + size)
+    real = mask[some]
+    fill = ((0, size - len(real)), (0, 0))  # One shape, one program.
+    got = sort(np.pad(logits[some], (*fill, (0, 0))), np.pad(real, fill))
+    counted.add(*(np.asarray(x)[: len(real)] for x in got), real)
+  return counted.found()

@@ -14,6 +14,8 @@ from medpatch_jax.evaluate import disclosure, metrics
 from medpatch_jax.evaluate.cells import number
 
 WHEN = ("before", "after")
+# Confidence lies between one half and 1.
+EDGES = np.round(np.linspace(0.5, 1.0, 26), 2)
 
 
 def build(before, after, sure, label, patient, rule=disclosure.SECRET) -> dict:
@@ -52,3 +54,79 @@ def _constant(sure):
   values = np.sort(np.round(np.asarray(sure, np.float64), 5), axis=0)
   different = 1 + (values[1:] != values[:-1]).sum(axis=0)
   return different * disclosure.SMALLEST_CELL <= len(values)
+
+
+class Shares:
+  """Counts tokens by their confidence, some stays at a time.
+
+  Over all labels: a token has a confidence for each. `found` tells of each
+  bin, and of the high and the low group of each label, how many patients have
+  a token there.
+  """
+
+  def __init__(self, labels: int, patient: np.ndarray):
+    """Takes C and the patient [N] of each stay, in the order of `add`."""
+    K = len(EDGES) - 1
+    self._patient, self._at = np.asarray(patient), 0
+    self._bins = np.zeros((2, K))
+    self._in = np.zeros((len(patient), 2, K), bool)
+    self._high, self._tokens = np.zeros(labels), 0
+    self._side = np.zeros((len(patient), 2, labels), bool)
+
+  def add(self, before, after, high, mask) -> None:
+    """Counts the tokens of the next n stays.
+
+    Args:
+      before, after: confidences f[n T C].
+      high: bool[n T C].
+      mask: bool[n T], real tokens.
+    """
+    here = slice(self._at, self._at + len(mask))
+    n, K = len(mask), len(EDGES) - 1
+    for w, confidence in enumerate((before, after)):
+      place = np.searchsorted(EDGES[1:-1], confidence, side="right")
+      flat = (place + K * np.arange(n)[:, None, None])[mask]
+      counts = np.bincount(flat.ravel(), minlength=n * K).reshape(n, K)
+      self._bins[w] += counts.sum(axis=0)
+      self._in[here, w] = counts > 0
+    groups = high & mask[:, :, None], ~high & mask[:, :, None]
+    self._side[here] = np.stack([group.any(axis=1) for group in groups], 1)
+    self._high += groups[0].sum(axis=(0, 1))
+    self._tokens += mask.sum()
+    self._at = here.stop
+
+  def found(self) -> dict[str, np.ndarray]:
+    """Shares of the tokens and patients behind them.
+
+    Returns:
+      `bins` f64[2 K], before and after; `high` f64[C]; `bin_patients` i64[2 K];
+      `side_patients` i64[2 C], of the high and the low group.
+    """
+    tokens = max(self._tokens, 1)
+    return {
+      "bins": self._bins / (tokens * max(len(self._high), 1)),
+      "high": self._high / tokens,
+      "bin_patients": disclosure.people(self._in, self._patient),
+      "side_patients": disclosure.people(self._side, self._patient),
+    }
+
+
+def shares(found: dict, rule=disclosure.SECRET) -> dict:
+  """What `Shares` counted as it may be shown, JSON-ready.
+
+  Returns:
+    `edges` of the K bins; `before` and `after`, shares of the tokens in each;
+    `high`, of each label the share of tokens in the high group. None where 1
+    to 10 patients have such a token.
+  """
+
+  def shown(values, patients):
+    hidden = rule.hides(np.asarray(patients))
+    return [number(v) for v in np.where(hidden, np.nan, values)]
+
+  sides = np.asarray(found["side_patients"])
+  few = np.where(rule.hides(sides).any(axis=0), 1, disclosure.SMALLEST_CELL)
+  out = {"edges": EDGES.tolist(), "high": shown(found["high"], few)}
+  for w, name in enumerate(WHEN):
+    out[name] = shown(found["bins"][w], found["bin_patients"][w])
+  return rule.numbers(out)

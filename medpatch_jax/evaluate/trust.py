@@ -156,7 +156,7 @@ def _rates(logits, case, cells, coverage):
   for k, share in enumerate(coverage):
     kept = np.zeros(len(case), bool)
     kept[order[: int(round(share * len(case)))]] = True
-    found, missed, rest, alarms, quiet = _counts(
+    found, missed, rest, alarms, quiet = counts(
       cells,
       (kept & case & said, kept & case & ~said, case & ~kept),
       (kept & ~case & said, kept & ~case & ~said),
@@ -172,7 +172,7 @@ def _rates(logits, case, cells, coverage):
   return out
 
 
-def _counts(cells, *sets):
+def counts(cells, *sets):
   """Stays of each set bool[N], rounded; NaN where of 1 to 10 patients."""
   marks = [one for some in sets for one in some]
   return [
@@ -192,7 +192,7 @@ def _net_benefit(prob, cells, shown):
     for c in np.flatnonzero(shown):
       case = label[:, c] == 1
       for k, acted in enumerate(found.acted[:, :, c]):
-        hits, alarms, *others = _counts(
+        hits, alarms, *others = counts(
           cells, (acted & case, acted & ~case), (case & ~acted, ~case & ~acted)
         )
         benefit = (hits - cost[k] * alarms) / len(case)

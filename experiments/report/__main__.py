@@ -1,0 +1,47 @@
+"""A run as one page to look at in a browser.
+
+  python -m experiments.report --workdir=RUN [--share=DIR]
+      [--truth=RAW/truth.csv] [--out=FILE.html] [--figures=DIR]
+
+writes RUN/report.html, which loads nothing and opens from a disk. Of a run that
+did not end it shows what is there and names the command for the rest.
+"""
+
+from absl import flags
+
+from experiments import flags as experiment_flags
+from experiments.config import Config
+from experiments.report import facts, write
+from experiments.training.run import Run
+from experiments.training.stages import Stages
+from medpatch_jax.input import places
+
+
+def main(argv) -> None:
+  del argv
+  f = flags.FLAGS
+  places.readable("truth", f.truth)
+  places.a_file("out", f.out)
+  if f.figures:
+    places.a_folder("figures", f.figures)
+  found = facts.of_files(f.workdir)  # Names what is wrong with the folder.
+  try:
+    stages = Stages(Run(Config.from_workdir(f.workdir, f.share)))
+  except ValueError as error:
+    found.lacks("records and parameters", " ".join(str(error).split()))
+    print(write.write(found, f.out, f.figures))
+    return
+  print(write.of_run(stages, f.truth, f.out, f.figures))
+
+
+if __name__ == "__main__":
+  flags.DEFINE_string("workdir", None, "Folder of a run.")
+  flags.DEFINE_string("share", None, "Folder it shared its encoders in.")
+  flags.DEFINE_string(
+    "truth", None, "truth.csv of the synthetic twin: draws the Bayes bound."
+  )
+  flags.DEFINE_string("out", None, "The file; RUN/report.html by default.")
+  flags.DEFINE_string(
+    "figures", None, "Folder that gets every figure as SVG and PNG."
+  )
+  experiment_flags.run(main)
