@@ -24,6 +24,7 @@ from data.records import GROUPS
 from experiments import flags as experiment_flags
 from experiments.config import Config
 from experiments.report import bound
+from experiments.report import write as write_page
 from experiments.training import temperature, windows
 from experiments.training.run import Run
 from experiments.training.stages import Stages
@@ -370,7 +371,11 @@ def main(argv) -> None:
   if flags.FLAGS.predict:
     predict(stages, flags.FLAGS.predict)
     return
-  print(evaluate(stages, flags.FLAGS.truth))
+  f = flags.FLAGS
+  print(evaluate(stages, f.truth))
+  if f.report:
+    cases = {"cases": f.cases, "disclose": f.disclose_cases}
+    print(f"report: {write_page.of_run(stages, f.truth, **cases)}")
 
 
 if __name__ == "__main__":
@@ -388,4 +393,6 @@ if __name__ == "__main__":
     None,
     "File.csv to write the test stays' ids and probabilities to; no scores.",
   )
+  flags.DEFINE_bool("report", True, "Writes RUN/report.html at the end.")
+  write_page.define()
   experiment_flags.run(main)

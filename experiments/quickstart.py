@@ -19,6 +19,7 @@ from data.synthetic import world as worlds
 from experiments import evaluate, train
 from experiments import flags as experiment_flags
 from experiments.config import Config
+from experiments.report import write
 from medpatch_jax.input import dataset, places
 from medpatch_jax.train import workdir
 from medpatch_jax.train.log import logger
@@ -57,7 +58,12 @@ def main(argv) -> None:
   opened = train.train(config)
   _say(3, "evaluation", began)
   known = FLAGS.task in model.EVIDENCE
-  print(evaluate.evaluate(opened, truth=raw / "truth.csv" if known else None))
+  truth = raw / "truth.csv" if known else None
+  print(evaluate.evaluate(opened, truth=truth))
+  page = None
+  if FLAGS.report:
+    _say(4, "report", began)
+    page = write.of_run(opened, truth, cases=FLAGS.cases)
   built = opened.run.data.path
   print(
     places.worded(f"""
@@ -67,13 +73,14 @@ build report   {built / "report.txt"}
 data quality   {built / "quality.html"} (open it in a browser)
 checkpoints    {trained / "fuse"}
 results        {trained / "results.json"}
+report         {page or "none (--noreport)"} (open it in a browser)
 {time.monotonic() - began:.0f} s in all
 next: python -m experiments.export --workdir={trained} --out={root / "model"}""")
   )
 
 
 def _say(part: int, what: str, began: float) -> None:
-  logger.info("[%d/3, %.0f s] %s", part, time.monotonic() - began, what)
+  logger.info("[%d/4, %.0f s] %s", part, time.monotonic() - began, what)
 
 
 if __name__ == "__main__":
@@ -88,4 +95,6 @@ if __name__ == "__main__":
     "density", 0.05, "Share of MIMIC's chart rows written.", 0.0, 1.0
   )
   worlds.define(flags)
+  flags.DEFINE_bool("report", True, "Writes RUN/report.html at the end.")
+  write.define()
   experiment_flags.run(main)

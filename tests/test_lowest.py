@@ -13,6 +13,7 @@ OURS = {"medpatch_jax", "data", "experiments", "tests"}
 # Where the import has another name than what is installed.
 INSTALLED_AS = {
   "absl": "absl-py",
+  "axe_playwright_python": "axe-playwright-python",
   "icdmappings": "icd-mappings",
   "orbax": "orbax-checkpoint",
   "PIL": "pillow",

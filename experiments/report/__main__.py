@@ -1,7 +1,7 @@
 """A run as one page to look at in a browser.
 
   python -m experiments.report --workdir=RUN [--share=DIR]
-      [--truth=RAW/truth.csv] [--out=FILE.html] [--figures=DIR]
+      [--truth=RAW/truth.csv] [--out=FILE.html] [--figures=DIR] [--cases=N]
 
 writes RUN/report.html, which loads nothing and opens from a disk. Of a run that
 did not end it shows what is there and names the command for the rest.
@@ -31,7 +31,8 @@ def main(argv) -> None:
     found.lacks("records and parameters", " ".join(str(error).split()))
     print(write.write(found, f.out, f.figures))
     return
-  print(write.of_run(stages, f.truth, f.out, f.figures))
+  given = f.truth, f.out, f.figures, f.cases, f.disclose_cases
+  print(write.of_run(stages, *given))
 
 
 if __name__ == "__main__":
@@ -44,4 +45,5 @@ if __name__ == "__main__":
   flags.DEFINE_string(
     "figures", None, "Folder that gets every figure as SVG and PNG."
   )
+  write.define()
   experiment_flags.run(main)

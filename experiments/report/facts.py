@@ -78,8 +78,12 @@ class Facts:
     self.missing.append((what, why, command))
 
 
-def of_files(workdir) -> Facts:
+def of_files(workdir, results=None) -> Facts:
   """What the workdir alone says.
+
+  Args:
+    workdir: its folder.
+    results: that of the test results, where it is another.
 
   Raises:
     ValueError: nothing was trained there, or its files are damaged.
@@ -94,11 +98,12 @@ def of_files(workdir) -> Facts:
   again = "give the command of the training again, once it is deleted."
   facts = Facts(workdir, files.read_json(path, dict, again))
   evaluate = f"python -m experiments.evaluate --workdir={workdir}"
-  if not (workdir / "results.json").exists():
+  results = results or workdir
+  if not (results / "results.json").exists():
     facts.lacks("test results", "the test split was not scored", evaluate)
   else:
-    facts.result = report.read(workdir / "results.json")
-    _curves(facts, evaluate)
+    facts.result = report.read(results / "results.json")
+    _curves(facts, results, evaluate)
   folders = {p.parent for p in workdir.rglob("metrics.jsonl")}
   for folder in sorted(folders, key=lambda p: _order(p.relative_to(workdir))):
     name = str(folder.relative_to(workdir))
@@ -115,10 +120,10 @@ def _order(path):
   return names.index(top) if top in names else len(names), str(path)
 
 
-def _curves(facts, evaluate):
+def _curves(facts, results, evaluate):
   """ROC and precision-recall curves of the chosen head."""
   try:
-    found = predictions.load(facts.workdir / predictions.NAME)
+    found = predictions.load(results / predictions.NAME)
   except ValueError as error:
     facts.lacks("ROC and precision-recall curves", str(error), evaluate)
     return
@@ -186,7 +191,7 @@ def of_stages(facts: Facts, stages: Stages) -> None:
     _shared_logs(facts, stages)
   if config.model != "medpatch":
     return
-  if _complete(stages, "calibrate"):
+  if complete(stages, "calibrate"):
     for m in config.modalities:
       if len(run.rows("test", m)):
         found = temperature.errors(stages, m, "test")
@@ -198,11 +203,12 @@ def of_stages(facts: Facts, stages: Stages) -> None:
       "a stage before it did not end",
       command(facts.config),
     )
-  if _complete(stages, "fuse"):
+  if complete(stages, "fuse"):
     facts.late = late(stages)
 
 
-def _complete(stages, last) -> bool:
+def complete(stages, last: str = "fuse") -> bool:
+  """Whether all stages up to and with `last` ended."""
   try:
     stages.check_complete(last)
   except ValueError:

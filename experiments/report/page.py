@@ -9,6 +9,7 @@ from experiments.report import (
   forests,
   plots,
   tables,
+  viewer,
 )
 from experiments.report.facts import Facts, command
 from experiments.report.tables import words
@@ -16,7 +17,6 @@ from medpatch_jax.evaluate.names import shorten
 from medpatch_jax.input import places
 
 HERE = pathlib.Path(__file__).parent
-MOST = 10 * 2**20  # Bytes of a page.
 
 
 def drawings(facts: Facts) -> dict[str, list[plots.Drawing]]:
@@ -46,6 +46,7 @@ def html(facts: Facts, drawn=None) -> str:
     ("tokens", "Token confidence", _figures(drawn["tokens"])),
     ("late", "Late weights", _figures(drawn["late"])),
     ("training", "Training", _figures(drawn["training"])),
+    ("cases", "Cases", facts.cases and viewer.html(facts.cases, data)),
     ("run", "Run", _run(facts)),
   ]
   parts = [part for part in parts if part[2]]
@@ -56,9 +57,9 @@ def html(facts: Facts, drawn=None) -> str:
     f'<h2 id="{i}-title">{words(name)}</h2>\n{inner}</section>'
     for i, name, inner in parts
   )
-  css, js = (
-    (HERE / f"page.{kind}").read_text("utf-8") for kind in ("css", "js")
-  )
+  names = ["page.css", "page.js"] + ["viewer.js"] * bool(facts.cases)
+  css, *scripts = ((HERE / name).read_text("utf-8") for name in names)
+  js = "".join(f"<script>{script}</script>\n" for script in scripts)
   return (
     '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">\n'
     '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -69,7 +70,7 @@ def html(facts: Facts, drawn=None) -> str:
     f"<header><h1>{words(title)}</h1>{_summary(facts)}\n"
     f'<nav aria-label="Sections">{links}</nav></header>\n'
     f"<main>{_missing(facts)}{body}</main>\n"
-    f"<script>{js}</script>\n</body>\n</html>\n"
+    f"{js}</body>\n</html>\n"
   )
 
 

@@ -4,8 +4,10 @@ import pathlib
 import time
 
 import numpy as np
+from absl import flags
 
 from experiments.report import bound, machine, page, plots
+from experiments.report import cases as cases_
 from experiments.report import facts as facts_
 from experiments.training.stages import Stages
 from medpatch_jax import files
@@ -22,7 +24,31 @@ from medpatch_jax.train.log import logger
 NAME = "report.html"
 
 
-def of_run(stages: Stages, truth=None, out=None, figures=None) -> pathlib.Path:
+def define() -> None:
+  """Defines the flags of which stays a page shows."""
+  flags.DEFINE_integer(
+    "cases",
+    12,
+    "Stays of open data that the report shows one by one.",
+    lower_bound=0,
+  )
+  flags.DEFINE_bool(
+    "disclose_cases",
+    False,
+    "Shows stays one by one of data that are not open, too: the report then"
+    " holds patients' notes, radiographs, values and outcomes as they are. It"
+    " falls under the data's agreement and must not be passed on.",
+  )
+
+
+def of_run(
+  stages: Stages,
+  truth=None,
+  out=None,
+  figures=None,
+  cases: int = 0,
+  disclose: bool = False,
+) -> pathlib.Path:
   """Writes the page of a run whose records are open.
 
   Args:
@@ -30,16 +56,23 @@ def of_run(stages: Stages, truth=None, out=None, figures=None) -> pathlib.Path:
     truth: truth.csv of the synthetic twin, or None.
     out: the file, RUN/report.html by default.
     figures: folder that gets every figure as SVG and PNG, or None.
+    cases: stays that are shown one by one, of open data.
+    disclose: shows them of other data, too.
 
   Returns:
     the file.
   """
-  began = time.monotonic()
-  facts = facts_.of_files(stages.config.results)
+  began, config = time.monotonic(), stages.config
+  facts = facts_.of_files(config.workdir, config.results)
   facts_.of_stages(facts, stages)
   if truth and facts.result:
     facts.bayes = best(stages.run, truth)
-  return write(facts, out, figures, began)
+  shown = stages.run.rule.open or disclose
+  able = config.model == "medpatch" and facts.result and shown and cases
+  if able and facts_.complete(stages):
+    chosen = facts.result["chosen"]
+    facts.cases = cases_.build(stages, cases, chosen, truth)
+  return write(facts, out or config.results / NAME, figures, began)
 
 
 def write(facts, out=None, figures=None, began=None) -> pathlib.Path:
