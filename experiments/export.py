@@ -21,7 +21,8 @@ from absl import flags
 from experiments import evaluate
 from experiments import flags as experiment_flags
 from experiments.config import Config
-from experiments.training import from_authors, models
+from experiments.training import from_authors
+from experiments.training.models import parameters
 from experiments.training.run import Run
 from experiments.training.stages import Stages
 from medpatch_jax import schema
@@ -55,7 +56,7 @@ def to_folder(stages: Stages, out, onnx=()) -> None:
   run = stages.run
   # Nothing is rematerialised where nothing is learned.
   architecture = dataclasses.replace(stages.architecture, remat=False)
-  params = models.parameters(stages)
+  params = parameters(stages)
   config, result = describe(stages)
   config["programs"], files = [], {}
   lengths = programs.hours(architecture.kinds, run.shapes)

@@ -59,6 +59,7 @@ BLOCKS = {
   ("own_data.md", 5): "shell",
   ("pretrained.md", 0): ".ci/run does it in an environment with the extras",
   ("records.md", 0): "python",
+  ("report.md", 0): "tests/test_browser.py looks at such a page",
   ("results.md", 0): "shell",
   ("results.md", 1): "shell",
   ("results.md", 2): "shell",
@@ -108,6 +109,8 @@ def flags_of(module):
   text = path.read_text("utf-8")
   if "experiment_flags.define()" in text:
     text += (ROOT / "experiments/flags.py").read_text("utf-8")
+  if re.search(r"write\w*\.define\(\)", text):
+    text += (ROOT / "experiments/report/write.py").read_text("utf-8")
   names = set()
   for node in ast.walk(ast.parse(text.replace("from __future__", "#"))):
     name = getattr(getattr(node, "func", None), "attr", "")

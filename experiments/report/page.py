@@ -221,7 +221,7 @@ def _run(facts):
     parts.append(tables.table("Time", head, timed, total=1, shown=True))
   if facts.machine:
     rows = [list(row) for row in facts.machine]
-    parts.append(tables.table("Machine", ["", ""], rows, shown=True))
+    parts.append(tables.table("Machine", ["part", "value"], rows, shown=True))
   return "\n".join(parts)
 
 

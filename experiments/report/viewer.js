@@ -45,8 +45,8 @@
     return at.threshold === null ? data.thresholds[m] : at.threshold;
   }
 
-  function shade(found) {
-    const share = 0.06 + 0.74 * Math.max(0, (found.confidence - 0.5) * 2);
+  function shade(found, most = 0.74) {
+    const share = 0.06 + most * Math.max(0, (found.confidence - 0.5) * 2);
     return `rgba(var(--${found.side}),${share.toFixed(3)})`;
   }
 
@@ -124,7 +124,7 @@
       const found = token(part, t), k = t - part.first;
       const x = k % n, y = Math.floor(k / n);
       const rect = make("rect", { x: x + 0.04, y: y + 0.04, width: 0.92,
-        height: 0.92, fill: shade(found), class: found.high ? "high" : "low" },
+        height: 0.92, fill: shade(found, 0.5), class: found.high ? "high" : "low" },
         make("title", {}, describe(found)));
       svg.append(rect);
     }
