@@ -30,7 +30,8 @@ setuptools.setup(
   },
   package_data={
     "medpatch_jax._commands.data.meds": ["*.yaml"],
-    "medpatch_jax._commands.experiments.report": ["*.css", "*.js"],
+    "medpatch_jax._commands.experiments.report": ["*.js"],
+    "medpatch_jax.evaluate": ["*.css"],
   },
   entry_points={"console_scripts": ["medpatch=medpatch_jax.__main__:main"]},
   python_requires=">=3.11",

@@ -5,36 +5,13 @@ import json
 
 from data.splits import SPLITS
 from medpatch_jax import schema
+from medpatch_jax.evaluate import look
 
-_STYLE = """
-body{font:14px/1.45 system-ui,sans-serif;color:#1a1d21;background:#fff;
- max-width:1240px;margin:24px auto;padding:0 20px}
-h1{font-size:21px;margin:0}h2{font-size:16px;margin:28px 0 6px}
-p{margin:4px 0;color:#4a525c;max-width:90ch}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-th,td{padding:2px 7px;text-align:right;border-bottom:1px solid #e6e8eb;
- white-space:nowrap}
-th{font-weight:600;color:#4a525c}th:first-child,td:first-child{text-align:left}
-thead tr:first-child th{text-align:center;border-bottom:0}
-.wide{overflow-x:auto;font-size:12px}.wide td,.wide th{padding:2px 5px}
-td.first,th.first{border-left:1px solid #c9ced4}
-.left td,.left thead tr:first-child th{text-align:left;white-space:normal}
-.ok{color:#17703b;font-weight:600}.note{color:#8a5a00}
-.charts{display:flex;flex-wrap:wrap;gap:14px}.charts svg{background:#fafbfc}
-text{font:10px system-ui,sans-serif;fill:#4a525c}
-.wide{max-width:100%}
-@media (max-width:900px){.wide::before{content:"wider than the window: scroll"
- " to the right \\2192";position:sticky;left:0;color:#8a5a00}
- .left td{white-space:normal;overflow-wrap:anywhere}
- .left th{white-space:normal}}
-@media (prefers-color-scheme:dark){:root{color-scheme:dark}
- body{color:#e3e6ea;background:#16181b}p,th{color:#aab2bc}
- th,td{border-color:#333940}td.first,th.first{border-color:#59616b}
- .ok{color:#5ec98a}.note,.wide::before{color:#e0a840}
- .charts svg{background:#1e2125}text{fill:#aab2bc}svg path{filter:none}
- .line{filter:brightness(1.5)}.grid{stroke:#333940}}
-"""
-_COLOURS = {"train": "#1f5fa8", "validation": "#d1760a", "test": "#3d8b4f"}
+_COLOURS = {
+  "train": "var(--c0)",
+  "validation": "var(--c1)",
+  "test": "var(--c2)",
+}
 _SHOWN = (
   " Counts of 1 to 10 people are shown as &lt;11, all others but totals are"
   " rounded to tens, and one is hidden where it would give another away."
@@ -53,9 +30,19 @@ def write(folder, quality):
 def page(quality):
   """The dict of `quality.collect` as the text of an HTML page."""
   title = f"Data quality: {quality['task'].replace('_', ' ')}"
+  return (
+    '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
+    '<meta name="viewport" content="width=device-width">\n'
+    f"<title>{html.escape(title)}</title>\n<style>{look.CSS}</style>\n"
+    f"<main>\n<h1>{html.escape(title)}</h1>\n{body(quality)}\n"
+    "</main>\n</html>\n"
+  )
+
+
+def body(quality) -> str:
+  """What stands on the page under its title; the report of a run has it too."""
   stays = ", ".join(f"{s} {_word(n)}" for s, n in quality["stays"].items())
-  body = [
-    f"<h1>{html.escape(title)}</h1>",
+  parts = [
     f"<p>{html.escape(quality['source'])}. Stays: {stays}. Hours"
     f" count from intime; the window is {quality['window']}."
     f"{'' if quality['open'] else _SHOWN}</p>",
@@ -82,19 +69,13 @@ def page(quality):
     _variables(quality["variables"], _CLEANED),
   ]
   if quality.get("reports"):
-    body += ["<h2>Reports by the time they were stored</h2>"]
-    body += [_reports(quality["reports"])]
+    parts += ["<h2>Reports by the time they were stored</h2>"]
+    parts += [_reports(quality["reports"])]
   if quality.get("deaths"):
-    body += ["<h2>Two definitions of death</h2>", _deaths(quality["deaths"])]
+    parts += ["<h2>Two definitions of death</h2>", _deaths(quality["deaths"])]
   if quality.get("codes"):
-    body += ["<h2>Diagnosis codes</h2>", _codes(quality["codes"])]
-  return (
-    '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
-    '<meta name="viewport" content="width=device-width">\n'
-    f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n"
-    + "\n".join(body)
-    + "\n</html>\n"
-  )
+    parts += ["<h2>Diagnosis codes</h2>", _codes(quality["codes"])]
+  return "\n".join(parts)
 
 
 def _word(cell):
@@ -104,15 +85,14 @@ def _word(cell):
   return html.escape(text)
 
 
-def _table(head, rows, kind=""):
+def _table(title, head, rows, kind=""):
   """`head` and `rows` are lists of rows of HTML cells."""
   text = "".join(f"<tr>{''.join(r)}</tr>" for r in head)
   body = "\n".join(f"<tr>{''.join(r)}</tr>" for r in rows)
   table = f'<table class="{kind}"><thead>{text}</thead>\n{body}</table>'
   return (
-    f'<div class="wide">{table}</div>'
-    if kind == ""
-    else (f'<div style="overflow-x:auto">{table}</div>')
+    f'<div class="{"wide" if kind == "" else "scroll"}" tabindex="0"'
+    f' role="region" aria-label="{_word(title)}">{table}</div>'
   )
 
 
@@ -129,7 +109,7 @@ def _checks(checks):
       + [f'<td class="{kind}">{_word(c["result"])}</td>']
     )
   head = [_cells(["checked on every record", "records", "result"], "th")]
-  return _table(head, rows, "left")
+  return _table("Leaks", head, rows, "left")
 
 
 def _range(v):
@@ -166,7 +146,7 @@ def _variables(variables, groups):
         out.append(f"<{tag}{kind}>{_word(key(group, s))}</{tag}>")
     return out
 
-  top = ["<th></th><th></th>"] + [
+  top = ["<td></td><td></td>"] + [
     f'<th colspan="3" class="first">{name}</th>' for name, _ in groups
   ]
   below = ["<th>variable</th><th>unit</th>", *row("th", lambda g, s: _SHORT[s])]
@@ -175,7 +155,7 @@ def _variables(variables, groups):
     + row("td", lambda g, s, v=v: g[1](v[s]))
     for name, v in variables.items()
   ]
-  return _table([top, below], rows)
+  return _table(groups[0][0], [top, below], rows)
 
 
 def _title(name, v):
@@ -206,7 +186,7 @@ def _chart(title, hours, lines):
     x, y = at(0, value)
     end = at(last, value)[0]
     parts.append(
-      f'<path class="grid" d="M{x:.1f} {y:.1f}H{end:.1f}" stroke="#dfe3e8"/>'
+      f'<path class="grid" d="M{x:.1f} {y:.1f}H{end:.1f}"/>'
       f'<text x="4" y="{y + 3:.1f}">{value}%</text>'
     )
   for hour in range(0, last + 1, 24 if last > 48 else 12):
@@ -226,8 +206,7 @@ def _chart(title, hours, lines):
       path, pen = path + f"{pen}{x:.1f} {y:.1f}", "L"
     colour = _COLOURS[split]
     parts.append(
-      f'<path class="line" d="{path}" fill="none" stroke="{colour}"'
-      ' stroke-width="1.5"/>'
+      f'<path class="line" d="{path}" style="stroke:{colour}"/>'
       f'<text class="line" x="{_WIDTH - 118 + 40 * i}" y="13" style="fill:{colour}">'
       f"{_SHORT[split]}</text>"
     )
@@ -249,7 +228,9 @@ def _reports(reports):
     f" {_word(reports['shown_from'])}: by it those stored after the window are"
     f" {'not ' if reports['shown_from'] == 'storetime' else ''}seen. Reports"
     " without a storetime are shown from their charttime.</p>"
-    + _table([_cells(["radiology reports", ""], "th")], rows, "plain")
+    + _table(
+      "Reports", [_cells(["radiology reports", "count"], "th")], rows, "plain"
+    )
   )
 
 
@@ -264,14 +245,14 @@ def _deaths(deaths):
   return (
     "<p>hospital_expire_flag, and dod or deathtime between admittime and"
     f" dischtime, of {_word(deaths['stays'])} stays; they differ in"
-    f" {_word(deaths['differ'])}.</p>" + _table(head, rows, "plain")
+    f" {_word(deaths['differ'])}.</p>" + _table("Deaths", head, rows, "plain")
   )
 
 
 def _codes(codes):
-  head = ["", "distinct codes", "by their prefix", "without a category"]
+  head = ["codes", "distinct codes", "by their prefix", "without a category"]
   rows = [_cells([f"ICD-{v}", *codes[f"icd{v}"]]) for v in (9, 10)]
-  text = _table([_cells(head, "th")], rows, "plain")
+  text = _table("Codes", [_cells(head, "th")], rows, "plain")
   text += (
     "<p>A code of ICD-10 newer than the list takes the category of its longest"
     " known prefix. Stays without a code:"

@@ -188,3 +188,13 @@ def test_the_decision_adds_up_to_the_probability(run):
     np.testing.assert_allclose(
       1 / (1 + np.exp(-total)), case["probability"], atol=1e-3
     )
+
+
+def test_the_page_of_the_records_has_the_same_look_and_no_barriers(
+  run, chromium
+):
+  page = run.stages.run.data.path / "quality.html"
+  tab = browser.Tab(chromium, page, 390, "dark")
+  assert not tab.violations() and not tab.errors
+  assert tab.page.evaluate("document.documentElement.scrollWidth") <= 390
+  tab.page.close()

@@ -75,7 +75,8 @@ def test_a_wheel_holds_all_and_nothing_beside_its_package(elsewhere):
   for folder in ("data", "experiments"):
     for path in (ROOT / folder).rglob("*.py"):
       assert str(path.relative_to(ROOT)) in inside
-  assert "experiments/report/page.css" in inside
+  assert "experiments/report/page.js" in inside
+  assert "medpatch_jax/evaluate/look.css" in names
   shutil.rmtree(source)
   done = medpatch(elsewhere, "build", "-h", path=elsewhere / "site")
   assert done.returncode == 0 and "--mimic_iv" in done.stdout, done.stderr

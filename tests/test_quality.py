@@ -11,6 +11,7 @@ from data import build, page, splits
 from data.mimic import cohort as cohort_lib
 from data.mimic import quality, rules
 from data.tally import Tally
+from medpatch_jax.evaluate import look
 from medpatch_jax.input import discretise, variables
 from tests.test_mimic import examples
 
@@ -248,5 +249,5 @@ def test_the_page_has_a_dark_mode_axes_with_units_and_tables_that_scroll():
   line = {"hours": [0, 1], "ehr": [50.0, 100.0]}
   chart = page._charts(dict.fromkeys(page.SPLITS, line))
   assert "hours since the start of the stay; % of stays" in chart
-  assert "prefers-color-scheme:dark" in page._STYLE
-  assert "scroll" in page._STYLE.partition("max-width:900px")[2]
+  assert "prefers-color-scheme:dark" in look.CSS
+  assert "scroll" in look.CSS.partition("max-width:900px")[2]

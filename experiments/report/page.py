@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+from data import page as quality_page
 from experiments.report import (
   curve_figures,
   figures,
@@ -13,6 +14,7 @@ from experiments.report import (
 )
 from experiments.report.facts import Facts, command
 from experiments.report.tables import words
+from medpatch_jax.evaluate import look
 from medpatch_jax.evaluate.names import shorten
 from medpatch_jax.input import places
 
@@ -47,6 +49,7 @@ def html(facts: Facts, drawn=None) -> str:
     ("late", "Late weights", _figures(drawn["late"])),
     ("training", "Training", _figures(drawn["training"])),
     ("cases", "Cases", facts.cases and viewer.html(facts.cases, data)),
+    ("data", "Data", _data(facts)),
     ("run", "Run", _run(facts)),
   ]
   parts = [part for part in parts if part[2]]
@@ -57,8 +60,8 @@ def html(facts: Facts, drawn=None) -> str:
     f'<h2 id="{i}-title">{words(name)}</h2>\n{inner}</section>'
     for i, name, inner in parts
   )
-  names = ["page.css", "page.js"] + ["viewer.js"] * bool(facts.cases)
-  css, *scripts = ((HERE / name).read_text("utf-8") for name in names)
+  names = ["page.js"] + ["viewer.js"] * bool(facts.cases)
+  scripts = [(HERE / name).read_text("utf-8") for name in names]
   js = "".join(f"<script>{script}</script>\n" for script in scripts)
   return (
     '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">\n'
@@ -66,7 +69,7 @@ def html(facts: Facts, drawn=None) -> str:
     # A second lock: nothing is loaded, whatever a note holds.
     '<meta http-equiv="Content-Security-Policy" content="default-src \'none\';'
     " style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:\">\n"
-    f"<title>{words(title)}</title>\n<style>{css}</style></head>\n<body>\n"
+    f"<title>{words(title)}</title>\n<style>{look.CSS}</style></head>\n<body>\n"
     f"<header><h1>{words(title)}</h1>{_summary(facts)}\n"
     f'<nav aria-label="Sections">{links}</nav></header>\n'
     f"<main>{_missing(facts)}{body}</main>\n"
@@ -191,6 +194,14 @@ def figure(drawing: plots.Drawing) -> str:
     f'</div><details><summary>Numbers<span class="unseen"> of'
     f" {words(drawing.title)}</span></summary>{behind}</details></figure>\n"
   )
+
+
+def _data(facts):
+  """What is on the page that the build of the records wrote."""
+  if not facts.quality:
+    return ""
+  text = quality_page.body(facts.quality)
+  return text.replace("<h2>", "<h3>").replace("</h2>", "</h3>")
 
 
 def _run(facts):

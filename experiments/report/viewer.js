@@ -78,7 +78,7 @@
 
   // Words of a note: pieces that touch are one word.
   function note(part) {
-    const box = make("div", { class: "note", tabindex: "0", role: "region",
+    const box = make("div", { class: "text", tabindex: "0", role: "region",
       "aria-label": `${data.titles[part.name]}: text` });
     const marks = planted(part);
     const edges = new Set([0, part.text.length]);
@@ -347,7 +347,7 @@
     link();
   });
   document.addEventListener("keydown", (event) => {
-    const typed = event.target.closest("input,select,textarea,.scroll,.note");
+    const typed = event.target.closest("input,select,textarea,.scroll,.text");
     if (typed || event.altKey || event.ctrlKey || event.metaKey) return;
     if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
       event.preventDefault();
