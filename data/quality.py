@@ -150,7 +150,8 @@ def _presence(last, tally, split, rule):
   """Shares of stays by hour, of rounded counts.
 
   Of the stays that last so long: series, those with a measurement in the hour;
-  of all stays: those whose film, or first report, or note is there by then.
+  of all stays: those whose film, or first report, note or embedding is there
+  by then.
   """
   total, counts = tally.stays(split), tally.by_hour[split]
   there = tally.there[split]
@@ -158,7 +159,7 @@ def _presence(last, tally, split, rule):
   if not total or rule.hides(len(set(tally.subjects[split]))):
     return out | {m: None for m in tally.modalities}
   for m in tally.modalities:
-    if m in tally.texts or m in tally.images:
+    if m not in there:
       by = counts[m][:last].cumsum()
       out[m] = [rule.share(int(n), total) for n in by]
       continue

@@ -61,16 +61,18 @@ def features(
   groups=GROUPS,
   single=("dn",),
   hourly=False,
+  dtypes=None,
 ):
   """TFDS features of one stay; no feature needs TensorFlow to be read.
 
   Args:
     labels: how many.
-    columns: of each series.
-    kinds: modality -> series, image or text.
+    columns: of each series, and widths of embeddings.
+    kinds: modality -> series, image, text or embedding.
     groups: subgroup -> number or word.
     single: texts that have one hour, as images do; others have many.
     hourly: a label for each of many hours; images and texts as by then.
+    dtypes: of embeddings.
   """
   import tensorflow_datasets as tfds
 
@@ -79,8 +81,9 @@ def features(
   modality = {"image": f.Scalar(np.object_), "text": f.Text()}
   fields = {"stay_id": f.Scalar(np.int64), "subject_id": f.Scalar(np.int64)}
   for m, kind in kinds.items():
+    dtype = np.dtype((dtypes or {}).get(m, np.float32)).type
     fields[m] = modality.get(kind) or f.Tensor(
-      shape=(None, columns[m]), dtype=np.float32, encoding="bytes"
+      shape=(None, columns[m]), dtype=dtype, encoding="bytes"
     )
   fields["present"] = f.Tensor(shape=(len(kinds),), dtype=np.bool_)
   fields["label"] = f.Tensor(shape=(labels,), dtype=np.float32)
@@ -89,7 +92,7 @@ def features(
   for m, kind in kinds.items():
     if kind == "image" or m in single:
       fields[f"{m}_hour"] = number
-    elif kind == "text":
+    elif kind in ("text", "embedding"):
       fields[f"{m}_hours"] = many
   if hourly:
     fields["label_hours"] = many

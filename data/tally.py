@@ -27,6 +27,7 @@ _GIVEN = (
     "modalities",
     "texts",
     "images",
+    "embedded",
     "groups",
     "classes",
   ),
@@ -85,7 +86,7 @@ class Tally:
       variables: of all series, those of one after those of another; empty
         without one.
       labels: how many.
-      kinds: modality -> series, image or text.
+      kinds: modality -> series, image, text or embedding.
       groups: fields of an example that name a subgroup, or give an age.
       classes: labels are buckets of the hours left.
     """
@@ -97,6 +98,7 @@ class Tally:
     self.modalities = tuple(kinds)
     self.texts = tuple(m for m, kind in kinds.items() if kind == "text")
     self.images = tuple(m for m, kind in kinds.items() if kind == "image")
+    self.embedded = tuple(m for m, k in kinds.items() if k == "embedding")
     self.groups = groups
     self.moments = {m: discretise.Moments() for m in self.series}
     self.measured = {
@@ -117,7 +119,7 @@ class Tally:
     self.left = {s: np.zeros(labels) for s in SPLITS}
     self.first = {s: [] for s in SPLITS}
     self.last = {s: [] for s in SPLITS}
-    timed = (*self.images, *self.texts)
+    timed = (*self.images, *self.texts, *self.embedded)
     self.since = {s: {m: [] for m in timed} for s in SPLITS}
     self.words = {s: collections.Counter() for s in SPLITS}
     self.seen = {s: {} for s in SPLITS}
@@ -221,7 +223,7 @@ class Tally:
         word = _age_group(float(word))
       self.words[split][name, word] += 1
       self._see(split, _what(name, word), subject)
-    for m in (*self.images, *self.texts):
+    for m in (*self.images, *self.texts, *self.embedded):
       hours = _hours(example, [m])
       first = None
       if len(hours) and not np.isnan(hours).all():
@@ -235,7 +237,9 @@ class Tally:
     # Hours are stored as f32, a second of a month being some 1e-6 of it.
     end = window * (1 + 1e-6)
     # A discharge note has one hour, after the stay.
-    notes = [m for m in self.texts if f"{m}_hours" in example]
+    notes = [
+      m for m in (*self.texts, *self.embedded) if f"{m}_hours" in example
+    ]
     hours = {
       "film": _hours(example, self.images),
       "report": _hours(example, notes),

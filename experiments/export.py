@@ -114,6 +114,7 @@ def describe(stages: Stages) -> tuple[dict, dict | None]:
     ).to_json(),
     "head": result["chosen"] if result else evaluate.validated(stages)["head"],
     "shapes": dataclasses.asdict(run.shapes),
+    "embeddings": {m: run.data.embeddings[m] for m in run.shapes.tokens},
     "series": series.Recipe.of(metadata).to_json() | run.channels.to_json(),
     "reliability": _reliability(result),
     "dataset": {

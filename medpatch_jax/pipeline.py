@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from medpatch_jax import calibrate, medpatch, schema
 from medpatch_jax.confidence import Confidence
-from medpatch_jax.encode import additive, cxr, ehr, notes
+from medpatch_jax.encode import additive, cxr, ehr, embedding, notes
 from medpatch_jax.medpatch import MedPatch
 from medpatch_jax.unimodal import Unimodal
 
@@ -26,6 +26,7 @@ ENCODERS = {
   "additive": (additive.Additive, "width"),
   "vit": (cxr.ViT, "joint_width"),
   "bert": (notes.Notes, "joint_width"),
+  "embedding": (embedding.Embedding, "joint_width"),
 }
 
 
@@ -34,7 +35,8 @@ class Architecture:
   """Everything that decides which function the parameters stand for.
 
   Attributes:
-    kinds: modality -> series, image or text, in the order of `present`.
+    kinds: modality -> series, image, text or embedding, in the order of
+      `present`.
     labels: C names.
     width: E, the joint width.
     encoders: modality -> {"name": key of `ENCODERS`, its own sizes}.

@@ -57,10 +57,18 @@ class Preset:
   schedule: str
   learning_rate: dict[str, float]
 
-  def shapes(self, columns: dict[str, int], hours: int | None = None) -> Shapes:
-    """Static sizes of a batch; `columns` are those of each series.
+  def shapes(
+    self,
+    columns: dict[str, int],
+    hours: int | None = None,
+    tokens: dict[str, int] | None = None,
+  ) -> Shapes:
+    """Static sizes of a batch.
 
-    Where every series has the same `hours`, none is padded.
+    Args:
+      columns: of each series, and widths of embeddings.
+      hours: of every series, where all have the same: none is padded.
+      tokens: most tokens of each kind of embeddings.
     """
     return Shapes(
       columns=columns,
@@ -68,6 +76,7 @@ class Preset:
       image_size=self.image_size,
       window=self.window,
       max_windows=self.max_windows,
+      tokens=tokens or {},
     )
 
 
@@ -92,6 +101,7 @@ PRESETS = {
       series=100,
       image=100,
       text=100,
+      embedding=100,
       fuse=100,
       fuse_stacked=100,
       baseline=100,
@@ -103,6 +113,7 @@ PRESETS = {
       series=1e-3,
       image=1e-3,
       text=1e-3,
+      embedding=1e-3,
       fuse=1e-3,
       fuse_one_label=1e-3,
       fuse_stacked=1e-3,
@@ -141,6 +152,7 @@ PRESETS = {
       series=10,
       image=24,
       text=14,
+      embedding=14,
       fuse=4,
       fuse_stacked=6,
       joint=8,
@@ -154,6 +166,7 @@ PRESETS = {
       series=2e-3,
       image=1e-3,
       text=1e-3,
+      embedding=1e-3,
       fuse=1e-5,
       fuse_one_label=1e-3,
       fuse_stacked=3e-4,

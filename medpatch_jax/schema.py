@@ -145,7 +145,7 @@ class Batch:
     inputs: modality -> its fields, by kind. series: `x` f32[B T F] z-scored,
       `mask` bool[B T] real hours. image: `image` u8[B S S] grey. text: `piece`
       i32[B W L] in W windows of L pieces, `mask` bool[B W L] real pieces with
-      [CLS] and [SEP].
+      [CLS] and [SEP]. embedding: `x` f32[B T D], `mask` bool[B T] real tokens.
     present: bool[B M], columns in the order of the model's modalities.
     label: f32[B C] in {0, 1}.
     weight: f32[B], 1 for a real row and 0 for padding.

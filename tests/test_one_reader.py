@@ -37,13 +37,13 @@ def built(folder, work, censored="refuse"):
     ":memory:", threads=1, memory="1GB", temporary=work
   )
   read = reader.Reader(connection, found)
-  stays, variables, kinds, unread = extract._read(
+  stays, variables, kinds, unread, embedded = extract._read(
     read, opened, work, folder, censored, {}, True
   )
   assemble.keep(connection, work, opened.keys() & assemble.KEPT.keys())
   job = assemble.Job(
     work, stays.split, stays.end, 0, stays=stays, kinds=kinds,
-    variables=variables, root=folder,
+    variables=variables, root=folder, embedded=embedded,
   )  # fmt: skip
   out = {"unread": unread}
   for e in job.assembler().part(0, len(stays.end)).examples:

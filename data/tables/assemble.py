@@ -16,7 +16,8 @@ from data.tally import Tally
 from medpatch_jax import files
 from medpatch_jax.input import discretise, examples, images
 from medpatch_jax.input import variables as table
-from medpatch_jax.input.tables import file, reader
+from medpatch_jax.input.embeddings import Unreadable
+from medpatch_jax.input.tables import embeddings, file, reader
 from medpatch_jax.input.tables import rows as sources
 
 # What each process reads, as Parquet files sorted by row: name -> what of the
@@ -33,6 +34,12 @@ KEPT = {
     2_048,
   ),
   "images": ("SELECT row, hour, path, row_no FROM images", 30_720),
+  # A group is decoded at once, so few of those that hold the arrays.
+  "embeddings": (
+    "SELECT row, kind, hour, path, tokens, row_no, inside FROM embeddings WHERE"
+    " inside",
+    2_048,
+  ),
 }
 
 
@@ -61,21 +68,24 @@ class Job(shards.Job):
     stays: `stays.Stays`.
     kinds: modality -> series, image or text.
     variables: of all series, those of one after those of another.
-    root: folder of the tables, which paths of images start from.
+    root: folder of the tables, which paths start from.
+    embedded: kind of embeddings -> `embeddings.Kind`.
   """
 
   stays: object
   kinds: dict
   variables: tuple
   root: pathlib.Path
+  embedded: dict
 
   def features(self):
     return records.features(
       len(self.stays.label_names),
-      widths(self.variables),
+      widths(self.variables) | {m: e.width for m, e in self.embedded.items()},
       self.kinds,
       self.stays.kinds_of_groups(),
       single=(),
+      dtypes={m: e.dtype for m, e in self.embedded.items()},
     )
 
   def tally(self):
@@ -97,7 +107,12 @@ class Job(shards.Job):
           f"CREATE VIEW {name} AS SELECT * FROM {file.parquet(path)}"
         )
     return Assembler(
-      connection, self.stays, self.kinds, self.variables, self.root
+      connection,
+      self.stays,
+      self.kinds,
+      self.variables,
+      self.root,
+      self.embedded,
     )
 
 
@@ -110,7 +125,8 @@ class Assembler:
     stays: `stays.Stays`.
     kinds: modality -> series, image or text.
     variables: of the series.
-    root: folder of the tables, which paths of images start from.
+    root: folder of the tables, which paths start from.
+    embedded: kind of embeddings -> `embeddings.Kind`.
   """
 
   connection: object
@@ -118,6 +134,7 @@ class Assembler:
   kinds: dict
   variables: tuple
   root: pathlib.Path
+  embedded: dict
 
   def part(self, start, stop):
     """`shards.Part` of the rows [start, stop).
@@ -130,6 +147,8 @@ class Assembler:
     for m, kind in self.kinds.items():
       if kind == "text":
         inputs[m] = self._texts(m, start, stop)
+      elif kind == "embedding":
+        inputs[m] = self._embeddings(m, start, stop)
     films = len(inputs.get(sources.IMAGE, ()))
     rows = [
       row
@@ -194,6 +213,23 @@ class Assembler:
       hours.append(hour)
     return {r: (examples.join(t), h) for r, (t, h) in grouped.items()}
 
+  def _embeddings(self, kind, start, stop):
+    """-> row -> (tokens of all, one after the other, f[T D]; hours of each)."""
+    grouped, dtype = {}, self.embedded[kind].dtype
+    try:
+      for row, hour, array in embeddings.stay(
+        self.connection, self.root, kind, start, stop
+      ):
+        arrays, hours = grouped.setdefault(row, ([], []))
+        arrays.append(array)
+        hours.append(hour)
+    except Unreadable as error:
+      raise InputError(str(error)) from None
+    return {
+      r: (np.concatenate(arrays).astype(dtype), hours)
+      for r, (arrays, hours) in grouped.items()
+    }
+
   def _example(self, row, found):
     """The record of a stay; `found` is None where a modality is absent."""
     stays = self.stays
@@ -209,6 +245,10 @@ class Assembler:
       if kind == "series":
         empty = np.zeros((0, self.widths[m]), np.float32)
         example[m] = empty if found[m] is None else found[m]
+      elif kind == "embedding":
+        empty = np.zeros((0, self.embedded[m].width), self.embedded[m].dtype)
+        example[m], hours = found[m] or (empty, [])
+        example[f"{m}_hours"] = np.array(hours, np.float32)
       elif kind == "image":
         image, hour = found[m] or (b"", np.nan)
         example[m], example[f"{m}_hour"] = image, np.float32(hour)

@@ -17,7 +17,7 @@ from data.splits import SPLITS
 from data.tables import assemble, disk, normals
 from data.tables import stays as stays_lib
 from medpatch_jax.input import variables as table
-from medpatch_jax.input.tables import layout, problems, reader
+from medpatch_jax.input.tables import embeddings, layout, problems, reader
 from medpatch_jax.input.tables import rows as sources
 from medpatch_jax.input.tables import variables as variables_lib
 from medpatch_jax.input.tables.stays import GROUP
@@ -113,7 +113,7 @@ def extract(
     lambda title, poll: Progress(title, poll=poll, quiet=quiet),
   )
   try:
-    stays, variables, kinds, unread = _read(
+    stays, variables, kinds, unread, embedded = _read(
       read, opened, work, root, censored, source.usual, quiet
     )
     assemble.keep(connection, work, opened.keys() & assemble.KEPT.keys())
@@ -126,6 +126,7 @@ def extract(
       kinds=kinds,
       variables=variables,
       root=root,
+      embedded=embedded,
     )
     files, tally = shards.write(
       job, threads=threads, memory=resume.bytes_of(memory), quiet=quiet
@@ -146,10 +147,11 @@ def _read(read, opened, work, root, censored, usual, quiet):
   """Every table, once.
 
   Returns:
-    (Stays, variables, modality -> kind, rows of images left out).
+    (Stays, variables, modality -> kind, rows of images left out, kind of
+    embeddings -> `embeddings.Kind`).
   """
   stays = stays_lib.load(read, opened.get("stays"))
-  variables, kinds, ranged, unread = (), {}, (), []
+  variables, kinds, ranged, unread, embedded = (), {}, (), [], {}
   whole = {n for n, t in opened.items() if t.complete}
   if "variables" in whole:
     variables, ranged = variables_lib.load(read, opened["variables"])
@@ -163,11 +165,10 @@ def _read(read, opened, work, root, censored, usual, quiet):
     kinds[sources.IMAGE] = "image"
   if "notes" in whole:
     texts, _ = sources.notes(read, opened["notes"])
-    for m in sorted(set(texts) & set(kinds)):
-      read.problems.add(
-        opened["notes"].file, f"{m} is a kind of variables, too", "kind"
-      )
-    kinds |= dict.fromkeys(texts, "text")
+    _add(read, kinds, opened["notes"], texts, "text")
+  if "embeddings" in whole:
+    embedded, _ = embeddings.load(read, opened["embeddings"], root)
+    _add(read, kinds, opened["embeddings"], embedded, "embedding")
   if stays is not None:
     _check_groups(opened["stays"], stays, kinds, read.problems)
   read.problems.stop()
@@ -180,13 +181,22 @@ def _read(read, opened, work, root, censored, usual, quiet):
         f"{v.name} was given without low and high: {low:g} to {high:g}"
         f" {v.unit} are taken, beyond which no human's lies."
       )
-  return stays, variables, kinds, unread
+  return stays, variables, kinds, unread, embedded
+
+
+def _add(read, kinds, opened, names, kind):
+  """Adds modalities of a table to those of others, of other names."""
+  nouns = {"series": "variables", "text": "notes", "image": "images"}
+  for m in sorted(set(names) & set(kinds)):
+    what = f"{m} is a kind of {nouns[kinds[m]]}, too"
+    read.problems.add(opened.file, what, "kind")
+  kinds |= dict.fromkeys(names, kind)
 
 
 def _check_groups(opened, stays, kinds, found):
   """A subgroup's name is a field of the record beside the modalities'."""
-  columns = dict.fromkeys(kinds, 1)
-  fields = records.features(1, columns, kinds, {}, single=())
+  columns, dtypes = dict.fromkeys(kinds, 1), dict.fromkeys(kinds, "float32")
+  fields = records.features(1, columns, kinds, {}, (), dtypes=dtypes)
   for name in stays.groups:
     if not name.isidentifier() or name in fields:
       found.add(
@@ -235,7 +245,15 @@ def _count(connection, opened, variables, stays, tally):
     ).fetchone()
     stays.facts["notes_outside_the_hours_of_the_stay"] = outside
     stays.facts["notes_of_blanks"] = blank
-  report.written(stays, tally, "with an event, an image or a note")
+  if "embeddings" in opened:
+    (outside,) = connection.execute(
+      "SELECT count(*) FROM embeddings WHERE NOT inside"
+    ).fetchone()
+    stays.facts["embeddings_outside_the_hours_of_the_stay"] = outside
+  last = "with an event, an image or a note"
+  if "embeddings" in opened:
+    last = "with an event, an image, a note or an embedding"
+  report.written(stays, tally, last)
 
 
 def _finish(writer, out, task, opened, job, tally, source, censored):
@@ -290,6 +308,11 @@ def _finish(writer, out, task, opened, job, tally, source, censored):
       "cohort": {"filters": result["filters"], "facts": result["facts"]},
       "index": tally.index(),
     }
+    | (
+      {"embeddings": {m: e.to_json() for m, e in job.embedded.items()}}
+      if job.embedded
+      else {}
+    )
   )
   report.write(out, result)
   page.write(out, found)

@@ -97,6 +97,7 @@ OF_KIND = {
   ),
   "image": (("vit", "augment"), ("image_norm", "mirror")),
   "text": (("bert", "max_note_windows"), ("padding_tokens",)),
+  "embedding": ((), ()),
 }
 FILES = ("authors", "vit", "bert", "init_from")
 # then what temperatures and pools depend on.

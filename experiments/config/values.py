@@ -39,7 +39,12 @@ def among(names, valid, flag) -> tuple[str, ...]:
 
 # What brings a modality of MIMIC's, and of own tables by its kind.
 SOURCES = {"cxr": "--mimic_cxr", "rr": "--mimic_note", "dn": "--mimic_note"}
-TABLES = {"series": "events", "image": "images", "text": "notes"}
+TABLES = {
+  "series": "events",
+  "image": "images",
+  "text": "notes",
+  "embedding": "embeddings",
+}
 
 
 def modalities(names, described, task) -> tuple[str, ...]:

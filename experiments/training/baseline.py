@@ -152,7 +152,7 @@ def _encoder(run: Run, m: str):
 def _raw_encoder(run: Run, m: str):
   """Raw input of one modality as tokens, for HEALNet alone."""
   sizes, kind = run.config.sizes, run.config.kinds[m]
-  if kind == "series":
+  if kind in ("series", "embedding"):
     return raw.Series()
   if kind == "image":
     return raw.Image(side=sizes.image_size // 8)  # 8 x 8 pixels a cell.

@@ -55,6 +55,8 @@ def _encoder(run: Run, m: str) -> dict:
     return {"name": "lstm", "dropout": run.config.ehr_dropout}
   if kind == "image":
     return {"name": "vit", "image_size": sizes.image_size, **sizes.cxr}
+  if kind == "embedding":
+    return {"name": "embedding"}
   tokeniser = run.tokeniser
   special = {n: getattr(tokeniser, n) for n in ("pad", "cls", "sep")}
   return {"name": "bert", **special, **text_sizes(run)}
@@ -92,6 +94,8 @@ def token_width(run: Run, m: str) -> int:
   sizes, kind = run.config.sizes, run.config.kinds[m]
   if kind == "text":
     return text_sizes(run)["width"]
+  if kind == "embedding":
+    return run.shapes.columns[m]
   return sizes.width if kind == "series" else sizes.cxr["width"]
 
 
@@ -103,6 +107,8 @@ def positions(run: Run, m: str, split: str) -> int:
     return hours + (run.config.ehr == "transformer")  # Its class token.
   if kind == "image":
     return 1 + (sizes.image_size // sizes.cxr["patch"]) ** 2
+  if kind == "embedding":
+    return run.shapes.tokens[m]
   return sizes.window
 
 
@@ -118,6 +124,12 @@ def example(run: Run, m: str) -> schema.Batch:
   elif kind == "image":
     size = shapes.image_size
     fields = {"image": np.zeros((1, size, size), np.uint8)}
+  elif kind == "embedding":
+    T, D = shapes.tokens[m], shapes.columns[m]
+    fields = {
+      "x": np.zeros((1, T, D), np.float32),
+      "mask": np.ones((1, T), bool),
+    }
   else:
     fields = {
       "piece": np.zeros((1, 1, shapes.window), np.int32),

@@ -88,9 +88,16 @@ class Run:
       **{name: getattr(config, name) for name in channels.ADDED},
     )
     series = [m for m, kind in config.kinds.items() if kind == "series"]
+    embedded = {
+      m: self.data.embeddings[m]
+      for m, kind in config.kinds.items()
+      if kind == "embedding"
+    }
     self.shapes = config.sizes.shapes(
-      {m: len(self.channels_of(m).columns()) for m in series},
+      {m: len(self.channels_of(m).columns()) for m in series}
+      | {m: e["width"] for m, e in embedded.items()},
       self.data.description.hours,
+      {m: e["tokens"] for m, e in embedded.items()},
     )
     self._check_start()
     self.parallel = Parallel(config.parallel)
@@ -338,6 +345,7 @@ class Run:
       "series": sizes.hide > 0,
       "image": self.config.augment,
       "text": False,
+      "embedding": False,
     }
     augmented = {
       m: learn and augment and augmented[self.config.kinds[m]]
@@ -432,6 +440,8 @@ class Run:
       return self.channels_of(modality)(stored)
     if kind == "image":
       return examples.image(stored, self.shapes.image_size)
+    if kind == "embedding":
+      return {"x": stored}
     return examples.text(stored, self.tokeniser, self.shapes)
 
   @once

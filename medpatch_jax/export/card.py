@@ -91,6 +91,11 @@ def _data(config):
     f"- SHA-256 of the records of {s}: {d}"
     for s, d in sorted(dataset["digest"].items())
   ]
+  lines += [
+    f"- Embeddings `{m}`: made by {e['model']}, {e['width']} wide; of a stay at"
+    f" most {e['tokens']:,} tokens. Those of another model are refused."
+    for m, e in config.get("embeddings", {}).items()
+  ]
   if "vocabulary" in config:
     lines.append(f"- Vocabulary of the texts: {_pieces(config['vocabulary'])}")
   return "\n".join(lines)

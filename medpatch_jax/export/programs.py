@@ -69,6 +69,10 @@ def like(kinds, shapes: examples.Shapes, hours: int, b, w) -> dict:
     if kind == "series":
       out[f"{m}.x"] = (b, hours, shapes.columns[m]), np.float32
       out[f"{m}.mask"] = (b, hours), np.bool_
+    elif kind == "embedding":
+      T = shapes.tokens[m]
+      out[f"{m}.x"] = (b, T, shapes.columns[m]), np.float32
+      out[f"{m}.mask"] = (b, T), np.bool_
     elif kind == "image":
       out[f"{m}.image"] = (b, *(shapes.image_size,) * 2), np.uint8
     else:

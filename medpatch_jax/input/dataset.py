@@ -21,6 +21,7 @@ FIELDS = {
   "modalities": [str],
   "kinds": (dict, None),
   "inputs": ([str], None),
+  "embeddings": (dict, None),
   "hours": (float, None),
   "hourly": (bool, None),
   "classes": (bool, None),
@@ -34,6 +35,7 @@ FIELDS = {
   },
   "digest": {split: str for split in SPLITS},
 }
+KINDS = ("series", "image", "text", "embedding")
 REDO = "build the dataset again with this version's data.build"
 
 
@@ -43,8 +45,8 @@ class Description:
 
   Attributes:
     labels: C names.
-    kinds: modality -> series, image or text, in the order of the columns of
-      `present`.
+    kinds: modality -> series, image, text or embedding, in the order of the
+      columns of `present`.
     inputs: the modalities a model may learn from; MIMIC's mortality has a
       column for the discharge note and never a note.
     hours: length of every series, None where they differ.
@@ -147,6 +149,8 @@ class Dataset:
     self.labels = self.description.labels
     self.mean = np.asarray(self.metadata["mean"], np.float32)
     self.std = np.asarray(self.metadata["std"], np.float32)
+    # Modality -> model, width, dtype and most tokens of its embeddings.
+    self.embeddings = self.metadata.get("embeddings") or {}
     self.id_name = self.metadata.get("id_name", "stay_id")
     self.most = most
     self._hour: dict[str, tuple] = {}
@@ -306,8 +310,10 @@ def _misfit(metadata: dict) -> str | None:
     if not metadata[name]:
       return f"{name} is empty"
   for m in modalities:
-    if kinds.get(m) not in ("series", "image", "text"):
-      return f"kinds.{m} is no series, image or text"
+    if kinds.get(m) not in KINDS:
+      return f"kinds.{m} is none of {', '.join(KINDS)}"
+    if kinds[m] == "embedding" and not _whole(metadata, m):
+      return f"embeddings.{m} lacks model, width or tokens"
   if strange := set(metadata.get("inputs") or ()) - set(modalities):
     return f"inputs names {min(strange)!r}, which is none of the modalities"
   texts = [m for m in modalities if kinds[m] == "text"]
@@ -319,6 +325,15 @@ def _misfit(metadata: dict) -> str | None:
       if not isinstance(found, list) or len(found) != size:
         return f"index.{split}.{name} holds no {size:,} numbers"
   return None
+
+
+def _whole(metadata: dict, m: str) -> bool:
+  """Whether metadata say what embeddings of a modality are."""
+  found = (metadata.get("embeddings") or {}).get(m)
+  return isinstance(found, dict) and all(
+    isinstance(found.get(name), kind)
+    for name, kind in (("model", str), ("width", int), ("tokens", int))
+  )
 
 
 class Source:

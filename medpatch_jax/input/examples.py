@@ -28,6 +28,8 @@ class Shapes:
     image_size: S, pixels a side.
     window: L, pieces of a text window with [CLS] and [SEP].
     max_windows: windows kept of a text, the earliest.
+    tokens: modality -> T, most tokens of its embeddings, whose width is in
+      `columns`.
   """
 
   columns: dict[str, int]
@@ -35,6 +37,7 @@ class Shapes:
   image_size: int
   window: int
   max_windows: int
+  tokens: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def bucket(n: int, sizes) -> int:
@@ -118,7 +121,7 @@ def collate(examples, size: int, kinds, labels: int, shapes: Shapes, names):
     examples: dicts with `inputs` {modality: its fields, or None if absent},
       `present` bool[M], `label` f32[C].
     size: B, rows of the batch; rows past the examples get weight 0.
-    kinds: modality -> series, image or text, of M modalities.
+    kinds: modality -> series, image, text or embedding, of M modalities.
     labels: C.
     shapes: static sizes.
     names: the modalities in `inputs`.
@@ -134,12 +137,15 @@ def collate(examples, size: int, kinds, labels: int, shapes: Shapes, names):
   pad["text"] = functools.partial(
     pad["text"], windows=max(map(_most_windows, texts), default=1)
   )
-  inputs = {
-    m: pad_series(fields, size, shapes, shapes.columns[m])
-    if kinds[m] == "series"
-    else pad[kinds[m]](fields, size, shapes)
-    for m, fields in columns.items()
-  }
+  inputs = {}
+  for m, fields in columns.items():
+    if kinds[m] == "series":
+      inputs[m] = pad_series(fields, size, shapes, shapes.columns[m])
+    elif kinds[m] == "embedding":
+      width = shapes.columns[m]
+      inputs[m] = _pad_tokens(fields, size, shapes.tokens[m], width)
+    else:
+      inputs[m] = pad[kinds[m]](fields, size, shapes)
   present = np.zeros((size, len(kinds)), bool)
   label = np.zeros((size, labels), np.float32)
   weight = np.zeros((size,), np.float32)
@@ -152,7 +158,13 @@ def pad_series(fields, size, shapes, columns):
   """Fields of stays, None where absent -> x f32[B T F], mask bool[B T]."""
   lengths = [0 if f is None else len(f["x"]) for f in fields]
   T = bucket(max(lengths, default=0), shapes.hour_buckets)
-  x = np.zeros((size, T, columns), np.float32)
+  return _pad_tokens(fields, size, T, columns)
+
+
+def _pad_tokens(fields, size, T, width):
+  """Fields of stays, None where absent -> x f32[B T D], mask bool[B T]."""
+  lengths = [0 if f is None else len(f["x"]) for f in fields]
+  x = np.zeros((size, T, width), np.float32)
   mask = np.zeros((size, T), bool)
   for i, f in enumerate(fields):
     if f is not None:

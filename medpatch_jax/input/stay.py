@@ -15,6 +15,7 @@ from PIL import Image
 from medpatch_jax.input import (
   cell,
   channels,
+  embeddings,
   examples,
   images,
   series,
@@ -33,13 +34,15 @@ class Preparation:
   """What a model was trained on was prepared so.
 
   Attributes:
-    kinds: modality -> series, image or text, in the order of `present`.
+    kinds: modality -> series, image, text or embedding, in the order of
+      `present`.
     shapes: static sizes.
     recipe: of all series, None without one.
     channels: how they are read.
     tokeniser: of the texts, None without any.
     late: texts that are read whenever they were written, also after the
       window; of all others nothing is seen that is not of the window.
+    embedded: kind of embeddings -> name of the model that made them.
   """
 
   kinds: dict[str, str]
@@ -48,6 +51,7 @@ class Preparation:
   channels: channels.Channels
   tokeniser: tokenise.Tokeniser | None
   late: tuple[str, ...] = ()
+  embedded: dict[str, str] = dataclasses.field(default_factory=dict)
 
   def example(self, stay: dict):
     """Prepares one stay.
@@ -57,7 +61,8 @@ class Preparation:
         window. Series: see `series.Recipe.grid`. Image: path, bytes of a JPEG
         or PNG, or array u8[H W]; or (hour, image), or a list of these, of
         which the last in the window is read. Text: a text, or (hour, text) of
-        several. Hours count from the start of the stay.
+        several. Embedding: array f[T D], or (hour, array) of several. Hours
+        count from the start of the stay.
 
     Returns:
       (dict as `examples.collate` takes it, without a label; sentences on what
@@ -86,6 +91,8 @@ class Preparation:
           inputs[m], remarks = self._series(m, stay[m], stay.get("hours"))
         elif kind == "image":
           inputs[m], remarks = self._image(stay[m], end)
+        elif kind == "embedding":
+          inputs[m], remarks = self._embedding(m, stay[m], end)
         else:
           late = m in self.late
           inputs[m], remarks = self._text(stay[m], None if late else end)
@@ -133,6 +140,28 @@ class Preparation:
       source = timed[-1][1]
     stored, more = film(source, self.shapes.image_size)
     return examples.image(stored, self.shapes.image_size), said + more
+
+  def _embedding(self, m, source, end):
+    said, width = [], self.shapes.columns[m]
+    if isinstance(source, tuple):
+      source = [source]
+    if isinstance(source, list) and isinstance(source[0], tuple):
+      timed, left = within(source, end)
+      said = _outside(left, "embeddings", end)
+      if not timed:
+        return None, [*said, "no embedding left: taken as absent"]
+      source = [array for _, array in timed]
+    else:
+      source = [source]
+    found = np.concatenate([embeddings.checked(a, width) for a in source])
+    most = self.shapes.tokens[m]
+    if len(found) <= most:
+      return {"x": found}, said
+    return {"x": found[:most]}, [
+      *said,
+      f"{len(found):,} tokens: only the first {most:,} are read, as many as a"
+      " stay of the training data had at most",
+    ]
 
   def _text(self, notes, end):
     said = []

@@ -198,4 +198,5 @@ def _preparation(config, architecture, folder) -> stay.Preparation:
     channels=channels.Channels.from_json(own),
     tokeniser=tokeniser,
     late=_late(config),
+    embedded={m: e["model"] for m, e in config.get("embeddings", {}).items()},
   )

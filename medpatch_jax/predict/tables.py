@@ -13,6 +13,7 @@ import pathlib
 import numpy as np
 
 from medpatch_jax.input.tables import (
+  embeddings,
   file,
   layout,
   problems,
@@ -86,6 +87,7 @@ class Tables:
       variables.load(read, opened.pop("variables"))
     kinds = set(self._kinds.values())
     used = {"events": "series", "notes": "text", "images": "image"}
+    used["embeddings"] = "embedding"
     for name, kind in used.items():
       if name in opened and (kind not in kinds or not opened[name].complete):
         del opened[name]
@@ -110,6 +112,17 @@ class Tables:
       }
       _, skipped = rows.notes(read, opened["notes"], texts, skip)
       self._left("notes of a kind", skipped)
+
+    if "embeddings" in opened:
+      shapes = preparation.shapes
+      known = {
+        m: embeddings.Kind(model, shapes.columns[m])
+        for m, model in preparation.embedded.items()
+      }
+      _, skipped = embeddings.load(
+        read, opened["embeddings"], self.root, known, skip
+      )
+      self._left("embeddings of a kind", skipped)
 
   def _left(self, what, count):
     if count:
@@ -136,6 +149,11 @@ class Tables:
         columns = "hour, text"
         for row, *note in self._rows("notes", columns, start, stop, more):
           found[row - start].setdefault(m, []).append(tuple(note))
+      if kind == "embedding" and "embeddings" in self._tables:
+        for row, hour, array in embeddings.stay(
+          self._db, self.root, m, start, stop
+        ):
+          found[row - start].setdefault(m, []).append((hour, array))
     return found
 
   def row(self, number: int) -> int:

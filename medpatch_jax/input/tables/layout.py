@@ -23,7 +23,10 @@ COLUMNS = {
   "events": (("stay_id", "hour", "variable", "value"), None),
   "notes": (("stay_id", "kind", "hour", "text"), None),
   "images": (("stay_id", "hour", "path"), None),
+  "embeddings": (("stay_id", "kind", "hour", "model"), ("path", "tokens")),
 }
+# Of these a stay has what is known of it.
+INPUTS = ("events", "notes", "images", "embeddings")
 # Of these a prediction needs no more.
 PREDICTED = {"stays": ("stay_id", "hours")}
 # A longer name of a column is none: a quote was not closed.
@@ -114,10 +117,8 @@ def open_all(root, problems, learning=True) -> dict[str, Table]:
   if learning and ("events" in there) != ("variables" in there):
     missing = "variables" if "events" in there else "events"
     problems.add(missing, "is missing; events and variables are given together")
-  if not {"events", "notes", "images"} & there:
-    problems.add(
-      "events, notes, images", "are all missing; wanted at least one"
-    )
+  if not set(INPUTS) & there:
+    problems.add(", ".join(INPUTS), "are all missing; wanted at least one")
   return opened
 
 

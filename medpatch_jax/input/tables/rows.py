@@ -26,10 +26,17 @@ KIND = r"[a-z][a-z0-9_]{0,29}"
 # Of fields that a record has beside a modality's.
 SUFFIXES = ("_hour", "_hours")
 MOST_KINDS = 20
-_NO_STAY = ("no whole number", "stay_id", stays.WHOLE)
-_UNKNOWN_STAY = ("is of no stay of the table stays", "stay_id")
-_NO_HOUR = ("no number, or one beyond all sense", "hour")
-_SKIP = "; --skip_unknown leaves others out"
+# What is said of a row whose stay or hour cannot be told.
+KEYS = (
+  ("no whole number", "stay_id", stays.WHOLE),
+  ("is of no stay of the table stays", "stay_id"),
+  ("no number, or one beyond all sense", "hour"),
+)
+NO_KIND = "no lower-case word such as radiology, or a name that is taken"
+# Condition: a path that leads out of the folder.
+AWAY = r"regexp_matches(r.path, '^([/\\]|[A-Za-z]:)|(^|[/\\])\.\.([/\\]|$)')"
+OUTSIDE = "leads outside the folder; wanted a path below it"
+SKIP = "; --skip_unknown leaves others out"
 
 
 def events(read, table, variables, censored="refuse", model=None, skip=False):
@@ -56,7 +63,7 @@ def events(read, table, variables, censored="refuse", model=None, skip=False):
   problem = bits(
     [
       "r.id IS NULL",
-      _stranger(read),
+      stranger(read),
       odd("r.hour"),
       "v.variable IS NULL",
       f"{bad} AND {odd('r.number', 1e30)} AND NOT ({allowed})",
@@ -79,7 +86,7 @@ def events(read, table, variables, censored="refuse", model=None, skip=False):
     f" WHEN NOT classes AND number IS NULL THEN {BOUND} ELSE {KEPT}"
     " END::UTINYINT AS state, problem::UTINYINT AS problem FROM ("
     "SELECT r.row_no, s.row, r.hour, v.variable, r.word, r.number, v.classes,"
-    f" v.low, v.high, c.class, {bound} AS bound, {_inside(EDGE)} AS inside,"
+    f" v.low, v.high, c.class, {bound} AS bound, {inside(EDGE)} AS inside,"
     f" {problem} AS problem FROM ("
     f"SELECT row_no, {whole('stay_id')} AS id, {real('hour')} AS hour,"
     f" {text('variable')} AS name, {text('value')} AS word,"
@@ -91,21 +98,21 @@ def events(read, table, variables, censored="refuse", model=None, skip=False):
   )
   if not read.load(table, "events", query):
     return 0
-  skipped = _skip(read, table, 0b1000) if skip else 0
+  skipped = skip_rows(read, table, 0b1000) if skip else 0
   if model is None:
     unknown = "is none of the table variables"
   else:
     names = ", ".join(v.name for v in variables)
-    unknown = f"is none of the model's variables; wanted one of {names}{_SKIP}"
-  checks = [_NO_STAY, _UNKNOWN_STAY, _NO_HOUR, (unknown, "variable")]
+    unknown = f"is none of the model's variables; wanted one of {names}{SKIP}"
+  checks = [*KEYS, (unknown, "variable")]
   checks += [("no number", "value", _kinds(read))]
   checks += [("none of its categories", "value")]
   read.report_bits(table, checks)
-  _check_rows(read, table, f"state != {WINDOW}")
+  check_rows(read, table, f"state != {WINDOW}")
   return skipped
 
 
-def _skip(read, table, bit):
+def skip_rows(read, table, bit):
   """Leaves out rows with a bit of `problem` set; returns how many."""
   query = f"DELETE FROM {table.name} WHERE problem & {bit} > 0"
   return read.one(query)[0]
@@ -150,16 +157,29 @@ def _joins(read):
   return read.one("SELECT count(*) > 0 FROM stays")[0]
 
 
-def _stranger(read):
+def stranger(read):
   """Condition: a row of no stay; never, if no stay could be read."""
   return f"r.id IS NOT NULL AND s.row IS NULL AND {_joins(read)}"
 
 
-def _inside(edge=0.0):
+def inside(edge=0.0):
+  """Condition: a row of the hours of its stay."""
   return f"(r.hour >= -{edge} AND r.hour <= s.hours + {edge})"
 
 
-def _check_rows(read, table, inside):
+def odd_kind(kind, known=None):
+  """Conditions: no name of a kind; one, but none of `known`."""
+  plain = f"regexp_full_match({kind}, {file.quote(KIND)})"
+  taken = ", ".join(map(file.quote, RESERVED))
+  ends = " OR ".join(f"suffix({kind}, {file.quote(s)})" for s in SUFFIXES)
+  odd = f"coalesce(NOT {plain} OR {kind} IN ({taken}) OR {ends}, true)"
+  if not known:
+    return odd, "false"
+  names = ", ".join(map(file.quote, known))
+  return odd, f"NOT {odd} AND {kind} NOT IN ({names})"
+
+
+def check_rows(read, table, inside):
   """Counts the rows; a table without any of use is the wrong table."""
   table.rows, good, kept = read.one(
     f"SELECT count(*), count(*) FILTER (problem = 0), count(*) FILTER"
@@ -189,25 +209,21 @@ def notes(read, table, known=None, skip=False):
   Returns:
     (kinds there are, sorted; rows skipped).
   """
-  plain = f"regexp_full_match(r.kind, {file.quote(KIND)})"
-  taken = ", ".join(map(file.quote, RESERVED))
-  names = ", ".join(map(file.quote, known or ("",)))
   late = ", ".join(map(file.quote, [k for k, v in (known or {}).items() if v]))
-  inside = f"({_inside()}{f' OR r.kind IN ({late})' if late else ''})"
-  ends = " OR ".join(f"suffix(r.kind, {file.quote(s)})" for s in SUFFIXES)
-  odd_kind = f"coalesce(NOT {plain} OR r.kind IN ({taken}) OR {ends}, true)"
+  window = f"({inside()}{f' OR r.kind IN ({late})' if late else ''})"
+  odd_name, unknown = odd_kind("r.kind", known)
   problem = bits(
     [
       "r.id IS NULL",
-      _stranger(read),
+      stranger(read),
       odd("r.hour"),
-      odd_kind,
-      f"NOT {odd_kind} AND r.kind NOT IN ({names})" if known else "false",
+      odd_name,
+      unknown,
     ]
   )
   query = (
     f"SELECT r.row_no, s.row, r.kind, r.hour, r.text,"
-    f" {inside} AS inside, ({problem})::UTINYINT AS problem FROM ("
+    f" {window} AS inside, ({problem})::UTINYINT AS problem FROM ("
     f"SELECT row_no, {whole('stay_id')} AS id, {real('hour')} AS hour,"
     f" {text('kind')} AS kind, {text('text')} AS text"
     f" FROM {scan(table)}) r LEFT JOIN stays s ON s.stay_id = r.id"
@@ -215,13 +231,10 @@ def notes(read, table, known=None, skip=False):
   )
   if not read.load(table, "notes", query):
     return (), 0
-  skipped = _skip(read, table, 0b11000) if skip else 0
-  wanted = "no lower-case word such as radiology, or a name that is taken"
-  unknown = f"wanted one of {', '.join(known or ())}{_SKIP}"
-  checks = [_NO_STAY, _UNKNOWN_STAY, _NO_HOUR]
-  checks += [(wanted, "kind"), (unknown, "kind")]
-  read.report_bits(table, checks)
-  _check_rows(read, table, "inside")
+  skipped = skip_rows(read, table, 0b11000) if skip else 0
+  wanted = f"wanted one of {', '.join(known or ())}{SKIP}"
+  read.report_bits(table, [*KEYS, (NO_KIND, "kind"), (wanted, "kind")])
+  check_rows(read, table, "inside")
   kinds = read.connection.execute(
     "SELECT DISTINCT kind FROM notes WHERE problem = 0 ORDER BY kind"
   ).fetchall()
@@ -241,19 +254,18 @@ def images(read, table, root):
   Returns:
     Rows that were left out since none can be, ascending.
   """
-  away = r"regexp_matches(r.path, '^([/\\]|[A-Za-z]:)|(^|[/\\])\.\.([/\\]|$)')"
   problem = bits(
     [
       "r.id IS NULL",
-      _stranger(read),
+      stranger(read),
       odd("r.hour"),
       "r.path IS NULL",
-      away,
+      AWAY,
     ]
   )
   query = (
     f"SELECT r.row_no, s.row, r.hour, r.path,"
-    f" {_inside()} AS inside, ({problem})::UTINYINT AS problem FROM ("
+    f" {inside()} AS inside, ({problem})::UTINYINT AS problem FROM ("
     f"SELECT row_no, {whole('stay_id')} AS id, {real('hour')} AS hour,"
     f" {text('path')} AS path"
     f" FROM {scan(table)}) r LEFT JOIN stays s ON s.stay_id = r.id"
@@ -261,10 +273,8 @@ def images(read, table, root):
   )
   if not read.load(table, "images", query):
     return []
-  outside = "leads outside the folder; wanted a path below it"
-  checks = [_NO_STAY, _UNKNOWN_STAY, _NO_HOUR, ("is empty", "path")]
-  read.report_bits(table, [*checks, (outside, "path")])
-  _check_rows(read, table, "inside")
+  read.report_bits(table, [*KEYS, ("is empty", "path"), (OUTSIDE, "path")])
+  check_rows(read, table, "inside")
   connection = read.connection
   connection.execute(
     "CREATE TABLE last AS SELECT row_no, row, hour, path FROM images WHERE"
@@ -273,4 +283,4 @@ def images(read, table, root):
   )
   connection.execute("DROP TABLE images")
   connection.execute("ALTER TABLE last RENAME TO images")
-  return films.check(read, table, root, outside)
+  return films.check(read, table, root, OUTSIDE)
