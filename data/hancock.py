@@ -1,7 +1,7 @@
 """HANCOCK's public features of 763 head and neck cancer patients -> own tables.
 
-Six modalities (docs/own_data.md has kinds of variables); the eight stains of
-tissue are a series of eight tokens.
+Six modalities: five kinds of variables, and the eight stains of tissue as
+embeddings of eight tokens (docs/own_data.md), or as a series of them.
 """
 
 import csv
@@ -23,6 +23,10 @@ FILES = {
 }
 STAINS = ("HE", "CD3", "CD8", "CD56", "CD68", "CD163", "MHC1", "PDL1")
 MODALITIES = (*FILES, "stains")
+# What the stains become: embeddings, or a series of a variable for each number.
+STAINED = ("embeddings", "series")
+# What made the stains' numbers, as their files are called.
+MODEL = "HANCOCK tma_tile_dtr_256"
 # Columns whose numbers stand for words.
 CLASSES = (
   *("smoking_status", "primary_tumor_site", "histologic_type"),
@@ -107,8 +111,18 @@ def held_out(patients: Patients, test, salt) -> np.ndarray:
   return np.where(test, "test", split)
 
 
-def write(folder, patients: Patients, split, keep) -> None:
-  """Writes own tables of the patients bool[N] that are kept."""
+def write(
+  folder, patients: Patients, split, keep, stained="embeddings"
+) -> None:
+  """Writes own tables of the patients bool[N] that are kept.
+
+  Args:
+    folder: theirs; created.
+    patients: of `read`.
+    split: of each, str[N].
+    keep: which are written, bool[N].
+    stained: of `STAINED`.
+  """
   import pyarrow as pa
   from pyarrow import parquet
 
@@ -122,8 +136,12 @@ def write(folder, patients: Patients, split, keep) -> None:
     "split": split[keep],
   }
   parquet.write_table(pa.table(stays), folder / "stays.parquet")
+  # Another run of the same workdir may have left it.
+  (folder / "embeddings.parquet").unlink(missing_ok=True)
+  if stained == "embeddings":
+    _write_stains(folder, patients.values["stains"], number, keep)
   parts, names, lines = [], [], []
-  for m in MODALITIES:
+  for m in MODALITIES if stained == "series" else FILES:
     x = patients.values[m]
     x = x if x.ndim == 3 else x[:, None]  # One token, or one for each stain.
     row, token, column = np.nonzero(~np.isnan(x) & keep[:, None, None])
@@ -145,3 +163,22 @@ def write(folder, patients: Patients, split, keep) -> None:
   parquet.write_table(pa.table(events), folder / "events.parquet")
   with open(folder / "variables.csv", "w", newline="") as file:
     csv.writer(file).writerows([("name", "kind", "categories"), *lines])
+
+
+def _write_stains(folder, stains, number, keep):
+  """embeddings.parquet: of each patient a token for each stain there is."""
+  import pyarrow as pa
+  from pyarrow import parquet
+
+  row, token = np.nonzero(~np.isnan(stains).any(axis=2) & keep[:, None])
+  vectors = stains[row, token].astype(np.float32)
+  table = {
+    "stay_id": number[row],
+    "kind": ["stains"] * len(row),
+    "hour": token + 0.5,
+    "model": [MODEL] * len(row),
+    "tokens": pa.FixedSizeListArray.from_arrays(
+      vectors.ravel(), stains.shape[2]
+    ).cast(pa.list_(pa.float32())),
+  }
+  parquet.write_table(pa.table(table), folder / "embeddings.parquet")

@@ -7,7 +7,7 @@
 
 DIR holds the public features of 763 head and neck cancer patients, as .csv and
 .npz. They become own tables (docs/own_data.md) of six kinds; the eight stains
-are a series of eight tokens. Every model, each modality alone and logistic
+are embeddings of eight tokens (--stains=series: a series). Every model, each modality alone and logistic
 regression learn from the same patients of a fold. Writes RUN/TASK.json and
 RUN/TASK.txt; what is finished is read back when the command is given again.
 --predict writes a probability for each patient whose outcome is not in DIR, the
@@ -46,11 +46,16 @@ def dataset(
     root,
     name,
     (patients.ids, patients.label, *patients.values.values(), split, known),
-    lambda folder: hancock.write(folder, patients, split, known),
+    lambda folder: hancock.write(folder, patients, split, known, f.stains),
     open_license=LICENSE,
     quiet=True,
   )
   return split
+
+
+def _stained(f) -> str:
+  """End of a dataset's name: those of before hold the stains as a series."""
+  return "" if f.stains == "series" else f"_{f.stains}"
 
 
 def trained(f, name: str, model: str, modalities):
@@ -92,7 +97,7 @@ def one_fold(
   f, patients: hancock.Patients, groups, repeat: int, k: int
 ) -> dict:
   """Name of a model -> logits f64[n]; "label" f64[n], of one fold's test."""
-  name = f"{f.task}_{repeat}_{k}_of_{f.folds}"
+  name = f"{f.task}_{repeat}_{k}_of_{f.folds}{_stained(f)}"
   fold = hancock.folds(patients, f.folds, repeat)
   split = dataset(f, patients, name, fold == k, repeat * f.folds + k)
   split = np.where(fold < 0, "", split)  # Their outcomes are kept apart.
@@ -176,7 +181,7 @@ def predict(f, patients: hancock.Patients, modalities) -> None:
       " there is none to predict."
     )
   for k in range(f.folds):
-    name = f"{f.task}_kept_apart_{k}"
+    name = f"{f.task}_kept_apart_{k}{_stained(f)}"
     dataset(f, patients, name, kept, k)
     stages = trained(f, name, f.models[0], modalities)
     head = evaluate.validated(stages)["head"]
@@ -225,6 +230,9 @@ if __name__ == "__main__":
   flags.DEFINE_integer("folds", 5, "Parts of the patients.", lower_bound=2)
   flags.DEFINE_integer("repeats", 3, "Times they are cut.", lower_bound=1)
   flags.DEFINE_list("models", list(MODELS), "The first is compared with all.")
+  flags.DEFINE_enum(
+    "stains", "embeddings", hancock.STAINED, "What the stains become."
+  )
   flags.DEFINE_string("predict", None, "File.csv of those kept apart.")
   flags.FLAGS.set_default("task", "death")
   experiment_flags.run(main)

@@ -45,12 +45,13 @@ def write(folder, patients=20, known=15):
   return folder
 
 
-def test_six_kinds_of_a_patient_by_hand(tmp_path):
+@pytest.mark.parametrize("stained", hancock.STAINED)
+def test_six_kinds_of_a_patient_by_hand(stained, tmp_path):
   patients = hancock.read(write(tmp_path / "in"), "death")
   assert np.nansum(patients.label) == 5 and np.isnan(patients.label[15:]).all()
   known = ~np.isnan(patients.label)
   split = np.array(["train", "validation", "test"])[np.arange(20) % 3]
-  hancock.write(tmp_path / "tables", patients, split, known)
+  hancock.write(tmp_path / "tables", patients, split, known, stained)
   build.build(
     source="tables",
     tables=tmp_path / "tables",
@@ -70,10 +71,18 @@ def test_six_kinds_of_a_patient_by_hand(tmp_path):
   np.testing.assert_array_equal(
     stays[2]["clinical"][:2], [[42, 0, 0, 1, 1, 1], [42, 0, 0, 1, 0, 0]]
   )
+  cd8 = hancock.STAINS.index("CD8")
+  if stained == "embeddings":  # The same numbers, and no token without one.
+    tokens = [[2, s] for s in range(8)]
+    np.testing.assert_array_equal(stays[2]["stains"], tokens)
+    found = {s: e["stains"].shape for s, e in stays.items()}
+    assert found == {s: (7 + (s != 1), 2) for s in stays}
+    assert stays[1]["stains_hours"][cd8] == cd8 + 1.5
+    assert data.embeddings["stains"]["model"] == hancock.MODEL
+    return
   np.testing.assert_array_equal(
     stays[2]["stains"], [[2, s, 1, 1] for s in range(8)]
   )
-  cd8 = hancock.STAINS.index("CD8")
   np.testing.assert_array_equal(
     stays[1]["stains"][cd8],
     [1, cd8 - 1, 0, 0],  # That of the one before.
@@ -141,6 +150,7 @@ def test_those_kept_apart_get_the_mean_of_the_folds_models(
   monkeypatch.setattr(command.evaluate, "validated", lambda stages: head)
   f = types.SimpleNamespace(
     task="death",
+    stains="embeddings",
     folds=2,
     models=["medpatch"],
     workdir=str(tmp_path / "run"),
