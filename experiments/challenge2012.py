@@ -1,20 +1,20 @@
-"""EHR encoders on the Challenge 2012, cross-validated beside a plain model.
+"""EHR encoders and trees on the Challenge 2012, beside a plain model.
 
   python -m experiments.challenge2012 --challenge=DIR --workdir=RUN
-      [--folds=5 --seeds=5 --encoders=lstm,additive, and flags of
+      [--folds=5 --seeds=5 --encoders=lstm,additive,trees, and flags of
       experiments.train]
   python -m experiments.challenge2012 --challenge=DIR --workdir=RUN
       --predict=FILE.csv
 
 Stays with outcomes (sets a and b) are cut into folds by a stable hash. Each
 kind of encoder learns from all of a fold's other stays, once for each seed, for
-a number of epochs that is fixed beforehand, and all probabilities are averaged.
-Beside them stands logistic regression on mean, min, max, last and count of each
+a number of epochs that is fixed beforehand, as boosted trees do beside them, and
+all probabilities are averaged. Beside them stands logistic regression on mean, min, max, last and count of each
 series, its penalty chosen on an eighth of the same stays and then fitted on all
 of them. Writes RUN/results.json and RUN/results.txt; what is finished is read
 back when the command is given again.
 
---predict trains the same encoders on all stays of sets a and b whose outcome is
+--predict trains the same models on all stays of sets a and b whose outcome is
 known, and writes the averaged probability of each other stay, as those of set c.
 """
 
@@ -35,8 +35,8 @@ from medpatch_jax import files
 from medpatch_jax.input import places
 from medpatch_jax.train.log import logger
 
-# Chosen on the inner stays of docs/own_data.md; each can be given.
-ENCODERS = ["lstm", "additive"]
+# Chosen on the inner stays of docs/challenge2012.md; each can be given.
+ENCODERS = ["lstm", "additive", "trees"]
 # --learning_rate is the LSTM's.
 RATES = {"transformer": 1e-3, "additive": 3e-4}
 CHOSEN = {

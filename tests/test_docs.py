@@ -36,6 +36,7 @@ BLOCKS = {
   ("README.md", 1): "what it prints",
   ("README.md", 2): "this is pytest",
   ("README.md", 3): "shell",
+  ("challenge2012.md", 0): "tests/test_challenge_predict.py runs the second",
   ("data.md", 0): "shell",
   ("data.md", 1): "tests/test_mimic.py builds as published, with such a file",
   ("data.md", 2): "tests/test_mimic.py reads such a file",

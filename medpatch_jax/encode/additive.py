@@ -28,7 +28,7 @@ class Additive(nn.Module):
   bend at any knot, plus one of each two (Lou et al. 2013), products of two sums
   as in a factorization machine (Rendle 2010). It knows no order of time. On the
   Challenge 2012 the average of its and an LSTM's predictions is ahead of each
-  alone (docs/own_data.md).
+  alone (docs/challenge2012.md).
 
   Attributes:
     measured: V pairs of columns of x: a number, and its mask.
