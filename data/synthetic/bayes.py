@@ -73,8 +73,13 @@ def read(truth_csv, task):
   return _read(path, os.stat(path).st_mtime_ns, task)
 
 
-def _world(path):
-  """The World of a world.json."""
+def world_of(folder):
+  """Returns the World of a raw folder, of its world.json.
+
+  Raises:
+    InputError: the file is missing or not as wanted.
+  """
+  path = os.path.join(folder, tables.WORLD)
   try:
     with open(path, encoding="utf-8") as file:
       return world.World(**json.load(file))
@@ -100,9 +105,7 @@ def _read(path, changed, task):
     raise InputError(
       f"{path}: wanted the columns {', '.join(tables.TRUTH_COLUMNS)}."
     )
-  items = world.Items(
-    _world(os.path.join(os.path.dirname(path), tables.WORLD)), task
-  )
+  items = world.Items(world_of(os.path.dirname(path)), task)
   table = table.filter(pc.equal(table["task"], task))
 
   def index(column, names):
