@@ -48,6 +48,8 @@ def body(quality) -> str:
     f"{'' if quality['open'] else _SHOWN}</p>",
     "<h2>Leaks</h2>",
     _checks(quality["checks"]),
+    "<h2>Leakage: what a reviewer asks</h2>",
+    _leakage(quality["leakage"]),
     "<h2>Presence by hour</h2>",
     "<p>EHR and other series: stays with a measurement in the hour, of those that"
     " last so long. Others: stays that have had the film, a report or the note by then."
@@ -110,6 +112,25 @@ def _checks(checks):
     )
   head = [_cells(["checked on every record", "records", "result"], "th")]
   return _table("Leaks", head, rows, "left")
+
+
+def _leakage(leakage):
+  rows = [_cells(pair) for pair in leakage["answers"].items()]
+  text = _table([_cells(["question", "answer"], "th")], rows, "left")
+  rows = [
+    _cells([m, word, *counts.values()])
+    for m, found in leakage["words"].items()
+    for word, counts in found.items()
+  ]
+  if not rows:
+    return text + "<p>No word of an outcome or a label stands in a note.</p>"
+  head = ["notes", "word", *_SHORT.values()]
+  return (
+    text
+    + "<p>Stays in whose notes, as far as a model may read them, such words stand:"
+    " of the outcome (died, hospice, DNR and others), and the names of the"
+    " labels.</p>" + _table([_cells(head, "th")], rows, "plain")
+  )
 
 
 def _range(v):

@@ -5,6 +5,7 @@ it. What may be shown of people is the rule of evaluate/disclosure.py; the range
 is one that eleven patients reach at either end: an extreme is one person's.
 """
 
+from data import leakage
 from data.splits import SPLITS
 from data.tally import HOURS
 from medpatch_jax.evaluate import disclosure
@@ -33,6 +34,7 @@ def collect(
   window="the stay",
   last=HOURS,
   open=False,
+  answers=None,
   **more,
 ):
   """Everything of the report as a JSON-like dict.
@@ -45,6 +47,7 @@ def collect(
     window: what of a stay is seen, in words.
     last: hours that presence is told of.
     open: everything may be shown.
+    answers: of `leakage.collect`.
     **more: what a source adds: `deaths`, `codes`.
   """
   rule = disclosure.Rule(open)
@@ -55,6 +58,7 @@ def collect(
     "open": open,
     "stays": {s: _stays(tally, s, rule) for s in SPLITS},
     "checks": checks,
+    "leakage": leakage.collect(tally, rule, answers or {}),
     "variables": {
       v.name: {"unit": v.unit or ("score" if v.classes else "")}
       | v.kind

@@ -36,6 +36,31 @@ def by_hash(subjects):
   )
 
 
+def by_group(subjects, groups):
+  """Index into SPLITS for each id, i64[N]: the last of the groups is test.
+
+  Of the others as large a share is validation as in `by_hash`, by its hash.
+
+  Args:
+    subjects: ids.
+    groups: a word of each, which sort by time, as "2008 - 2010".
+
+  Raises:
+    InputError: there are not two groups, or one is unknown.
+  """
+  known = sorted({g for g in groups if g})
+  if len(known) < 2 or not all(groups):
+    raise InputError(
+      f"--split=anchor_year_group: found {len(known)} groups"
+      f"{'' if all(groups) else ', and patients without one'}; wanted two or"
+      " more, one for every patient of the cohort."
+    )
+  share = SHARES[1] / (SHARES[0] + SHARES[1])
+  early = np.array([fraction(s, "split") < share for s in map(int, subjects)])
+  last = np.array([g == known[-1] for g in groups])
+  return np.where(last, 2, np.where(early, 1, 0)).astype(np.int64)
+
+
 def by_lists(subjects, validation_list, test_list):
   """Splits from files of `subject_id,0|1`; who is in neither is train.
 

@@ -10,7 +10,7 @@ import collections
 
 import numpy as np
 
-from data import records
+from data import leakage, records
 from data.splits import SPLITS
 from medpatch_jax import schema
 from medpatch_jax.evaluate import disclosure
@@ -30,6 +30,8 @@ _GIVEN = (
     "embedded",
     "groups",
     "classes",
+    "words_of_notes",
+    "pattern",
   ),
 )
 
@@ -57,6 +59,7 @@ class Tally:
       labelled hour; by modality the hour of its first film or report, None
       without.
     words: (kind, word) -> records; of subgroups and age groups.
+    said: (kind of notes, word) -> records; of `leakage.words`.
     seen: what -> the first 11 subjects of whom it is so: a modality that a
       stay has or lacks, a label, a subgroup.
     ages: moments of the age.
@@ -79,6 +82,7 @@ class Tally:
     kinds=schema.KINDS,
     groups=tuple(records.GROUPS),
     classes=False,
+    words=leakage.OUTCOME,
   ):
     """Starts at nothing.
 
@@ -89,6 +93,7 @@ class Tally:
       kinds: modality -> series, image, text or embedding.
       groups: fields of an example that name a subgroup, or give an age.
       classes: labels are buckets of the hours left.
+      words: that are looked for in notes, of `leakage.words`.
     """
     V = len(variables)
     self.classes = classes
@@ -100,6 +105,8 @@ class Tally:
     self.images = tuple(m for m, kind in kinds.items() if kind == "image")
     self.embedded = tuple(m for m, k in kinds.items() if k == "embedding")
     self.groups = groups
+    self.words_of_notes, self.pattern = tuple(words), leakage.pattern(words)
+    self.said = {s: collections.Counter() for s in SPLITS}
     self.moments = {m: discretise.Moments() for m in self.series}
     self.measured = {
       s: [discretise.Moments() for _ in variables] for s in SPLITS
@@ -213,6 +220,10 @@ class Tally:
     for m in self.texts:
       self.characters[split][m].append(len(example[m]))
     subject = int(example["subject_id"])
+    for m in self.texts:
+      for word in leakage.said(example[m], self.pattern):
+        self.said[split][m, word] += 1
+        self._see(split, _what(f"{m} says", word), subject)
     self.subjects[split].append(example["subject_id"])
     for m, has in zip(self.modalities, example["present"]):
       self._see(split, _what(m, bool(has)), subject)
@@ -299,7 +310,7 @@ class Tally:
         getattr(self, name)[s] += getattr(other, name)[s]
       for m, hours in other.since[s].items():
         self.since[s][m].extend(hours)
-      for name in ("words", "leaks", "cleaned"):
+      for name in ("words", "said", "leaks", "cleaned"):
         getattr(self, name)[s].update(getattr(other, name)[s])
       for name in ("hours", "bits", "subjects", "first", "last"):
         getattr(self, name)[s].extend(getattr(other, name)[s])

@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 
-from data import records, shards
+from data import leakage, records, shards
 from data.errors import InputError
 from data.mimic import cohort as cohort_lib
 from data.mimic import hourly, sources, store, tables
@@ -45,7 +45,10 @@ class Job(shards.Job):
   def tally(self):
     task = schema.TASKS[self.task]
     labels = len(self.cohort.labels)
-    return Tally(self.rules.variables, labels, classes=task.classes)
+    words = leakage.words(self.cohort.labels)
+    return Tally(
+      self.rules.variables, labels, classes=task.classes, words=words
+    )
 
   def known(self):
     return ~np.isnan(self.cohort.label).any(axis=1)

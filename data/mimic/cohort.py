@@ -51,6 +51,7 @@ class Cohort:
     ends: f64[S], hours from intime to what `death.until` says ends the stay,
       before or after its outtime; infinite if nothing.
     reports: counts of `sources.reports`; None without any.
+    listed: splits are those of lists.
     unlike: stays whose labels may not be the published ones; None where that
       does not matter.
   """
@@ -73,6 +74,7 @@ class Cohort:
   ends: np.ndarray | None = None
   reports: dict | None = None
   unlike: int | None = None
+  listed: bool = False
   lost: list = dataclasses.field(default_factory=list)
 
 
@@ -159,7 +161,14 @@ def load(
   stay, subject = (
     np.asarray(ids[k], np.int64) for k in ("stay_id", "subject_id")
   )
-  split = _split(subject, lists)
+  groups = None
+  if rules.split == "anchor_year_group":
+    groups = dict(
+      connection.execute(
+        "SELECT subject_id, anchor_year_group FROM patients"
+      ).fetchall()
+    )
+  split = _split(subject, lists, groups)
   position = np.array([splits.fraction(s, "order") for s in stay])
   order = np.lexsort((stay, position, split))
   stay, subject, split = stay[order], subject[order], split[order]
@@ -187,6 +196,7 @@ def load(
     remarks=[],
     facts=facts,
     deaths=deaths,
+    listed=any(lists),
     lived=_hours(r[5] for r in rest),
     ends=_hours(r[6] for r in rest),
   )
@@ -334,9 +344,16 @@ def _deaths(connection):
   }
 
 
-def _split(subject, lists):
+def _split(subject, lists, groups=None):
   unique, inverse = np.unique(subject, return_inverse=True)
-  if any(lists):
+  if groups is not None:
+    if any(lists):
+      raise InputError(
+        "--split=anchor_year_group and --validation_list or --test_list both say"
+        " who is in which split: leave one out."
+      )
+    chosen = splits.by_group(unique, [groups[s] for s in unique.tolist()])
+  elif any(lists):
     chosen = splits.by_lists(unique.tolist(), *lists)
   else:
     chosen = splits.by_hash(unique.tolist())

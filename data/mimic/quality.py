@@ -22,11 +22,53 @@ def collect(*, task, release, cohort, tally, rules, open=False):
     tally=tally,
     checks=checks(task, tally, rules, cohort.reports, open),
     open=open,
+    answers=_answers(task, tally, rules, cohort, rule),
     reports=_reports(cohort.reports, rules, rule),
     deaths=_deaths(cohort, rule),
     codes=_codes(cohort, rule),
     **({"window": "48 hours", "last": 48} if early else {}),
   )
+
+
+def _answers(task, tally, rules, cohort, rule):
+  """Of `leakage.collect`."""
+  notes = sum(n > 0 for s in SPLITS for n in tally.characters[s]["dn"])
+  discharge, codes = "Not used.", "Not read."
+  if "dn" in schema.TASKS[task].modalities:
+    discharge = (
+      f"Of {rule.rough(notes)} stays. They are written after the stay and state"
+      " the diagnoses: results with dn are an upper bound."
+    )
+  if task == "phenotyping":
+    codes = (
+      "They are the labels, given after the discharge; they are no input of any"
+      " model."
+    )
+  reports, found = "None were given.", _reports(cohort.reports, rules, rule)
+  if found:
+    reports = (
+      f"{_cap(found['stored_in_a_later_hour'])} of"
+      f" {found['charted_in_the_window']} reports were stored in a later hour than"
+      f" charted; they are shown from their {found['shown_from']}."
+    )
+  names = {
+    "hash": "By a hash of subject_id, so not by time; see --split.",
+    "anchor_year_group": (
+      "By time: test is the latest anchor_year_group, validation a hash of the"
+      " others' subjects."
+    ),
+  }
+  split = names[rules.split] if not cohort.listed else "By the lists given."
+  return {
+    "Are discharge notes of the admission seen?": discharge,
+    "Are diagnosis codes of the admission seen?": codes,
+    "Are reports shown before they were stored?": reports,
+    "How were the subjects split?": split,
+  }
+
+
+def _cap(value):
+  return f"{value:,}" if isinstance(value, int) else value
 
 
 def checks(task, tally, rules, reports=None, open=False):

@@ -21,6 +21,7 @@ CHOICES = {
   "normals": ("data", "published"),
   "uncoded": ("keep", "drop"),
   "uncertain": ("negative", "positive"),
+  "split": ("hash", "anchor_year_group"),
 }
 
 
@@ -57,6 +58,8 @@ class Rules:
     uncoded: stays whose admission has no diagnosis code: "keep" or "drop".
     uncertain: what a finding that CheXpert is unsure of (-1) counts as in
       radiology; "negative" as in the field.
+    split: by a "hash" of subject_id, or by time: the latest
+      "anchor_year_group" is test.
   """
 
   outliers: str = "clamp"
@@ -75,6 +78,7 @@ class Rules:
   normals: str = "data"
   uncoded: str = "keep"
   uncertain: str = "negative"
+  split: str = "hash"
 
   def __post_init__(self):
     for name, choices in CHOICES.items():

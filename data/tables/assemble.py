@@ -10,7 +10,7 @@ import pathlib
 
 import numpy as np
 
-from data import records, shards
+from data import leakage, records, shards
 from data.errors import InputError
 from data.tally import Tally
 from medpatch_jax import files
@@ -92,7 +92,10 @@ class Job(shards.Job):
     groups = self.stays.kinds_of_groups()
     counted = [n for n, k in groups.items() if k == "word" or n == "age"]
     labels = len(self.stays.label_names)
-    return Tally(self.variables, labels, self.kinds, tuple(counted))
+    words = leakage.words(self.stays.label_names)
+    return Tally(
+      self.variables, labels, self.kinds, tuple(counted), words=words
+    )
 
   def assembler(self):
     connection = reader.connect(

@@ -281,6 +281,7 @@ def _finish(writer, out, task, opened, job, tally, source, censored):
     source=source.sentence[0].upper() + source.sentence[1:],
     tally=tally,
     checks=quality.check(tally, quality.RULES, open=shared),
+    answers=_answers(opened),
     open=shared,
   )
   mean, std = tally.normaliser()
@@ -316,6 +317,19 @@ def _finish(writer, out, task, opened, job, tally, source, censored):
   )
   report.write(out, result)
   page.write(out, found)
+
+
+def _answers(opened):
+  """Of `leakage.collect`."""
+  given = "split" in opened["stays"].header
+  split = "As the table stays says." if given else "By a hash of subject_id."
+  return {
+    "How were the subjects split?": split,
+    "May a note have been written after the outcome?": (
+      "That is for whoever gave the hours to know: all notes of a stay's hours are"
+      " read. The words below are a place to look."
+    ),
+  }
 
 
 def _plain(variable):

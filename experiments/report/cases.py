@@ -187,7 +187,7 @@ def _case(stages, i, row, record, found, where) -> dict:
       continue
     score, positive, mask = found["tokens"][i][m]
     T = int(np.flatnonzero(mask).max(initial=-1)) + 1
-    shown = {"series": _series, "image": _image, "text": _text}[config.kinds[m]]
+    shown = SHOWN[config.kinds[m]]
     modalities[m] = {
       "tokens": packed(steps(score, positive)[:T]),
       "mask": packed(mask[:T].astype(np.uint8)),
@@ -258,6 +258,7 @@ def _series(stages, m, row, stored) -> dict:
   first = stages.config.ehr == "transformer"
   return {
     "hours": len(x),
+    "unit": "hour",
     "first": int(first),
     "variables": [channels.names[v] for v, _ in pairs],
     "values": packed(values.astype(np.int8)),
@@ -286,6 +287,26 @@ def _text(stages, m, row, stored) -> dict:
     for w, p in zip(window, position)
   ]
   return {"text": text[:MOST_TEXT], "spans": places_, "read": len(spans)}
+
+
+def _embedding(stages, m, row, stored) -> dict:
+  """As a series without variables, a token in the place of an hour."""
+  return {
+    "hours": len(stored),
+    "unit": "token",
+    "first": 0,
+    "variables": [],
+    "values": packed(np.zeros(0, np.int8)),
+    "measured": packed(np.zeros(0, np.uint8)),
+  }
+
+
+SHOWN = {
+  "series": _series,
+  "image": _image,
+  "text": _text,
+  "embedding": _embedding,
+}
 
 
 def packed(values: np.ndarray) -> str:

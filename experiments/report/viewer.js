@@ -159,7 +159,7 @@
       svg.append(make("rect", { x: left + h * cell, y: high - tall,
         width: cell * 0.86, height: tall, class: `bar ${found.side}` +
         (found.high ? " high" : " low") },
-        make("title", {}, `hour ${h}: ${describe(found)}`)));
+        make("title", {}, `${part.unit} ${h}: ${describe(found)}`)));
     }
     svg.append(make("line", { x1: left, x2: left + n * cell, y1: edge, y2: edge,
       class: "limit" }));
@@ -185,13 +185,16 @@
     for (let h = 0; h <= n; h += n > 96 ? 24 : n > 24 ? 12 : 6)
       words(left + h * cell, height - 4, String(h), {});
     const box = make("div", { class: "scroll", tabindex: "0", role: "region",
-      "aria-label": "Hourly series: confidence of each hour above, values below,"
-      + " in standard deviations from the mean" });
+      "aria-label": part.unit === "hour"
+      ? "Hourly series: confidence of each hour above, values below,"
+      + " in standard deviations from the mean"
+      : "Embeddings: confidence of each token" });
     box.append(svg);
     return box;
   }
 
-  const drawings = { series: hours, image: radiograph, text: note };
+  const drawings = { series: hours, image: radiograph, text: note,
+    embedding: hours };
 
   function counts(part) {
     let high = 0, low = 0;
