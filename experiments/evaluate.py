@@ -23,8 +23,7 @@ from absl import flags
 from data.records import GROUPS
 from experiments import flags as experiment_flags
 from experiments.config import Config
-from experiments.report import bound
-from experiments.report import write as write_page
+from experiments.report import bound, options
 from experiments.training import temperature, windows
 from experiments.training.run import Run
 from experiments.training.stages import Stages
@@ -374,6 +373,8 @@ def main(argv) -> None:
   f = flags.FLAGS
   print(evaluate(stages, f.truth))
   if f.report:
+    from experiments.report import write as write_page  # Loads Matplotlib.
+
     cases = {"cases": f.cases, "disclose": f.disclose_cases}
     print(f"report: {write_page.of_run(stages, f.truth, **cases)}")
 
@@ -393,6 +394,5 @@ if __name__ == "__main__":
     None,
     "File.csv to write the test stays' ids and probabilities to; no scores.",
   )
-  flags.DEFINE_bool("report", True, "Writes RUN/report.html at the end.")
-  write_page.define()
+  options.define()
   experiment_flags.run(main)

@@ -19,7 +19,7 @@ from data.synthetic import world as worlds
 from experiments import evaluate, train
 from experiments import flags as experiment_flags
 from experiments.config import Config
-from experiments.report import write
+from experiments.report import options, write
 from medpatch_jax.input import dataset, places
 from medpatch_jax.train import workdir
 from medpatch_jax.train.log import logger
@@ -95,6 +95,5 @@ if __name__ == "__main__":
     "density", 0.05, "Share of MIMIC's chart rows written.", 0.0, 1.0
   )
   worlds.define(flags)
-  flags.DEFINE_bool("report", True, "Writes RUN/report.html at the end.")
-  write.define()
+  options.define()
   experiment_flags.run(main)

@@ -10,6 +10,7 @@ and end it, with exit code 143 and 130.
 """
 
 import contextlib
+import time
 
 from absl import flags
 
@@ -18,7 +19,7 @@ from experiments.config import Config
 from experiments.training import start
 from experiments.training.run import Run
 from experiments.training.stages import Stages
-from medpatch_jax.train import board, workdir
+from medpatch_jax.train import board, machine, workdir
 from medpatch_jax.train.log import logger
 
 
@@ -29,7 +30,7 @@ def train(config: Config, stage: str = "all") -> Stages:
     ValueError: the configuration does not fit the data or the workdir, which
       is then as it was.
   """
-  run = Run(config)
+  began, run = time.monotonic(), Run(config)
   start.check(run)
   undone = contextlib.nullcontext()
   if run.parallel.first:
@@ -41,6 +42,8 @@ def train(config: Config, stage: str = "all") -> Stages:
       stages.board = sent
       stages.until("fuse" if stage == "all" else stage)
     stages.board = None
+    if run.parallel.first:
+      machine.record(config.workdir, time.monotonic() - began)
   return stages
 
 

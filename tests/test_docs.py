@@ -110,8 +110,8 @@ def flags_of(module):
   text = path.read_text("utf-8")
   if "experiment_flags.define()" in text:
     text += (ROOT / "experiments/flags.py").read_text("utf-8")
-  if re.search(r"write\w*\.define\(\)", text):
-    text += (ROOT / "experiments/report/write.py").read_text("utf-8")
+  if "options.define(" in text:
+    text += (ROOT / "experiments/report/options.py").read_text("utf-8")
   names = set()
   for node in ast.walk(ast.parse(text.replace("from __future__", "#"))):
     name = getattr(getattr(node, "func", None), "attr", "")

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from experiments.report import facts as facts_
 from experiments.report import page, plots, tables, write
 from medpatch_jax.evaluate import curves, disclosure, report, tokens
 from medpatch_jax.evaluate.cells import Cells
+from medpatch_jax.train import machine
 from tests.test_report import cohort
 
 
@@ -152,6 +154,31 @@ def test_figures_for_papers_are_svg_and_png(tmp_path):
   svg = next(p for p in paths if p.suffix == ".svg").read_text()
   assert "#0072b2" in svg and "var(" not in svg
   assert paths[1].read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("rule", [disclosure.OPEN, disclosure.SECRET])
+@pytest.mark.parametrize("disclose", [False, True])
+def test_single_stays_of_other_data_take_a_flag(rule, disclose):
+  stages = types.SimpleNamespace(
+    run=types.SimpleNamespace(rule=rule),
+    config=types.SimpleNamespace(model="medpatch"),
+    check_complete=lambda last: None,
+  )
+  want = rule.open or disclose
+  assert write.may_show_cases(stages, disclose) == want
+  stages.config.model = "medfuse"
+  assert not write.may_show_cases(stages, disclose)
+
+
+def test_what_trained_a_run_is_remembered(tmp_path):
+  machine.record(tmp_path, 12.0)
+  machine.record(tmp_path, 3.0)
+  facts = build(tmp_path, machine=machine.read(tmp_path))
+  assert [p["seconds"] for p in facts.machine] == [12.0, 3.0]
+  text = page.html(facts)
+  assert "process 2" in text and "memory_gib" in text and "12.000" in text
+  (tmp_path / machine.NAME).write_text("{")
+  assert machine.read(tmp_path) == []
 
 
 def test_a_damaged_result_is_refused_with_its_name(tmp_path):

@@ -11,7 +11,7 @@ from absl import flags
 
 from experiments import flags as experiment_flags
 from experiments.config import Config
-from experiments.report import facts, write
+from experiments.report import facts, options, write
 from experiments.training.run import Run
 from experiments.training.stages import Stages
 from medpatch_jax.input import places
@@ -45,5 +45,5 @@ if __name__ == "__main__":
   flags.DEFINE_string(
     "figures", None, "Folder that gets every figure as SVG and PNG."
   )
-  write.define()
+  options.define(last=False)
   experiment_flags.run(main)

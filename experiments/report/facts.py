@@ -13,8 +13,8 @@ from experiments.training.stages import Stages
 from medpatch_jax import files
 from medpatch_jax.evaluate import curves, disclosure, predictions, report
 from medpatch_jax.evaluate import tokens as evaluate_tokens
-from medpatch_jax.evaluate.cells import Cells
-from medpatch_jax.train import loop
+from medpatch_jax.evaluate.cells import Cells, number
+from medpatch_jax.train import loop, machine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Facts:
     tokens: modality -> of `evaluate.tokens.shares`, and its `threshold`.
     quality: what data.page makes a page of.
     records: {"fingerprint", "source", "stays"}.
-    machine: (name, value) of what computed it.
+    machine: of `machine.describe`, of each process that trained it.
     cases: of `cases.build`.
   """
 
@@ -65,7 +65,7 @@ class Facts:
   tokens: dict = dataclasses.field(default_factory=dict)
   quality: dict | None = None
   records: dict = dataclasses.field(default_factory=dict)
-  machine: list = dataclasses.field(default_factory=list)
+  machine: list[dict] = dataclasses.field(default_factory=list)
   cases: dict | None = None
 
   @property
@@ -98,6 +98,7 @@ def of_files(workdir, results=None) -> Facts:
   again = "give the command of the training again, once it is deleted."
   facts = Facts(workdir, files.read_json(path, dict, again))
   evaluate = f"python -m experiments.evaluate --workdir={workdir}"
+  facts.machine = machine.read(workdir)
   results = results or workdir
   if not (results / "results.json").exists():
     facts.lacks("test results", "the test split was not scored", evaluate)
@@ -242,7 +243,13 @@ def late(stages) -> dict:
   _, out = late_module.apply(
     {"params": params}, np.zeros((1, S, C), np.float32), np.ones((1, S), bool)
   )
+  weight = np.asarray(out["weights"][0], np.float64).round(4)
+  # They are fitted on train and validation: of a label that few patients have
+  # there they would speak of these.
+  run = stages.run
+  for split in ("train", "validation"):
+    weight[:, run.few(split, run.rows(split))] = np.nan
   return {
     "sources": list(module.sources),
-    "weight": np.asarray(out["weights"][0], np.float64).round(4).tolist(),
+    "weight": [[number(w) for w in row] for row in weight],
   }

@@ -65,7 +65,7 @@ def late(facts: Facts) -> list[Drawing]:
   """Weight of every source for every label where all sources are there."""
   if not facts.late:
     return []
-  sources, weight = facts.late["sources"], np.array(facts.late["weight"])
+  sources, weight = facts.late["sources"], np.array(facts.late["weight"], float)
   names = [shorten(name) for name in facts.records["labels"]]
   figure, (axes,) = plots.blank(1.35 + 0.19 * len(names), left=1.75)
   for s, source in enumerate(sources):
@@ -84,7 +84,10 @@ def late(facts: Facts) -> list[Drawing]:
   top = 1 - 0.6 / figure.get_figheight()
   figure.subplots_adjust(top=top)
   figure.legend(loc="upper center", ncols=4, bbox_to_anchor=(0.5, 1.0))
-  mean = weight.mean(axis=1)
+  shown = ~np.isnan(weight).any(axis=0)
+  if not shown.any():
+    return []
+  mean = weight[:, shown].mean(axis=1)
   return [
     Drawing(
       "late-weights",
@@ -94,7 +97,10 @@ def late(facts: Facts) -> list[Drawing]:
       f" ({mean.max():.2f}).",
       figure,
       ["label", *sources],
-      [[name, *column] for name, column in zip(names, weight.T.tolist())]
+      [
+        [name, *([None] * len(sources) if np.isnan(column).any() else column)]
+        for name, column in zip(names, weight.T.tolist())
+      ]
       + [["mean", *mean.tolist()]],
     )
   ]

@@ -231,8 +231,11 @@ def _run(facts):
     head = ["stage", "epochs", "seconds of training"]
     parts.append(tables.table("Time", head, timed, total=1, shown=True))
   if facts.machine:
-    rows = [list(row) for row in facts.machine]
-    parts.append(tables.table("Machine", ["part", "value"], rows, shown=True))
+    head = list(dict.fromkeys(name for p in facts.machine for name in p))
+    rows = [[name, *(p.get(name) for p in facts.machine)] for name in head]
+    names = [f"process {i + 1}" for i in range(len(facts.machine))]
+    made = tables.table("Trained on", ["part", *names], rows, shown=True)
+    parts.append(made)
   return "\n".join(parts)
 
 

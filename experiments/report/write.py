@@ -4,9 +4,8 @@ import pathlib
 import time
 
 import numpy as np
-from absl import flags
 
-from experiments.report import bound, machine, page, plots
+from experiments.report import bound, page, plots
 from experiments.report import cases as cases_
 from experiments.report import facts as facts_
 from experiments.training.stages import Stages
@@ -22,23 +21,6 @@ from medpatch_jax.evaluate.cells import Cells, number
 from medpatch_jax.train.log import logger
 
 NAME = "report.html"
-
-
-def define() -> None:
-  """Defines the flags of which stays a page shows."""
-  flags.DEFINE_integer(
-    "cases",
-    12,
-    "Stays of open data that the report shows one by one.",
-    lower_bound=0,
-  )
-  flags.DEFINE_bool(
-    "disclose_cases",
-    False,
-    "Shows stays one by one of data that are not open, too: the report then"
-    " holds patients' notes, radiographs, values and outcomes as they are. It"
-    " falls under the data's agreement and must not be passed on.",
-  )
 
 
 def of_run(
@@ -67,18 +49,21 @@ def of_run(
   facts_.of_stages(facts, stages)
   if truth and facts.result:
     facts.bayes = best(stages.run, truth)
-  shown = stages.run.rule.open or disclose
-  able = config.model == "medpatch" and facts.result and shown and cases
-  if able and facts_.complete(stages):
+  if may_show_cases(stages, disclose) and facts.result and cases:
     chosen = facts.result["chosen"]
     facts.cases = cases_.build(stages, cases, chosen, truth)
   return write(facts, out or config.results / NAME, figures, began)
 
 
+def may_show_cases(stages: Stages, disclose: bool = False) -> bool:
+  """Whether single stays may be shown, and the model has tokens to show."""
+  shown = stages.run.rule.open or disclose
+  return shown and stages.config.model == "medpatch" and facts_.complete(stages)
+
+
 def write(facts, out=None, figures=None, began=None) -> pathlib.Path:
   """Writes the page of what there is; arguments as of `of_run`."""
   began = time.monotonic() if began is None else began
-  facts.machine = machine.rows(facts.workdir)
   drawn = page.drawings(facts)
   path = pathlib.Path(out or facts.workdir / NAME)
   files.write_text(path, page.html(facts, drawn))

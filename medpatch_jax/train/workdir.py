@@ -22,6 +22,7 @@ RESULTS = (
 OWN = (
   ".lock",
   "config.json",
+  "machine.json",
   "wandb.json",
   "wandb",
   "records",
