@@ -50,7 +50,7 @@ ROOMS = {
   "tables": {"config", "training"},
   "bench": {"config", "training"},
   "real": {"config", "training", "flags"},
-  "report": {"config", "training", "flags"},
+  "report": {"config", "training", "tables", "flags"},
 }
 
 

@@ -6,10 +6,11 @@ import re
 import numpy as np
 import pytest
 
-from experiments.report import cases, write
+from experiments.report import cases, side_by_side, write
+from medpatch_jax.evaluate import metrics, predictions
 from tests import browser, finished_run
 
-CASES = 3
+CASES, HEADS = 3, ("late", "low")
 
 
 @pytest.fixture(scope="module")
@@ -197,4 +198,20 @@ def test_the_page_of_the_records_has_the_same_look_and_no_barriers(
   tab = browser.Tab(chromium, page, 390, "dark")
   assert not tab.violations() and not tab.errors
   assert tab.page.evaluate("document.documentElement.scrollWidth") <= 390
+  tab.page.close()
+
+
+def test_two_runs_stand_side_by_side(run, chromium, tmp_path):
+  out, heads = tmp_path / "two.html", [f"{run.workdir}:{h}" for h in HEADS]
+  side_by_side.write(heads, out, resamples=100)
+  tab = browser.Tab(chromium, out, 390, "light")
+  assert not tab.violations() and not tab.errors
+  (reference, other) = (
+    metrics.mean(metrics.auroc(p.logits[head], p.label))[0]
+    for p in [predictions.load(run.workdir / predictions.NAME)]
+    for head in HEADS
+  )
+  row = tab.page.locator("#result table").nth(1).locator("tbody tr").first
+  gap = row.locator("td").first.get_attribute("data-v")
+  assert float(gap) == pytest.approx(other - reference)
   tab.page.close()

@@ -61,6 +61,7 @@ BLOCKS = {
   ("pretrained.md", 0): ".ci/run does it in an environment with the extras",
   ("records.md", 0): "python",
   ("report.md", 0): "tests/test_browser.py looks at such a page",
+  ("report.md", 1): "tests/test_browser.py looks at such a page",
   ("results.md", 0): "shell",
   ("results.md", 1): "shell",
   ("results.md", 2): "shell",

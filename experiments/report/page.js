@@ -10,7 +10,7 @@ function key(row, column) {
     const text = cell.textContent.trim();
     // Counts that are rounded or suppressed: ~160, <11, >839.
     const number = parseFloat(text.replace(/^[~<>]/, "").replace(/,/g, ""));
-    return /^[~<>]?[\d,]+$/.test(text) ? number : text;
+    return /^[~<>]?[\d,.]+$/.test(text) ? number : text;
   }
   return value === "" ? null : parseFloat(value);
 }

@@ -44,25 +44,36 @@ def html(facts: Facts, drawn=None) -> str:
   parts = [
     ("result", "Result", _result(facts)),
     ("curves", "Curves", _curves(facts, drawn["curves"])),
-    ("groups", "Intervals", _figures(drawn["groups"])),
-    ("tokens", "Token confidence", _figures(drawn["tokens"])),
-    ("late", "Late weights", _figures(drawn["late"])),
-    ("training", "Training", _figures(drawn["training"])),
+    ("groups", "Intervals", all_figures(drawn["groups"])),
+    ("tokens", "Token confidence", all_figures(drawn["tokens"])),
+    ("late", "Late weights", all_figures(drawn["late"])),
+    ("training", "Training", all_figures(drawn["training"])),
     ("cases", "Cases", facts.cases and viewer.html(facts.cases, data)),
     ("data", "Data", _data(facts)),
     ("run", "Run", _run(facts)),
   ]
+  scripts = ["page.js"] + ["viewer.js"] * bool(facts.cases)
+  return whole(_title(facts), _summary(facts), parts, scripts, _missing(facts))
+
+
+def whole(title: str, summary: str, parts, scripts, before: str = "") -> str:
+  """A page of its parts.
+
+  Args:
+    title: words.
+    summary, before: HTML under the title and above the first part.
+    parts: (id, heading, HTML) of each; those without any are left out.
+    scripts: names of files.
+  """
   parts = [part for part in parts if part[2]]
-  title = _title(facts)
   links = "".join(f'<a href="#{i}">{words(name)}</a>' for i, name, _ in parts)
   body = "\n".join(
     f'<section id="{i}" aria-labelledby="{i}-title">'
     f'<h2 id="{i}-title">{words(name)}</h2>\n{inner}</section>'
     for i, name, inner in parts
   )
-  names = ["page.js"] + ["viewer.js"] * bool(facts.cases)
-  scripts = [(HERE / name).read_text("utf-8") for name in names]
-  js = "".join(f"<script>{script}</script>\n" for script in scripts)
+  read = [(HERE / name).read_text("utf-8") for name in scripts]
+  js = "".join(f"<script>{script}</script>\n" for script in read)
   return (
     '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">\n'
     '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -70,9 +81,9 @@ def html(facts: Facts, drawn=None) -> str:
     '<meta http-equiv="Content-Security-Policy" content="default-src \'none\';'
     " style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:\">\n"
     f"<title>{words(title)}</title>\n<style>{look.CSS}</style></head>\n<body>\n"
-    f"<header><h1>{words(title)}</h1>{_summary(facts)}\n"
+    f"<header><h1>{words(title)}</h1>{summary}\n"
     f'<nav aria-label="Sections">{links}</nav></header>\n'
-    f"<main>{_missing(facts)}{body}</main>\n"
+    f"<main>{before}{body}</main>\n"
     f"{js}</body>\n</html>\n"
   )
 
@@ -175,10 +186,10 @@ def _curves(facts, drawn):
       "<p>The Bayes bound is drawn where the twin's truth.csv is given"
       " (--truth).</p>"
     )
-  return select + note + _figures(drawn)
+  return select + note + all_figures(drawn)
 
 
-def _figures(drawn):
+def all_figures(drawn):
   return (
     f'<div class="figures">{"".join(map(figure, drawn))}</div>' if drawn else ""
   )
