@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from experiments.training import cache, models
+from experiments.training.run import once
 from medpatch_jax import calibrate, medpatch
 from medpatch_jax.evaluate import tokens
 from medpatch_jax.train import store
@@ -136,14 +137,14 @@ def errors(stages, m: str, split: str) -> dict[str, np.ndarray]:
   return cache.stored(stages, folder, key, write)
 
 
-def _shares(stages, m, split, logits, mask, temperature):
-  """How many tokens are how confident; some stays at a time."""
-  run, shape = stages.run, stages.architecture
-  patient = run.data.subject(split)[run.rows(split, m)]
-  counted = tokens.Shares(len(run.labels), patient)
+@once
+def _sorter(stages, m):
+  """Token logits -> confidence before and after, and the high group."""
+  shape = stages.architecture
 
   @jax.jit
-  def sort(logits, mask):
+  def sort(logits, mask, temperature):
+    temperature = calibrate.Temperature(**temperature)
     after = medpatch.calibrated(logits, temperature, m, shape.released)
     _, high = medpatch.groups(
       after,
@@ -155,11 +156,19 @@ def _shares(stages, m, split, logits, mask, temperature):
     )
     return calibrate.confidence(logits), calibrate.confidence(after), high
 
-  size = max(1, min(STAYS, len(mask)))
+  return sort
+
+
+def _shares(stages, m, split, logits, mask, temperature):
+  """How many tokens are how confident; some stays at a time."""
+  run, sort = stages.run, _sorter(stages, m)
+  patient = run.data.subject(split)[run.rows(split, m)]
+  counted, size = tokens.Shares(len(run.labels), patient), STAYS
   for start in range(0, len(mask), size):
     some = slice(start, start + size)
     real = mask[some]
     fill = ((0, size - len(real)), (0, 0))  # One shape, one program.
-    got = sort(np.pad(logits[some], (*fill, (0, 0))), np.pad(real, fill))
+    padded = np.pad(logits[some], (*fill, (0, 0))), np.pad(real, fill)
+    got = sort(*padded, vars(temperature))
     counted.add(*(np.asarray(x)[: len(real)] for x in got), real)
   return counted.found()
