@@ -55,6 +55,7 @@ def build(
   validation_list=None,
   test_list=None,
   phenotypes=None,
+  embeddings=None,
   threads=None,
   memory="2GB",
   overwrite=False,
@@ -89,6 +90,7 @@ def build(
       is in train. Without them a hash of subject_id gives 70/10/20.
     phenotypes: file of phenotypes and their ICD codes, in place of HCUP's 25
       categories.
+    embeddings: KIND=FOLDER by commas, of MIMIC: see `data.mimic.embedded`.
     threads: as many as there are cores by default; changes no byte.
     memory: what DuckDB may hold, as "2GB"; it spills to disk beyond.
     overwrite: replaces a dataset that is already there.
@@ -113,6 +115,11 @@ def build(
     raise InputError(
       f"--phenotypes={phenotypes}: only --task=phenotyping of MIMIC has"
       " phenotypes; leave the flag out."
+    )
+  if embeddings and (source not in MIMIC or schema.TASKS[task].hourly):
+    raise InputError(
+      f"--embeddings={embeddings}: is of MIMIC's tasks that predict once a stay;"
+      " own tables have a table of embeddings."
     )
   final = pathlib.Path(data_dir) / task / "1.0.0"
   if final.exists() and not overwrite and not any(final.parent.glob(".part-*")):
@@ -155,7 +162,8 @@ def build(
   if source in MIMIC:
     roots = mimic_iv, mimic_cxr, mimic_note
     lists = validation_list, test_list
-    name, extract = _mimic(source, rules, roots, lists, phenotypes, common)
+    given = lists, phenotypes, embeddings
+    name, extract = _mimic(source, rules, roots, *given, common)
   elif source == "tables":
     name, extract = _tables(tables, censored, open_license, common)
   elif source == "meds":
@@ -188,13 +196,15 @@ def _refuse(final):
   )
 
 
-def _mimic(source, rules, roots, lists, phenotypes, common):
+def _mimic(source, rules, roots, lists, phenotypes, embeddings, common):
   """Name of the working folder, and (that folder) -> its `dataset`."""
-  from data.mimic import extract
+  from data.mimic import embedded, extract
 
+  folders = embedded.parse(embeddings)
   files = extract.inputs(common["task"], roots)
   files += [f for f in (*lists, phenotypes) if f]
   given = [common["task"], dataclasses.asdict(rules), source]
+  given += [embedded.quoted(folders)] if folders else []
   return resume.key(given, files), lambda work: extract.extract(
     work / "dataset",
     work,
@@ -202,6 +212,7 @@ def _mimic(source, rules, roots, lists, phenotypes, common):
     rules=rules,
     lists=lists,
     phenotypes=phenotypes,
+    embeddings=folders,
     twin=source == "synthetic",
     **common,
   )
@@ -428,6 +439,9 @@ def _flags():
   f.DEFINE_string("validation_list", None, "File of subject_id,0|1.")
   f.DEFINE_string("test_list", None, "File of subject_id,0|1.")
   f.DEFINE_string("phenotypes", None, "File of phenotypes and their codes.")
+  f.DEFINE_string(
+    "embeddings", None, "KIND=FOLDER by commas, of MIMIC (docs/data.md)."
+  )
   f.DEFINE_integer("threads", None, "Threads; all cores by default.")
   f.DEFINE_string("memory", "2GB", "Memory DuckDB may hold.")
   f.DEFINE_bool("overwrite", False, "Replaces a dataset that is there.")
@@ -452,7 +466,7 @@ def main(_):
     "source task data_dir mimic_iv mimic_cxr mimic_note tables challenge"
     " censored open_license meds labels map images"
     " raw_dir subjects seed layout density validation_list test_list"
-    " phenotypes threads memory overwrite"
+    " phenotypes embeddings threads memory overwrite"
   ).split()
   path = build(
     rules=_rules(v),

@@ -193,6 +193,26 @@ def test_words_are_labels_and_several_times_of_a_subject_are_samples(tmp_path):
   assert stays[1]["ehr"][:, 0].tolist() == [60, 60, 71, 71, 71, 71]
 
 
+def test_embeddings_of_the_window_are_a_modality(tmp_path):
+  shards = meds_folder.rows()
+  for body in shards.values():
+    for subject in {r[0] for r in body}:
+      at = [r[0] for r in body].index(subject) + 3
+      body.insert(at, (subject, 0.25, "ECG//12", None, "ecg/a.npy"))
+      last = max(i for i, r in enumerate(body) if r[0] == subject)
+      body.insert(last + 1, (subject, 8, "ECG//12", None, "ecg/b.npy"))
+  ecg = "embeddings:\n  ecg: {codes: [ECG//*], model: org/ecg-1}\n"
+  given = meds_folder.write(tmp_path, shards=shards, map=MAP + ecg)
+  (tmp_path / "meds/ecg").mkdir()
+  np.save(tmp_path / "meds/ecg/a.npy", np.arange(6.0).reshape(2, 3))
+  path = build_lib.build(**given)
+  metadata = json.loads((path / "metadata.json").read_text())
+  assert metadata["embeddings"]["ecg"]["model"] == "org/ecg-1"
+  for stay in read(path).values():
+    np.testing.assert_array_equal(stay["ecg"], [[0, 1, 2], [3, 4, 5]])
+    assert stay["ecg_hours"] == [0.25]
+
+
 def _shift(shards):
   shards["train/0"][4] = (1, 0.1, "TEMP//F", 98.6, None)
 

@@ -27,7 +27,8 @@ from medpatch_jax.input import cell
 OURS = {"mimic": pathlib.Path(__file__).with_name("mimic.yaml")}
 ITEM = "{item}"
 _TOP = (
-  "name", "window", "mimic_items", "variables", "notes", "images", "groups",
+  "name", "window", "mimic_items", "variables", "notes", "images",
+  "embeddings", "groups",
 )  # fmt: skip
 _WINDOW = ("hours", "start", "stay_id")
 _NUMBERS = ("normal", "low", "high")
@@ -66,12 +67,13 @@ class Entry:
   """What some codes become.
 
   Attributes:
-    use: "item", "variable", "note", "image", "word" or "years_since" (both of
-      a subgroup), or "start" (of the window).
-    name: of the variable, the kind of notes or the subgroup.
+    use: "item", "variable", "note", "image", "embedding", "word" or
+      "years_since" (both of a subgroup), or "start" (of the window).
+    name: of the variable, the kind of notes or embeddings, or the subgroup.
     sources: tuple of `Source`, the preferred one first.
     optional: a folder need not have any of these codes.
-    fields: further columns of the table of variables, as text.
+    fields: further columns of the table of variables, as text; of embeddings
+      the model that made them.
   """
 
   use: str
@@ -134,12 +136,20 @@ def read(given) -> Mapping:
   if "images" in top:
     here = f"{where}, images"
     entries.append(_codes(here, "image", "images", top["images"]))
+  for name, fields in _named(where, top, "embeddings"):
+    here = f"{where}, embeddings, {name}"
+    _fields(here, fields, ("codes", "model", "optional"))
+    model = {"model": _text(f"{here}, model", fields.get("model"))}
+    sources = _sources(f"{here}, codes", fields.get("codes"))
+    optional = _optional(here, fields)
+    entries.append(Entry("embedding", name, sources, optional, model))
   for name, fields in _named(where, top, "groups"):
     entries.append(_group(f"{where}, groups, {name}", name, fields))
-  if not {"item", "variable", "note", "image"} & {e.use for e in entries}:
+  inputs = {"item", "variable", "note", "image", "embedding"}
+  if not inputs & {e.use for e in entries}:
     raise InputError(
-      f"{where}: maps no code to an input; wanted mimic_items, variables, notes"
-      " or images."
+      f"{where}: maps no code to an input; wanted mimic_items, variables, notes,"
+      " images or embeddings."
     )
   hours = window.get("hours")
   return Mapping(

@@ -99,7 +99,7 @@ def _stays(meds, out, names):
 
 
 def _inputs(meds, out):
-  """Events with their variables, notes and images, as far as there are any."""
+  """Events with their variables and every other input that there is."""
   hour = f"us / {rows.HOUR} AS hour"
   known = " JOIN placed p USING (row)"
   written = _copy(
@@ -116,9 +116,17 @@ def _inputs(meds, out):
   for use, columns in (
     ("note", "e.name AS kind, {hour}, text"),
     ("image", "{hour}, text AS path"),
+    ("embedding", "e.name AS kind, {hour}, e.model, text AS path"),
   ):
-    meds.run("CREATE OR REPLACE TABLE entries (entry INTEGER, name VARCHAR)")
-    mine = [(i, e.name) for i, e in enumerate(meds.map.entries) if e.use == use]
+    meds.run(
+      "CREATE OR REPLACE TABLE entries (entry INTEGER, name VARCHAR, model"
+      " VARCHAR)"
+    )
+    mine = [
+      (i, e.name, e.fields.get("model"))
+      for i, e in enumerate(meds.map.entries)
+      if e.use == use
+    ]
     if not mine:
       continue
     meds.insert("entries", mine)

@@ -11,7 +11,7 @@ import numpy as np
 from data import leakage, records, shards
 from data.errors import InputError
 from data.mimic import cohort as cohort_lib
-from data.mimic import hourly, sources, store, tables
+from data.mimic import embedded, hourly, sources, store, tables
 from data.tally import Tally
 from medpatch_jax import schema
 from medpatch_jax.input import cell, clean, discretise, examples, images
@@ -28,6 +28,7 @@ class Job(shards.Job):
     rules: `rules.Rules`.
     cxr_root: folder of MIMIC-CXR-JPG, None without films.
     views: tables of the store.
+    embedded: (`embedded.Folder`, its `Kind`) of each modality beside MIMIC's.
   """
 
   task: str
@@ -35,19 +36,36 @@ class Job(shards.Job):
   rules: object
   cxr_root: object
   views: tuple
+  embedded: tuple = ()
+
+  @property
+  def kinds(self):
+    """Modality -> its kind, MIMIC's first."""
+    more = {folder.kind: "embedding" for folder, _ in self.embedded}
+    return schema.KINDS | more
 
   def features(self):
     task = schema.TASKS[self.task]
     columns = {"ehr": len(table.columns(self.rules.variables))}
-    labels = len(self.cohort.labels)
-    return records.features(labels, columns, hourly=task.hourly)
+    columns |= {folder.kind: kind.width for folder, kind in self.embedded}
+    return records.features(
+      len(self.cohort.labels),
+      columns,
+      self.kinds,
+      hourly=task.hourly,
+      dtypes={folder.kind: kind.dtype for folder, kind in self.embedded},
+    )
 
   def tally(self):
     task = schema.TASKS[self.task]
     labels = len(self.cohort.labels)
     words = leakage.words(self.cohort.labels)
     return Tally(
-      self.rules.variables, labels, classes=task.classes, words=words
+      self.rules.variables,
+      labels,
+      self.kinds,
+      classes=task.classes,
+      words=words,
     )
 
   def known(self):
@@ -67,11 +85,17 @@ class Job(shards.Job):
       temporary=self.folder / "spill",
     )
     kept = store.Store(connection, self.folder)
-    for name in self.views:
+    for name in (*self.views, *(f.view for f, _ in self.embedded)):
       kept.see(name)
     notes = tuple(n for n in ("radiology", "discharge") if n in self.views)
     return Assembler(
-      kept, self.cohort, self.rules, self.cxr_root, notes, self.task
+      kept,
+      self.cohort,
+      self.rules,
+      self.cxr_root,
+      notes,
+      self.task,
+      self.embedded,
     )
 
 
@@ -87,6 +111,7 @@ class Assembler:
     cxr_root: folder of MIMIC-CXR-JPG, None without films.
     notes: which of ("radiology", "discharge") exist.
     task: a name of `schema.TASKS`.
+    embedded: as of `Job`.
   """
 
   store: object
@@ -95,6 +120,7 @@ class Assembler:
   cxr_root: object = None
   notes: tuple = ()
   task: str = cohort_lib.PHENOTYPING
+  embedded: tuple = ()
 
   def part(self, start, stop):
     """`shards.Part` of the cohort's rows [start, stop).
@@ -106,6 +132,10 @@ class Assembler:
     films, bad = self._films(start, stop)
     reports = self._texts("radiology", start, stop)
     notes = self._texts("discharge", start, stop)
+    made = [
+      embedded.of_rows(self.store, folder, start, stop)
+      for folder, _ in self.embedded
+    ]
     opened = sum(map(len, films.values())) + len(bad)
     part = shards.Part([], [], counts, sorted(bad), opened)
     for i in np.flatnonzero(np.isfinite(begin)):
@@ -114,6 +144,7 @@ class Assembler:
         continue
       series = grid[offset[i] : offset[i + 1]]
       example = self._example(row, series, films, reports, notes)
+      self._embed(example, row, made)
       if schema.TASKS[self.task].hourly:
         more = self._hours(row, begin[i], films, reports)
         if not len(more["label_hours"]):
@@ -234,6 +265,16 @@ class Assembler:
       "rr_hours": np.array(report_hours, np.float32),
       "dn_hour": np.float32(note_hours[0]),
     }
+
+  def _embed(self, example, row, made):
+    """Adds the embeddings of a stay to its example."""
+    for (folder, kind), found in zip(self.embedded, made):
+      arrays, hours = found.get(row, ([], []))
+      empty = np.zeros((0, kind.width), kind.dtype)
+      array = np.concatenate([empty, *arrays]).astype(kind.dtype)
+      example[folder.kind] = array
+      example[f"{folder.kind}_hours"] = np.array(hours, np.float32)
+      example["present"] = np.append(example["present"], bool(arrays))
 
   def _hours(self, row, begin, films, reports):
     """Fields that an hourly task's record has in place of others."""

@@ -14,6 +14,7 @@ from data.mimic import (
   cohort,
   definitions,
   disk,
+  embedded,
   phenotypes,
   published,
   quality,
@@ -49,6 +50,7 @@ def extract(
   memory,
   twin,
   phenotypes=None,
+  embeddings=(),
   quiet=False,
 ):
   """Writes one task's dataset into the new folder `out`.
@@ -66,6 +68,7 @@ def extract(
     memory: limit of DuckDB, as "2GB".
     twin: the files are the synthetic twin's (said in the report).
     phenotypes: file of definitions, or None for HCUP's categories.
+    embeddings: of `embedded.parse`.
     quiet: no progress on stderr.
 
   Raises:
@@ -95,6 +98,7 @@ def extract(
     disk.check(work, opened, people, schema.TASKS[task].hourly, quiet)
     kept = store.Store(connection, work, quiet)
     views = _read(kept, opened, people, task, rules, defined)
+    made = tuple((f, embedded.place(kept, f, views)) for f in embeddings)
     linked = kept.one("SELECT count(*) FROM films")[0] if cxr_root else 0
     job = assemble.Job(
       work,
@@ -106,6 +110,7 @@ def extract(
       rules=rules,
       cxr_root=cxr_root,
       views=views,
+      embedded=made,
     )
     files, counts = shards.write(
       job, threads=threads, memory=resume.bytes_of(memory), quiet=quiet
@@ -115,7 +120,7 @@ def extract(
     writer = records.Writer(out, task, job.features())
     for split, path, met in files:
       writer.adopt(split, path, met)
-    _finish(kept, writer, out, task, opened, roots, people, counts, rules, twin)
+    _finish(kept, writer, out, job, opened, roots, counts, twin)
   finally:
     connection.close()
 
@@ -236,10 +241,10 @@ def _release(kept, opened, roots, twin):
   return ", ".join([found, *names]), remarks + more, licence
 
 
-def _finish(
-  kept, writer, out, task, opened, roots, people, counts, rules, twin
-):
+def _finish(kept, writer, out, job, opened, roots, counts, twin):
   """Metadata and report, from what was counted."""
+  task, people, rules = job.task, job.cohort, job.rules
+  more = {folder.kind: kind.to_json() for folder, kind in job.embedded}
   found, remarks, licence = _release(kept, opened, roots, twin)
   # No patient is behind the twin, and none is hidden of open data.
   shared = twin or licence is not None
@@ -286,9 +291,9 @@ def _finish(
       "task": task,
       "label_names": list(people.labels),
       "columns": table.columns(rules.variables),
-      "modalities": list(schema.MODALITIES),
-      "kinds": schema.KINDS,
-      "inputs": list(schema.TASKS[task].modalities),
+      "modalities": list(job.kinds),
+      "kinds": job.kinds,
+      "inputs": [*schema.TASKS[task].modalities, *more],
       "hours": cohort.WINDOW // 3600 if task == cohort.MORTALITY else None,
       "hourly": schema.TASKS[task].hourly,
       "classes": schema.TASKS[task].classes,
@@ -303,6 +308,7 @@ def _finish(
       "cohort": {"filters": result["filters"], "facts": result["facts"]},
       "index": counts.index(),
     }
+    | ({"embeddings": more} if more else {})
   )
   report.write(out, result)
   page.write(out, found_in)

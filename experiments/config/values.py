@@ -81,10 +81,10 @@ def modalities(names, described, task) -> tuple[str, ...]:
 
 def _brought(described, names) -> list[str]:
   """What a build takes to have these modalities."""
-  mimic = tuple(described.kinds) == schema.MODALITIES
+  mimic = tuple(described.kinds)[:4] == schema.MODALITIES
   found = [
-    f"{SOURCES[m]}=DIR"
-    if mimic and m in SOURCES
+    f"{SOURCES.get(m, '--embeddings')}=DIR"
+    if mimic and (m in SOURCES or described.kinds[m] == "embedding")
     else f"its table {TABLES[described.kinds[m]]}"
     for m in names
   ]
