@@ -13,6 +13,8 @@ from pyarrow import parquet
 import medpatch_jax
 from experiments import evaluate, export, flags, train
 from experiments.config import Config
+from experiments.training import start
+from experiments.training.run import Run
 from medpatch_jax.predict import __main__ as command
 from tests import tables_folder
 from tests.tables_folder import SECRET, _event, _stay
@@ -241,6 +243,15 @@ def test_a_model_learns_from_them_and_predicts_as_evaluated(trained):
 def test_the_card_names_the_model_that_made_them(trained):
   card = (trained / "model/README.md").read_text()
   assert f"`film`: made by {MODEL}, 6 wide; of a stay at most 3 tokens" in card
+
+
+def test_a_run_starts_from_a_model_of_the_same_embeddings_alone(trained):
+  words = (f"--init_from={trained / 'model'}", "--modalities=film")
+  run = Run(configure(trained / "out", trained / "again", *words))
+  start.check(run)
+  run.data.embeddings["film"] = run.data.embeddings["film"] | {"model": "org/b"}
+  with pytest.raises(ValueError, match="made by org/encoder-1, .* by org/b"):
+    start.check(run)
 
 
 def test_predictions_refuse_other_widths_and_models(trained, tmp_path):

@@ -87,8 +87,18 @@ def starts(run: Run, m: str, kind: str) -> None:
   One of a series may read other columns: then what fits is enough.
 
   Raises:
-    ValueError: names a tensor, and its shapes there and here.
+    ValueError: names a tensor, and its shapes there and here; or the models
+      that made embeddings.
   """
+  if kind == "embedding":
+    own = run.data.embeddings[m]["model"]
+    theirs = run.warm.config["embeddings"][m]["model"]
+    if theirs != own:
+      raise ValueError(
+        f"--init_from={run.config.init_from}: its embeddings of {m} were made by"
+        f" {theirs}, those of the dataset by {own}; leave {m} out of"
+        " --modalities, or give a model of the same."
+      )
   like = _shapes(run, m)
   found = run.warm.part("encoder", m, like=like, kind=kind)
   part = {"encoder": found.get("encoder", {})}
