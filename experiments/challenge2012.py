@@ -213,6 +213,7 @@ def main(argv) -> None:
   del argv
   f = flags.FLAGS
   check(f)
+  places.a_folder("workdir", f.workdir)
   places.a_file("predict", f.predict)
   root = pathlib.Path(f.workdir)
   with Progress("reading the charts") as progress:

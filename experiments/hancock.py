@@ -199,6 +199,7 @@ def main(argv) -> None:
       raise ValueError(f"--{name} is missing: pass a folder.")
   if f.task not in hancock.TASKS:
     raise ValueError(f"--task={f.task}: wanted {' or '.join(hancock.TASKS)}.")
+  places.a_folder("workdir", f.workdir)
   places.a_file("predict", f.predict)
   # All folds run the same programs; compiling them is most of the time.
   folder = str(pathlib.Path(f.workdir).absolute() / "compiled")

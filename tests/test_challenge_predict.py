@@ -170,12 +170,24 @@ def test_nothing_to_predict_or_learn_from_is_refused(told, sets, wanted):
   assert "\n" not in str(caught.value) and not root.exists()
 
 
-def test_a_file_that_cannot_be_written_is_refused_first(
-  parsed, tmp_path, monkeypatch
+@pytest.mark.parametrize(
+  ("predict", "workdir", "wanted"),
+  [
+    (".", "run", "--predict=.*is a folder, wanted a file"),
+    ("c.csv", "file", "--workdir=.*is a file, wanted a folder"),
+  ],
+)
+def test_what_cannot_be_written_is_refused_first(
+  parsed, tmp_path, monkeypatch, predict, workdir, wanted
 ):
-  f = parsed("--challenge=in", "--workdir=run", f"--predict={tmp_path}")
+  (tmp_path / "file").touch()
+  f = parsed(
+    "--challenge=in",
+    f"--workdir={tmp_path / workdir}",
+    f"--predict={tmp_path / predict}",
+  )
   monkeypatch.setattr(challenge2012.flags, "FLAGS", f)
-  with pytest.raises(ValueError, match="--predict=.*is a folder"):
+  with pytest.raises(ValueError, match=wanted):
     challenge2012.main(None)
 
 
