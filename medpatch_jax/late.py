@@ -106,12 +106,13 @@ class Stacked(nn.Module):
     prior = jax.lax.stop_gradient(self.param("prior", zeros, (C,)))
     center = jax.lax.stop_gradient(self.param("center", zeros, (M, C)))
     weight = self.param("weight", ones, (S, C))
-    pair = self.param("pair", zeros, (M * (M - 1) // 2, C))
     bias = self.param("bias", zeros, (C,))
     evidence = evidence_of(logits, present, prior)
     together = products(evidence[:, :M], present[:, :M], center)
     fused = (weight[None] * evidence).sum(axis=1)
-    fused += (pair[None] * together).sum(axis=1)
+    if M > 1:  # A parameter without numbers could not be saved.
+      pair = self.param("pair", zeros, (M * (M - 1) // 2, C))
+      fused += (pair[None] * together).sum(axis=1)
     weights = jnp.where(present[:, :, None], weight[None], 0.0)
     return (prior + bias)[None] + fused, {"weights": weights}
 

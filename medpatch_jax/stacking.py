@@ -72,9 +72,9 @@ def fit(stays: Stays, before: dict | None = None) -> dict:
       modalities and pairs are drawn instead of to 0.
 
   Returns:
-    {prior, center, weight, pair, bias} of f32. A source that never says
-    anything has weight 0; none has one below 0, since what speaks against a
-    label can only be believed less.
+    {prior, center, weight, pair, bias} of f32, of one modality without `pair`.
+    A source that never says anything has weight 0; none has one below 0, since
+    what speaks against a label can only be believed less.
   """
   S, M = stays.present.shape[1], stays.modalities
   evidence = stays.evidence()
@@ -92,7 +92,8 @@ def fit(stays: Stays, before: dict | None = None) -> dict:
   strength[:M] = MEAN
   toward = np.zeros(x.shape[1:])
   if before is not None:
-    toward[:M], toward[S:] = before["weight"][:M], before["pair"]
+    toward[:M] = before["weight"][:M]
+    toward[S:] = before.get("pair", toward[S:])
     strength[:M] = KNOWN
   weight, bias = _solve(
     stays, x / scale[:, None], toward * scale[:, None], strength
@@ -105,7 +106,9 @@ def fit(stays: Stays, before: dict | None = None) -> dict:
     "pair": weight[S:],
     "bias": bias,
   }
-  return {name: np.asarray(v, np.float32) for name, v in found.items()}
+  return {
+    name: np.asarray(v, np.float32) for name, v in found.items() if np.size(v)
+  }
 
 
 def unseen(stays: Stays, before: dict | None = None) -> np.ndarray:

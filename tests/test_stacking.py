@@ -51,6 +51,21 @@ def _apply(params, logits, present, M):
   return np.asarray(fused)
 
 
+def test_one_modality_alone_has_no_parameter_without_numbers():
+  """It could not be saved, and --modalities=ehr ended with an error."""
+  logits, label, prior = _stays(400, 2, [1.0])
+  present = np.ones((400, 1), bool)
+  found = _fit(logits, present, label, prior, 1)
+  again = stacking.fit(_known(logits, present, label, prior, 1), found)
+  blank = Stacked(1).init(jax.random.key(0), logits, present)["params"]
+  assert found.keys() == again.keys() == blank.keys()
+  assert all(np.size(value) for value in found.values())
+  fused = _apply(found, logits, present, 1)
+  own = found["prior"] + found["bias"]
+  want = own + found["weight"][0] * (logits[:, 0] - prior)
+  np.testing.assert_allclose(fused, want, atol=1e-5)
+
+
 def test_calibrated_independent_sources_weigh_one_each():
   logits, label, prior = _stays(4000, 6, [1.0, 1.5])
   present = np.ones((4000, 2), bool)
