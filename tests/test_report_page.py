@@ -78,6 +78,9 @@ def test_shares_of_tokens_are_counted_and_few_patients_suppressed():
   assert hidden["before"][at] == 1.0
 
 
+NOTHING = dict.fromkeys(("curves", "groups", "tokens", "late", "training"), ())
+
+
 def build(tmp_path, rule=disclosure.OPEN, **more):
   """Facts of a run of which only the result and the configuration are there."""
   found = report.build(**cohort(rule=rule))
@@ -168,6 +171,11 @@ def test_single_stays_of_other_data_take_a_flag(rule, disclose):
   assert write.may_show_cases(stages, disclose) == want
   stages.config.model = "medfuse"
   assert not write.may_show_cases(stages, disclose)
+
+
+def test_a_summary_of_another_version_is_named_and_stops_nothing(tmp_path):
+  facts = build(tmp_path, quality={"stays": {}})
+  assert "built by another version" in page.html(facts, NOTHING)
 
 
 def test_what_trained_a_run_is_remembered(tmp_path):

@@ -211,7 +211,13 @@ def _data(facts):
   """What is on the page that the build of the records wrote."""
   if not facts.quality:
     return ""
-  text = quality_page.body(facts.quality)
+  try:
+    text = quality_page.body(facts.quality)
+  except (KeyError, TypeError, AttributeError):
+    return (
+      "<p>The records were built by another version, whose summary this one"
+      " does not read; quality.html beside them shows it.</p>"
+    )
   return text.replace("<h2>", "<h3>").replace("</h2>", "</h3>")
 
 
