@@ -116,7 +116,8 @@ def _checks(checks):
 
 def _leakage(leakage):
   rows = [_cells(pair) for pair in leakage["answers"].items()]
-  text = _table([_cells(["question", "answer"], "th")], rows, "left")
+  head = [_cells(["question", "answer"], "th")]
+  text = _table("Leakage", head, rows, "left")
   rows = [
     _cells([m, word, *counts.values()])
     for m, found in leakage["words"].items()
@@ -129,7 +130,8 @@ def _leakage(leakage):
     text
     + "<p>Stays in whose notes, as far as a model may read them, such words stand:"
     " of the outcome (died, hospice, DNR and others), and the names of the"
-    " labels.</p>" + _table([_cells(head, "th")], rows, "plain")
+    " labels.</p>"
+    + _table("Words in notes", [_cells(head, "th")], rows, "plain")
   )
 
 
