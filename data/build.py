@@ -151,7 +151,8 @@ def build(
   ):
     if source == name and value is None:
       flag = {"mimic": "mimic_iv", "challenge2012": "challenge"}.get(name, name)
-      flag = "labels" if name == "meds" and meds is not None else flag
+      if name == "meds" and meds is not None:
+        raise InputError("--source=meds needs --labels=FILE.")
       raise InputError(f"--source={name} needs --{flag}=DIR.")
   common = {
     "task": task,
@@ -246,8 +247,8 @@ def _meds(roots, censored, license, common):
   from medpatch_jax.input.tables import reader
 
   meds, given, codes, images = roots
-  if images is not None:
-    places.a_folder("images", images)
+  if images is not None and not pathlib.Path(images).is_dir():
+    raise InputError(f"--images={images}: is no folder.")
   paths = labels.files(given)
 
   def made(work):

@@ -60,6 +60,17 @@ def test_words_of_the_window_are_counted_and_no_text_is_shown(
 
 def test_answers_of_mimic(tmp_path):
   raw = mimic_raw.write(tmp_path / "raw")
+  bare = {n: f for n, f in mimic_raw.folders(raw).items() if "note" not in n}
+  path = build.build(
+    source="mimic", task="phenotyping", data_dir=tmp_path / "bare", quiet=True,
+    **bare,
+  )  # fmt: skip
+  answers = json.loads((path / "quality.json").read_text())["leakage"][
+    "answers"
+  ]
+  assert answers["Are discharge notes of the admission seen?"] == (
+    "None were given."
+  )
   for task, wanted in (
     ("phenotyping", ("an upper bound", "They are the labels", "By a hash")),
     ("in_hospital_mortality", ("Not used.", "Not read.", "By a hash")),

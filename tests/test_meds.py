@@ -349,6 +349,21 @@ def test_label_files_of_other_samples_are_refused(tmp_path):
     build_lib.build(**given)
 
 
+@pytest.mark.parametrize(
+  "change, wanted",
+  [
+    ({"labels": None}, "--source=meds needs --labels=FILE"),
+    ({"labels": "nowhere"}, "--labels=nowhere: holds no .parquet file"),
+    ({"meds": "nowhere"}, "--meds=nowhere: found nothing, wanted a folder"),
+    ({"map": "nowhere"}, "--map=nowhere: cannot be read"),
+    ({"images": "nowhere"}, "--images=nowhere: is no folder"),
+  ],
+)
+def test_what_is_not_there_is_named(change, wanted, tmp_path):
+  with pytest.raises(errors.InputError, match=wanted):
+    build_lib.build(**meds_folder.write(tmp_path) | change)
+
+
 def test_limits_are_dropped_or_bound_when_it_is_said(tmp_path):
   shards = meds_folder.rows()
   _limit(shards)

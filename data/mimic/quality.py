@@ -35,6 +35,8 @@ def _answers(task, tally, rules, cohort, rule):
   notes = sum(n > 0 for s in SPLITS for n in tally.characters[s]["dn"])
   discharge, codes = "Not used.", "Not read."
   if "dn" in schema.TASKS[task].modalities:
+    discharge = "None were given."
+  if notes:
     discharge = (
       f"Of {rule.rough(notes)} stays. They are written after the stay and state"
       " the diagnoses: results with dn are an upper bound."
