@@ -33,7 +33,6 @@ from medpatch_jax.train.log import logger
 
 FORMATS = ("folder", "authors")
 # Flags that name a place on this machine.
-PLACES = ("data_dir", "bert", "vit", "authors", "init_from")
 PACKAGES = ("medpatch-jax", "jax", "jaxlib", "flax", "numpy", "tokenizers")
 
 
@@ -77,7 +76,9 @@ def to_folder(stages: Stages, out, onnx=()) -> None:
     )
   files[artefact.PARAMS] = artefact.pack(params)
   files[artefact.CONFIG] = artefact.packed_json(config)
-  files[artefact.CARD] = card.text(config, result, _training(stages)).encode()
+  files[artefact.CARD] = card.text(
+    config, result, stages.config.training()
+  ).encode()
   if "text" in architecture.kinds.values():
     with tempfile.TemporaryDirectory() as folder:
       run.tokeniser.save(folder)
@@ -169,20 +170,6 @@ def _reliability(result) -> list:
   if not result or not result["calibration"]:
     return []
   return [c["reliability"] for c in result["calibration"]["per_label"]]
-
-
-def _training(stages: Stages) -> dict:
-  """The flags of the run that are not at their silent value, no places."""
-  given = {
-    k: ("given" if k in PLACES else v)
-    for k, v in stages.config.given.items()
-    if v is not None and v != [] and v != ()
-  }
-  return {
-    k: ",".join(map(str, v)) if isinstance(v, (list, tuple)) else v
-    for k, v in given.items()
-    if k != "data_dir"
-  }
 
 
 def to_authors(stages: Stages, path) -> None:

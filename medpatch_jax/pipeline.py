@@ -43,7 +43,8 @@ class Architecture:
     thresholds: modality -> of the high cluster.
     confidence: `kind` of `medpatch.pools`.
     base_rate: C log odds, of confidence "balanced"; else None.
-    fuser, without, late_pooling, flag_order: of `MedPatch`.
+    fusion: fields of `MedPatch` by name, beside those that follow from the
+      others here; what is left out is at its default.
     released: names of METHOD.md.
     classes: exactly one label is true (softmax), not any of them (sigmoid).
     dtype: of the matrix products; parameters are float32 always.
@@ -58,19 +59,21 @@ class Architecture:
   thresholds: dict[str, float]
   confidence: str = "confidence"
   base_rate: tuple[float, ...] | None = None
-  fuser: str = "concat"
-  without: tuple[str, ...] = ()
-  late_pooling: str = "mean"
+  fusion: dict = dataclasses.field(default_factory=dict)
   released: tuple[str, ...] = ()
-  flag_order: tuple[str, ...] | None = None
   classes: bool = False
   dtype: str = "float32"
   remat: bool = False
   classifier_norm: bool = True
 
   def to_json(self) -> dict:
-    """Every field; `kinds` as pairs, since its order counts."""
-    return dataclasses.asdict(self) | {"kinds": list(self.kinds.items())}
+    """Every field, those of the fusion among them; `kinds` as pairs.
+
+    The order of `kinds` counts.
+    """
+    fields = dataclasses.asdict(self)
+    fusion = fields.pop("fusion")
+    return fields | fusion | {"kinds": list(self.kinds.items())}
 
   @classmethod
   def from_json(cls, value: dict) -> "Architecture":
@@ -78,7 +81,11 @@ class Architecture:
     fields = {
       k: tuple(v) if isinstance(v, list) else v for k, v in value.items()
     }
-    return cls(**fields | {"kinds": dict(value["kinds"])})
+    own = {field.name for field in dataclasses.fields(cls)}
+    fusion = {k: fields.pop(k) for k in set(fields) - own}
+    made = cls(**fields | {"kinds": dict(value["kinds"])}, fusion=fusion)
+    made.medpatch()  # Refuses fields that it does not have.
+    return made
 
   @property
   def modalities(self) -> tuple[str, ...]:
@@ -118,14 +125,11 @@ class Architecture:
       modalities=self.modalities,
       num_labels=len(self.labels),
       width=self.width,
-      fuser=self.fuser,
-      without=self.without,
-      late_pooling=self.late_pooling,
       unprojected=tuple(m for m, k in self.kinds.items() if k == "series"),
       released=self.released,
-      flag_order=self.flag_order,
       dtype=self._dtype,
       classifier_norm=self.classifier_norm,
+      **self.fusion,
     )
 
   def probability(self, logits):

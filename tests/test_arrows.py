@@ -45,11 +45,11 @@ HEAVY = {"tensorflow_datasets", "grain", "duckdb", "array_record"}
 # Room of experiments/ -> those it may import besides its own files. What lies
 # beside the rooms is a command, which no room imports, and may use all of them.
 ROOMS = {
-  "config": {"flags"},
-  "training": {"config", "flags"},
+  "config": set(),
+  "training": {"config"},
   "tables": {"config", "training"},
+  "real": {"config", "training"},
   "bench": {"config", "training"},
-  "real": {"config", "training", "flags"},
   "report": {"config", "training", "tables", "flags"},
 }
 

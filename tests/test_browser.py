@@ -126,9 +126,7 @@ def test_the_threshold_regroups_tokens_as_python_does(run, chromium, looked):
       if not mask.any():
         assert m not in got
         continue
-      limit = (
-        run.stages.config.thresholds[m] if threshold is None else threshold
-      )
+      limit = run.stages.config.threshold[m] if threshold is None else threshold
       high = int((score[mask, 2].astype(np.float64) >= limit).sum())
       assert got[m][:2] == [high, int(mask.sum()) - high], (m, threshold)
   tab.page.locator("#case-reset").click()

@@ -21,6 +21,9 @@ from PIL import Image
 
 from data import synthetic
 from data.synthetic import world as worlds
+from experiments.config import flag
+from experiments.config.config import FLAGS
+from experiments.config.machine import Processes
 from experiments.tables import sweeps
 from medpatch_jax import __main__ as console
 from medpatch_jax import schema
@@ -111,11 +114,11 @@ def flags_of(module):
   if path.with_suffix("").is_dir():
     path = path.with_suffix("") / "__main__.py"
   text = path.read_text("utf-8")
-  if "experiment_flags.define()" in text:
-    text += (ROOT / "experiments/flags.py").read_text("utf-8")
   if "options.define(" in text:
     text += (ROOT / "experiments/report/options.py").read_text("utf-8")
   names = set()
+  if "experiment_flags.define()" in text:
+    names |= {*FLAGS, *flag.of(Processes)}
   for node in ast.walk(ast.parse(text.replace("from __future__", "#"))):
     name = getattr(getattr(node, "func", None), "attr", "")
     if name.startswith("DEFINE_") or name == "add_argument":

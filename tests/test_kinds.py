@@ -218,7 +218,7 @@ def test_predicted_from_tables_as_evaluated(ehr, built, tmp_path):
   words += (f"--share={tmp_path / 'share'}",)
   config = configure(records, tmp_path / "run", *words)
   assert config.modalities == ("stains", "ehr", "blood")
-  assert config.learning_rates["blood"] == 0.003
+  assert config.learning_rate["blood"] == 0.003
   stages = train.train(config)
   # Values, masks, and distances of the numbers.
   assert stages.run.shapes.columns == {"stains": 9, "ehr": 3, "blood": 6}

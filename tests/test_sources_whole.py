@@ -116,7 +116,7 @@ def test_flags_follow_the_dataset(configure, tmp_path):
   config = configure(
     tmp_path / "out", "mine", "--modalities=triage", "--threshold=triage=0.6"
   )
-  assert config.thresholds == {"triage": 0.6}
+  assert config.threshold == {"triage": 0.6}
 
 
 def test_linear_model_equals_scikit_learn():

@@ -3,76 +3,57 @@
 import dataclasses
 import pathlib
 
-from experiments.config import refusals, values
-from experiments.config.given import (
-  CALIBRATION,
-  FILES,
-  NAMES,
-  OF_KIND,
-  POOLING,
-  SAFE,
-  TRAINING,
-)
+from experiments.config import flag, refusals, values
+from experiments.config.confidence import Confidence
+from experiments.config.data import Data
+from experiments.config.encoder import Encoder
+from experiments.config.flag import FREE, OF_KIND, PATH, Affects
+from experiments.config.fusion import Fusion
+from experiments.config.machine import Machine
+from experiments.config.optimisation import Optimisation
 from medpatch_jax import files, presets
 from medpatch_jax.input import dataset, missing
 from medpatch_jax.medpatch import WITHOUT
 from medpatch_jax.train import loop, store
 
+GROUPS = (Data, Encoder, Confidence, Fusion, Optimisation, Machine)
+# Results of a modality -> what of `Affects` they depend on, beside its encoder.
+STAGES = {
+  "unimodal": (),
+  "confidence": (),
+  "calibrate": (Affects.TEMPERATURE,),
+  "pools": (Affects.TEMPERATURE, Affects.POOLS),
+  "token_calibration": (),
+  "tokens": (Affects.ENCODINGS,),
+  "summaries": (Affects.ENCODINGS,),
+}
+# What each behaviour of --as_released decides.
+BEHAVIOURS = {
+  "image_norm": (Affects.IMAGE,),
+  "mirror": (Affects.IMAGE,),
+  "padding_tokens": (Affects.SERIES, Affects.TEXT),
+  "absent_tokens": (Affects.POOLS, Affects.ENCODINGS),
+  "ehr_uncalibrated": (Affects.POOLS,),
+  "entropy_direction": (Affects.POOLS,),
+  "late_norm": (Affects.FUSION,),
+  "presence_order": (Affects.FUSION,),
+}
 
-@dataclasses.dataclass(frozen=True)
-class Config:
-  """A run, as values."""
 
-  data_dir: str
-  task: str
-  workdir: pathlib.Path
-  preset: str
-  model: str
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(Data, Encoder, Confidence, Fusion, Optimisation, Machine):
+  """A run, as values: of every flag the one that holds, and what follows.
+
+  Attributes:
+    sizes: the preset, with what flags replace of it.
+    kinds: modality -> series, image, text or embedding.
+    flag_order: the modalities as --modalities names them.
+    given: every recorded flag as it was given; config.json of the workdir.
+  """
+
   sizes: presets.Preset
-  modalities: tuple[str, ...]
-  flag_order: tuple[str, ...]
   kinds: dict[str, str]
-  settings: loop.Settings
-  learning_rates: dict[str, float]
-  epochs: dict[str, int]
-  batch_size: int
-  calibration: str
-  calibration_steps: int
-  confidence: str
-  thresholds: dict[str, float]
-  fuser: str
-  without: tuple[str, ...]
-  late_pooling: str
-  cross_fit: int | None
-  loss_weights: str
-  head: str
-  pairs: str
-  train_fraction: float
-  held_out: float
-  missing_train: missing.Rates
-  missing_test: missing.Rates
-  modality_dropout: float
-  hours_per_stay: int
-  as_released: tuple[str, ...]
-  parallel: str
-  bert: str | None
-  vit: str | None
-  ehr: str
-  staleness: bool
-  deviation: bool
-  ehr_dropout: float
-  clip_z: float | None
-  classifier_norm: bool
-  augment: bool
-  finetune_encoders: bool
-  authors: str | None
-  dtype: str
-  remat: bool
-  init_from: str | None
-  freeze: str | None
-  share: pathlib.Path | None
-  cache_gb: float | None
-  wandb: str | None
+  flag_order: tuple[str, ...]
   given: dict
 
   @classmethod
@@ -87,109 +68,61 @@ class Config:
       ValueError: a flag is missing, unknown or out of range, or two do not go
         together; the message names the flag and what it takes.
     """
-
-    def get(name):
-      return override[name] if name in override else getattr(f, name)
-
-    if get("model") != "medpatch":
-      refusals.refuse_of_baseline(f, get)
-    override["late_pooling"] = values.late_pooling(get)
+    raw = {
+      name: override[name] if name in override else getattr(f, name)
+      for name in FLAGS
+    }
     for name in ("data_dir", "workdir"):
-      if not get(name):
+      if not raw[name]:
         raise ValueError(f"--{name} is missing: pass a folder.")
-    given = {name: get(name) for name in NAMES}
-    given["data_dir"] = str(pathlib.Path(given["data_dir"]).absolute())
-    given["as_released"] = values.released(get("as_released"))
-    for name in ("clip", "train_fraction"):
-      if given[name] is not None and not given[name] > 0:
-        raise ValueError(f"--{name}={given[name]}: wanted a number above 0.")
-    sizes = presets.PRESETS[get("preset")]
-    if get("max_note_windows"):
-      windows = get("max_note_windows")
+    for name, one in FLAGS.items():
+      one.check(name, raw[name])
+    if raw["model"] != "medpatch" and f is not None:
+      refusals.refuse_of_baseline(FLAGS, raw)
+    raw["late_pooling"] = values.late_pooling(raw)
+    given = {name: raw[name] for name in RECORDED}
+    given["data_dir"] = str(pathlib.Path(raw["data_dir"]).absolute())
+    given["as_released"] = values.released(raw["as_released"])
+    sizes = presets.PRESETS[raw["preset"]]
+    if raw["max_note_windows"]:
+      windows = raw["max_note_windows"]
       sizes = dataclasses.replace(sizes, max_windows=windows)
-    described = dataset.describe(get("data_dir"), get("task"))
-    modalities = values.modalities(get("modalities"), described, get("task"))
+    described = dataset.describe(raw["data_dir"], raw["task"])
+    modalities = values.modalities(raw["modalities"], described, raw["task"])
     kinds = {m: described.kinds[m] for m in modalities}
-    without = values.among(get("without"), WITHOUT, "without")
-    text = [m for m in modalities if kinds[m] == "text"]
-    pretrained = get("bert") or get("init_from")
-    if text and not sizes.learn_text and not pretrained:
-      raise ValueError(
-        f"--preset={get('preset')} keeps the text encoder frozen and needs a"
-        " pretrained one: pass --bert=DIR (a Hugging Face folder), or leave"
-        f" {','.join(text)} out of --modalities."
-      )
-    settings = loop.Settings(
-      schedule=get("schedule") or sizes.schedule,
-      b2=get("adam_b2"),
-      clip=get("clip"),
-      patience=get("patience") or sizes.patience,
-      seed=get("seed"),
-      save_minutes=get("save_minutes"),
-      save_steps=get("save_steps"),
-      accumulate=get("accumulate"),
-      profile=values.span(get("profile")),
-    )
-    refusals.refuse(get, without, kinds)
+    without = values.among(raw["without"], WITHOUT, "without")
+    values.need_text_encoder(raw, sizes, kinds)
+    read = {
+      "data_dir": str(raw["data_dir"]),
+      "workdir": pathlib.Path(raw["workdir"]),
+      "share": pathlib.Path(raw["share"]) if raw["share"] else None,
+      "profile": values.span(raw["profile"]),
+      "modalities": modalities,
+      "without": without,
+      "as_released": given["as_released"],
+      "learning_rate": values.rates(sizes, described, kinds, raw),
+      "epochs": values.epochs(sizes, kinds, raw),
+      "threshold": values.thresholds(
+        raw["threshold"], modalities, raw["confidence"]
+      ),
+    }
+    for name in ("missing_train", "missing_test"):
+      read[name] = missing.parse(raw[name], modalities, name)
+    refusals.refuse(raw, without, kinds)
+    refusals.refuse_with_authors(FLAGS, raw, kinds)
     if f is not None:  # A run that is read back may do without.
-      values.given_places(get)
+      values.given_places(raw)
+    of_preset = {
+      name: getattr(sizes, one.preset)
+      for name, one in FLAGS.items()
+      if one.preset and raw[name] is None
+    }
+    order = tuple(raw["modalities"] or modalities)
     return cls(
-      data_dir=str(get("data_dir")),
-      task=get("task"),
-      workdir=pathlib.Path(get("workdir")),
-      preset=get("preset"),
-      model=get("model"),
+      **raw | of_preset | read,
       sizes=sizes,
-      modalities=modalities,
-      flag_order=tuple(get("modalities") or modalities),
       kinds=kinds,
-      settings=settings,
-      learning_rates=values.rates(sizes, described, kinds, get),
-      epochs=values.epochs(sizes, kinds, get),
-      batch_size=get("batch_size") or sizes.batch_size,
-      calibration=get("calibration"),
-      calibration_steps=get("calibration_steps"),
-      confidence=get("confidence"),
-      thresholds=values.thresholds(
-        get("threshold"), modalities, get("confidence")
-      ),
-      fuser=get("fuser"),
-      without=without,
-      late_pooling=get("late_pooling"),
-      cross_fit=get("cross_fit"),
-      loss_weights=get("loss_weights"),
-      head=get("head"),
-      pairs=get("pairs"),
-      train_fraction=get("train_fraction"),
-      held_out=get("held_out"),
-      missing_train=missing.parse(
-        get("missing_train"), modalities, "missing_train"
-      ),
-      missing_test=missing.parse(
-        get("missing_test"), modalities, "missing_test"
-      ),
-      modality_dropout=get("modality_dropout"),
-      hours_per_stay=get("hours_per_stay"),
-      as_released=given["as_released"],
-      parallel=get("parallel"),
-      bert=get("bert"),
-      vit=get("vit"),
-      ehr=get("ehr"),
-      staleness=get("staleness"),
-      deviation=get("deviation"),
-      ehr_dropout=get("ehr_dropout"),
-      clip_z=get("clip_z"),
-      classifier_norm=get("classifier_norm"),
-      augment=sizes.augment if get("augment") is None else get("augment"),
-      finetune_encoders=get("finetune_encoders"),
-      authors=get("authors"),
-      dtype=get("dtype"),
-      remat=get("remat"),
-      init_from=get("init_from"),
-      freeze=get("freeze"),
-      share=pathlib.Path(get("share")) if get("share") else None,
-      cache_gb=get("cache_gb"),
-      wandb=get("wandb"),
+      flag_order=order,
       given=given,
     )
 
@@ -217,13 +150,14 @@ class Config:
       "give the command of the training again, with its flags, once it is"
       " deleted.",
     )
-    if set(given) != set(NAMES):
-      odd = ", ".join(sorted(set(given) ^ set(NAMES)))
+    if set(given) != set(RECORDED):
+      odd = ", ".join(sorted(set(given) ^ set(RECORDED)))
       raise ValueError(
         f"{path}: written by another version of this code (it and ours differ in"
         f" {odd}); evaluate with that version, or train again."
       )
-    known = SAFE | given | {"workdir": workdir, "share": share} | override
+    free = {name: FLAGS[name].default for name in FLAGS if name not in given}
+    known = free | given | {"workdir": workdir, "share": share} | override
     try:
       return cls.from_flags(None, **known)
     except (KeyError, TypeError, AttributeError) as error:
@@ -231,6 +165,21 @@ class Config:
         f"{path}: a field is of another kind ({error!r}); delete it and give the"
         " command of the training again, with its flags."
       ) from None
+
+  @property
+  def settings(self) -> loop.Settings:
+    """What the loop takes."""
+    return loop.Settings(
+      schedule=self.schedule,
+      b2=self.adam_b2,
+      clip=self.clip,
+      patience=self.patience,
+      seed=self.seed,
+      save_minutes=self.save_minutes,
+      save_steps=self.save_steps,
+      accumulate=self.accumulate,
+      profile=self.profile,
+    )
 
   @property
   def results(self) -> pathlib.Path:
@@ -246,34 +195,53 @@ class Config:
     is never taken for this one.
 
     Args:
-      stage: unimodal, confidence, calibrate, pools, tokens or summaries.
+      stage: a name of `STAGES`.
       m: modality.
-      split: of the last three.
+      split: of pools, tokens and summaries.
     """
-    names, behaviours = OF_KIND[self.kinds[m]]
-    names = (*TRAINING, *names)
-    own = {
-      "stage": stage,
-      "modality": m,
-      "learning_rate": self.learning_rates[m],
-      "epochs": self.epochs[m],
-    }
+    reach = {Affects.ENCODER, OF_KIND[self.kinds[m]], *STAGES[stage]}
+    key = {"stage": stage, "modality": m}
     if self.pairs == "paired":
-      own["modalities"] = self.modalities
+      key["modalities"] = self.modalities
     if split == "test":
-      own["missing"] = missing.name(self.missing_test)
-    if stage in ("calibrate", "pools"):
-      names += CALIBRATION
-    if stage == "pools":
-      behaviours += POOLING
-      own |= {"confidence": self.confidence, "threshold": self.thresholds[m]}
-    if stage in ("tokens", "summaries"):
-      behaviours += ("absent_tokens",)
-    own["as_released"] = [n for n in self.as_released if n in behaviours]
+      key["missing"] = missing.name(self.missing_test)
+    for name, one in FLAGS.items():
+      if one.affects in reach:
+        key[name] = self._part(name, m)
+    key["as_released"] = [
+      name for name in self.as_released if reach & set(BEHAVIOURS[name])
+    ]
+    return key
+
+  def _part(self, name: str, m: str):
+    """A flag's value, as far as a result of modality `m` depends on it."""
+    if FLAGS[name].by_part:
+      return getattr(self, name)[m]
+    value = self.given[name]
     # Of files, what is in them: one may be replaced under its name.
-    return own | {
-      name: store.content(self.given[name])
-      if name in FILES and self.given[name]
-      else self.given[name]
-      for name in names
+    return store.content(value) if FLAGS[name].content and value else value
+
+  def of_module(self, module: str) -> dict:
+    """Values of the flags that are fields of a module of the method."""
+    return {
+      name: getattr(self, name)
+      for name, one in FLAGS.items()
+      if one.module == module
     }
+
+  def training(self) -> dict[str, str]:
+    """The recorded flags as a model card shows them: no place, nothing unset."""
+    shown = {
+      name: "given" if FLAGS[name].kind is PATH else value
+      for name, value in self.given.items()
+      if name != "data_dir" and value is not None and value not in ([], ())
+    }
+    return {
+      name: ",".join(map(str, v)) if isinstance(v, (list, tuple)) else v
+      for name, v in shown.items()
+    }
+
+
+FLAGS = flag.of(*GROUPS)
+# Those that decide what a run computes: a workdir holds one value of each.
+RECORDED = tuple(n for n, one in FLAGS.items() if one.affects not in FREE)

@@ -2,126 +2,121 @@
 
 import importlib.util
 
-from experiments import flags
 from experiments.config import values
-from experiments.config.given import OF_MEDPATCH, SAFE
+from experiments.config.flag import ANY
+from experiments.config.names import RAW
 from medpatch_jax import schema
 from medpatch_jax.medpatch import WITHOUT
 
 
-def refuse(get, without, kinds) -> None:
+def refuse(raw, without, kinds) -> None:
   """Refuses flags that contradict each other."""
-  if get("save_steps") and get("save_minutes") != SAFE["save_minutes"]:
+  if raw["save_steps"] and raw["save_minutes"] != 1.0:
     raise ValueError("--save_steps is instead of --save_minutes: pass one.")
-  if get("wandb") and not importlib.util.find_spec("wandb"):
+  if raw["wandb"] and not importlib.util.find_spec("wandb"):
     raise ValueError(
-      f"--wandb={get('wandb')}: the package wandb is not installed; install it,"
+      f"--wandb={raw['wandb']}: the package wandb is not installed; install it,"
       " or leave the flag out."
     )
   if set(without) == set(WITHOUT):
     raise ValueError("--without leaves no prediction: leave one module in.")
-  if "joint" in without and get("head") not in ("validation", "late"):
+  if "joint" in without and raw["head"] not in ("validation", "late"):
     raise ValueError(
-      f"--head={get('head')} averages the joint module's predictions, which"
+      f"--head={raw['head']} averages the joint module's predictions, which"
       " --without=joint leaves out: pass --head=late."
     )
-  released = values.released(get("as_released"))
-  if get("late_pooling") != "mean" and "late_norm" in released:
+  released = values.released(raw["as_released"])
+  if raw["late_pooling"] != "mean" and "late_norm" in released:
     raise ValueError(
       "--as_released=late_norm is of --late_pooling=mean: leave one out."
     )
   own = [m for m in kinds if m not in schema.MODALITIES]
-  if own and "presence_order" in released and get("model") == "medpatch":
+  if own and "presence_order" in released and raw["model"] == "medpatch":
     raise ValueError(
       "--as_released=presence_order: the released code has an order of"
       f" {', '.join(schema.MODALITIES)}, not of {', '.join(own)}; leave it out."
     )
-  stacked = get("late_pooling") == "stacked"
-  if stacked and get("head") not in ("validation", "late"):
+  stacked = raw["late_pooling"] == "stacked"
+  if stacked and raw["head"] not in ("validation", "late"):
     raise ValueError(
-      f"--head={get('head')}: --late_pooling=stacked has one head, late, which"
+      f"--head={raw['head']}: --late_pooling=stacked has one head, late, which"
       " holds the others; leave --head out, or pass --as_published."
     )
-  if get("cross_fit") == 1 or (get("cross_fit") and not stacked):
+  if raw["cross_fit"] == 1 or (raw["cross_fit"] and not stacked):
     raise ValueError(
-      f"--cross_fit={get('cross_fit')}: wanted 2 or more, with"
+      f"--cross_fit={raw['cross_fit']}: wanted 2 or more, with"
       " --late_pooling=stacked, whose weights it is for."
     )
-  if get("cross_fit") and get("held_out"):
+  if raw["cross_fit"] and raw["held_out"]:
     raise ValueError(
       "--cross_fit and --held_out both keep stays from the encoders: leave one"
       " out."
     )
-  if get("model") == "unimodal" and len(kinds) != 1:
+  if raw["model"] == "unimodal" and len(kinds) != 1:
     raise ValueError(
       f"--model=unimodal takes one modality, not {', '.join(kinds)}: pass"
       f" --modalities={next(iter(kinds))}, or another."
     )
-  if get("modality_dropout") and "absent_tokens" in released:
+  if raw["modality_dropout"] and "absent_tokens" in released:
     raise ValueError(
       "--modality_dropout hides what --as_released=absent_tokens shows; leave"
       " one out."
     )
-  if get("held_out") and get("model") in ("joint", flags.RAW):
+  if raw["held_out"] and raw["model"] in ("joint", RAW):
     raise ValueError(
-      f"--held_out is of a stage 3 on frozen encoders; --model={get('model')}"
+      f"--held_out is of a stage 3 on frozen encoders; --model={raw['model']}"
       " learns all at once: leave it out."
     )
-  if get("ehr_dropout") and get("ehr") != "lstm":
+  if raw["ehr_dropout"] and raw["ehr"] != "lstm":
     raise ValueError(
-      f"--ehr_dropout is of --ehr=lstm; --ehr={get('ehr')} has its own."
+      f"--ehr_dropout is of --ehr=lstm; --ehr={raw['ehr']} has its own."
     )
-  if get("freeze") and not get("init_from"):
+  if raw["freeze"] and not raw["init_from"]:
     raise ValueError(
-      f"--freeze={get('freeze')} keeps what --init_from brings: pass it, too."
+      f"--freeze={raw['freeze']} keeps what --init_from brings: pass it, too."
     )
-  if get("init_from") and get("authors"):
+  if raw["init_from"] and raw["authors"]:
     raise ValueError(
       "--init_from and --authors both bring encoders: leave one out."
     )
-  if not get("authors"):
+
+
+def refuse_with_authors(flags, raw, kinds) -> None:
+  """Refuses flags of what a file of --authors brings."""
+  if not raw["authors"]:
     return
-  if get("fuser") == "bilinear":
+  if raw["fuser"] == "bilinear":
     raise ValueError(
       "--fuser=bilinear: the files of --authors have no products; give the fuser"
       " that the file was made with."
     )
-  if "text" in kinds.values() and not get("bert"):
+  if "text" in kinds.values() and not raw["bert"]:
     raise ValueError(
       "--authors holds no vocabulary: pass --bert=DIR, the folder of the text"
       " encoder it was made with."
     )
-  for name, wanted in (
-    ("ehr", "lstm"),
-    ("staleness", False),
-    ("deviation", False),
-    ("classifier_norm", True),
-    ("calibration", "position"),
-    ("late_pooling", "mean"),
-    ("held_out", 0.0),
-  ):
-    if get(name) != wanted:
+  for name, flag in flags.items():
+    if flag.of_authors not in (ANY, raw[name]):
       raise ValueError(
-        f"--{name}={get(name)}: --authors brings its own, {wanted}; leave"
-        f" --{name} out."
+        f"--{name}={raw[name]}: --authors brings its own, {flag.of_authors};"
+        f" leave --{name} out."
       )
 
 
-def refuse_of_baseline(f, get) -> None:
+def refuse_of_baseline(flags, raw) -> None:
   """Refuses flags that a baseline has no place for."""
-  model = get("model")
-  for name in OF_MEDPATCH:
-    default = f[name].default if f is not None else get(name)
-    if get(name) != default:
+  model = raw["model"]
+  for name, flag in flags.items():
+    if flag.of_medpatch and raw[name] != flag.default:
       raise ValueError(
         f"--{name} is MedPatch's, --model={model} has no such part; leave it"
         " out."
       )
-  if get("vit") and model == flags.RAW:
+  if raw["vit"] and model == RAW:
     raise ValueError(
-      f"--vit={get('vit')}: --model={model} reads pixels; leave it out."
+      f"--vit={raw['vit']}: --model={model} reads pixels; leave it out."
     )
-  if get("finetune_encoders") and model in ("unimodal", "early", "late"):
+  if raw["finetune_encoders"] and model in ("unimodal", "early", "late"):
     raise ValueError(
       f"--model={model} keeps its encoders as stage 1 left them; pass"
       " --model=joint to train them on."

@@ -18,12 +18,12 @@ def released(names) -> tuple[str, ...]:
   return among(names, schema.RELEASED, "as_released")
 
 
-def late_pooling(get) -> str:
+def late_pooling(raw) -> str:
   """--late_pooling; by default stacked, but mean of the method as published."""
-  if get("late_pooling"):
-    return get("late_pooling")
-  published = get("as_published") or get("as_released") or get("authors")
-  baseline = get("model") != "medpatch"
+  if raw["late_pooling"]:
+    return raw["late_pooling"]
+  published = raw["as_published"] or raw["as_released"] or raw["authors"]
+  baseline = raw["model"] != "medpatch"
   return "mean" if published or baseline else "stacked"
 
 
@@ -102,14 +102,14 @@ def _say_left_out(task, names, brought) -> None:
   )
 
 
-def given_places(get) -> None:
+def given_places(raw) -> None:
   """Refuses names of files and folders of weights where nothing is.
 
   Raises:
     ValueError: names the flag; says how to download what has a hub's name.
   """
   for flag in ("bert", "vit", "authors", "init_from"):
-    path = get(flag)
+    path = raw[flag]
     if not path or os.path.exists(path):
       continue
     hint = "give the name of a file or folder"
@@ -120,6 +120,22 @@ def given_places(get) -> None:
         f" `hf download {name} --local-dir=DIR`, then --{flag}=DIR"
       )
     raise ValueError(f"--{flag}={path}: no such file or folder; {hint}.")
+
+
+def need_text_encoder(raw, sizes, kinds) -> None:
+  """Refuses notes where nothing makes an encoder of texts.
+
+  Raises:
+    ValueError: names the preset and the modalities.
+  """
+  text = [m for m, kind in kinds.items() if kind == "text"]
+  pretrained = raw["bert"] or raw["init_from"]
+  if text and not sizes.learn_text and not pretrained:
+    raise ValueError(
+      f"--preset={raw['preset']} keeps the text encoder frozen and needs a"
+      " pretrained one: pass --bert=DIR (a Hugging Face folder), or leave"
+      f" {','.join(text)} out of --modalities."
+    )
 
 
 def span(text: str | None) -> tuple[int, int] | None:
@@ -135,35 +151,35 @@ def span(text: str | None) -> tuple[int, int] | None:
   return int(found[1]), int(found[2])
 
 
-def _by_part(values, kinds, get) -> dict:
+def _by_part(values, kinds, raw) -> dict:
   """A preset's values by kind -> by modality, and "fuse" of the model."""
   each = {m: values[kind] for m, kind in kinds.items()}
-  if get("model") == "medpatch":
-    stacked = get("late_pooling") == "stacked"
+  if raw["model"] == "medpatch":
+    stacked = raw["late_pooling"] == "stacked"
     return each | {"fuse": values["fuse_stacked" if stacked else "fuse"]}
-  return each | {"fuse": values.get(get("model"), values["baseline"])}
+  return each | {"fuse": values.get(raw["model"], values["baseline"])}
 
 
-def rates(sizes, described, kinds, get) -> dict[str, float]:
+def rates(sizes, described, kinds, raw) -> dict[str, float]:
   """Learning rates by part: the flag's, else the preset's.
 
   MedPatch's of "fuse" depends on the number of labels.
   """
-  rates = _by_part(sizes.learning_rate, kinds, get)
-  mean = get("model") == "medpatch" and get("late_pooling") != "stacked"
+  rates = _by_part(sizes.learning_rate, kinds, raw)
+  mean = raw["model"] == "medpatch" and raw["late_pooling"] != "stacked"
   if len(described.labels) == 1 and mean:
     rates["fuse"] = sizes.learning_rate["fuse_one_label"]
-  given = get("learning_rate")
+  given = raw["learning_rate"]
   return rates | _named(
     given, rates, "learning_rate", float, lambda x: x > 0, "a number above 0"
   )
 
 
-def epochs(sizes, kinds, get) -> dict[str, int]:
+def epochs(sizes, kinds, raw) -> dict[str, int]:
   """Most epochs by part: the flag's, else the preset's."""
-  most = _by_part(sizes.epochs, kinds, get)
+  most = _by_part(sizes.epochs, kinds, raw)
   return most | _named(
-    get("epochs"), most, "epochs", int, lambda x: x >= 0, "a whole number"
+    raw["epochs"], most, "epochs", int, lambda x: x >= 0, "a whole number"
   )
 
 

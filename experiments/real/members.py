@@ -14,8 +14,7 @@ import pathlib
 import numpy as np
 
 from data.challenge2012 import tables, trends
-from experiments import flags as experiment_flags
-from experiments.config import Config
+from experiments.config import Config, names
 from experiments.real import apart, trees
 from experiments.training.run import Run
 from experiments.training.stages import Stages
@@ -23,7 +22,7 @@ from medpatch_jax import files
 from medpatch_jax.train import loop
 
 EHR, TREES = "ehr", "trees"
-KINDS = (*experiment_flags.EHR, TREES)
+KINDS = (*names.EHR, TREES)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -160,7 +160,7 @@ def look(stages, rows, chosen: str) -> dict:
 
 def _threshold(config, m) -> float:
   """Of the high group, as a confidence."""
-  value = config.thresholds[m]
+  value = config.threshold[m]
   if config.confidence != "entropy":
     return value
   low, high = 0.5, 1.0 - 1e-9

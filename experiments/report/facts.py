@@ -6,8 +6,8 @@ import pathlib
 
 import numpy as np
 
-from experiments import flags
-from experiments.config import given
+from experiments.config.config import RECORDED
+from experiments.config.names import RAW
 from experiments.training import models, temperature
 from experiments.training.stages import Stages
 from medpatch_jax import files
@@ -162,7 +162,7 @@ def _lines(path) -> list[dict]:
 def command(config: dict) -> str:
   """The command of a training, with every flag that has a value."""
   words = ["python -m experiments.train"]
-  for name in given.NAMES:
+  for name in RECORDED:
     value = config.get(name)
     if value is None or value == [] or value == "":
       continue
@@ -197,7 +197,7 @@ def of_stages(facts: Facts, stages: Stages) -> None:
       if len(run.rows("test", m)):
         found = temperature.errors(stages, m, "test")
         shown = evaluate_tokens.shares(found, run.rule)
-        facts.tokens[m] = shown | {"threshold": config.thresholds[m]}
+        facts.tokens[m] = shown | {"threshold": config.threshold[m]}
   else:
     facts.lacks(
       "token confidence",
@@ -223,7 +223,7 @@ def _shared_logs(facts, stages):
   names = ("unimodal", "confidence")
   if config.model != "medpatch":
     names = names[:1]
-  if config.authors or config.model == flags.RAW:
+  if config.authors or config.model == RAW:
     return
   found = []
   for stage in names:

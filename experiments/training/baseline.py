@@ -5,7 +5,7 @@ Dims: B stays, M modalities, T tokens, D token width, E joint width, C labels.
 
 import numpy as np
 
-from experiments import flags
+from experiments.config.names import RAW
 from experiments.training import initial, models
 from experiments.training.fusion import (
   Fusion,
@@ -31,7 +31,7 @@ def build(stages) -> Fusion:
   """
   name = stages.config.model
   learns = name == "joint" or stages.config.finetune_encoders
-  if learns or name in (*WHOLE, flags.RAW):
+  if learns or name in (*WHOLE, RAW):
     return from_input(stages, learns)
   return from_encodings(stages)
 
@@ -40,7 +40,7 @@ def from_input(stages, learns: bool) -> Fusion:
   """Encoders within the model, learning or, where nothing does, as they are."""
   run, config = stages.run, stages.config
   names, name = config.modalities, config.model
-  unencoded, whole = name == flags.RAW, name in WHOLE
+  unencoded, whole = name == RAW, name in WHOLE
   model = module(run)
   stage1 = {} if unencoded else {m: stages.encoder(m) for m in names}
   params = _start(run, model, stage1)
@@ -127,8 +127,8 @@ def module(run: Run, encoded: bool = False):
   if config.model in WHOLE:
     fields["classifier_norm"] = config.classifier_norm
   # A single modality is a mean over one.
-  name = {"unimodal": "late", flags.RAW: "healnet"}.get(config.model)
-  make = _raw_encoder if config.model == flags.RAW else _encoder
+  name = {"unimodal": "late", RAW: "healnet"}.get(config.model)
+  make = _raw_encoder if config.model == RAW else _encoder
   if encoded:
     make = _ready
   return baselines.build(

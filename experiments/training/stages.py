@@ -16,7 +16,7 @@ import weakref
 
 import numpy as np
 
-from experiments import flags
+from experiments.config.names import HEADS, RAW
 from experiments.training import (
   baseline,
   cache,
@@ -88,7 +88,7 @@ class Stages:
     stages = ENCODER_STAGES
     if self.config.model != "medpatch":
       stages = ENCODER_STAGES[:1]
-    if self.config.authors or self.config.model == flags.RAW:
+    if self.config.authors or self.config.model == RAW:
       stages = ()
     folders += [
       self.folder(s, m) for m in self.config.modalities for s in stages
@@ -105,7 +105,7 @@ class Stages:
   def until(self, last: str) -> None:
     """Runs the stages up to and with `last`, each for every modality."""
     for m in self.config.modalities:
-      if self.config.model == flags.RAW:
+      if self.config.model == RAW:
         break  # It has no encoders.
       self.encoder(m)
       if self.config.model != "medpatch":
@@ -332,7 +332,7 @@ class Stages:
       return ("late",)
     if self.config.head != "validation":
       return (self.config.head,)
-    return flags.HEADS
+    return HEADS
 
   def predict(self, split: str) -> dict[str, np.ndarray]:
     """Logits f32[N C] of every head, rows in the order of `run.rows(split)`.
@@ -346,7 +346,7 @@ class Stages:
       last.forward, self.fuse(), batches, frozen=last.frozen
     )
     for m in self.config.modalities:
-      if self.config.model == flags.RAW:
+      if self.config.model == RAW:
         break
       if self.config.authors and "unimodal" in self.config.without:
         continue  # The file's classifiers were never trained.
@@ -420,7 +420,7 @@ class Stages:
   def _fit(self, stage, part, folder, epochs: int | None = None) -> dict:
     settings = dataclasses.replace(
       self.config.settings,
-      learning_rate=self.config.learning_rates[part],
+      learning_rate=self.config.learning_rate[part],
       epochs=self.config.epochs[part] if epochs is None else epochs,
     )
     with self.alone(folder):

@@ -9,7 +9,7 @@ import shutil
 import jax
 
 from data import resume
-from experiments import flags
+from experiments.config.names import RAW
 from experiments.training import from_authors, models
 from experiments.training.run import Run
 from medpatch_jax.export import pretrained, warm
@@ -28,7 +28,7 @@ def check(run: Run) -> None:
   places.a_folder("workdir", config.workdir)
   places.a_folder("share", config.share)
   seen(run)
-  if config.model == flags.RAW:
+  if config.model == RAW:
     return  # It has no encoders.
   sizes = (config.preset, config.ehr, config.dtype, config.as_released)
   for m, kind in config.kinds.items():

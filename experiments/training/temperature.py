@@ -131,7 +131,7 @@ def errors(stages, m: str, split: str) -> dict[str, np.ndarray]:
     "divided": divided,
     # What the tokens are sorted by decides how many are in the high group.
     "confidence": stages.config.confidence,
-    "threshold": stages.config.thresholds[m],
+    "threshold": stages.config.threshold[m],
   }
   folder = stages.folder("token_calibration", m, split)
   return cache.stored(stages, folder, key, write)

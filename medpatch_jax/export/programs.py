@@ -139,7 +139,7 @@ def results(architecture: Architecture) -> list[str]:
   model = architecture.medpatch()
   joint = ("high", "low", "combined", "reduced")
   heads = {*model.sources, "late"}
-  if "joint" not in architecture.without:
+  if "joint" not in model.without:
     heads |= set(joint)
   each = ("confidence", "mask")
   names = [f"logits.{name}" for name in heads]
