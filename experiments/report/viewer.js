@@ -28,6 +28,12 @@
 
   const signed = (x, digits) => (x < 0 ? "−" : "+") + Math.abs(x).toFixed(digits);
   const chance = (z) => 1 / (1 + Math.exp(-z));
+  // Of classes, of which one is true, a score alone has no probability.
+  const said = (z) => data.classes ? z.toFixed(2) : chance(z).toFixed(3);
+  const ticks = () => data.classes
+    ? Array.from({ length: 41 }, (_, i) => [i - 20, String(i - 20)])
+    : [0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99].map((p) =>
+      [Math.log(p / (1 - p)), String(p)]);
 
   // {share in [0, 1] of a token, the side it takes, its group}
   function token(part, t) {
@@ -240,18 +246,18 @@
     const left = 110, width = 420, step = 22, height = rows.length * step + 40;
     const x = (z) => left + (z - least) / (most - least) * (width - left - 50);
     const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, role: "img",
-      "aria-label": `Waterfall from the base rate ${chance(of.base[c])
-        .toFixed(3)} to the probability ${one.probability[c].toFixed(3)}` });
-    for (const p of [0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99]) {
-      const z = Math.log(p / (1 - p));
+      "aria-label": `Waterfall from the base rate ${said(of.base[c])
+        } to the probability ${one.probability[c].toFixed(3)}` });
+    for (const [z, word] of ticks()) {
       if (z < least || z > most) continue;
       svg.append(make("line", { x1: x(z), x2: x(z), y1: 0,
         y2: rows.length * step, class: "rule" }));
       svg.append(make("text", { x: x(z), y: rows.length * step + 14,
-        "text-anchor": "middle" }, String(p)));
+        "text-anchor": "middle" }, word));
     }
     svg.append(make("text", { x: (left + width) / 2, y: height - 6,
-      "text-anchor": "middle" }, "probability (log odds scale)"));
+      "text-anchor": "middle" }, data.classes
+      ? "score of the class, before the softmax" : "probability (log odds scale)"));
     rows.forEach(([name, , , from, to], i) => {
       const y = i * step;
       svg.append(make("text", { x: left - 6, y: y + 15, "text-anchor": "end" },
@@ -274,10 +280,10 @@
           make("th", { scope: "col" }, n || "source")))));
     const body = make("tbody", {});
     rows.forEach(([name, alone, weight, from, to], i) => {
-      const p = alone === null ? "–" : chance(alone).toFixed(3);
+      const p = alone === null ? "–" : said(alone);
       const edge = i === 0 || i === rows.length - 1;
       body.append(make("tr", {}, make("th", { scope: "row" }, name),
-        make("td", {}, i === 0 ? chance(to).toFixed(3) : p),
+        make("td", {}, i === 0 ? said(to) : p),
         make("td", {}, weight === null ? "–" : weight.toFixed(3)),
         make("td", {}, edge ? "–" : signed(to - from, 3))));
     });
