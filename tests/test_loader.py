@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiments.training.run import Run
+from experiments.training.run import Run, once
 from medpatch_jax.input import loader
 
 
@@ -83,3 +83,24 @@ def test_windows_of_a_note_that_are_read_are_chosen(small):
   assert runs[1].config.key("unimodal", "ehr") == preset.config.key(
     "unimodal", "ehr"
   )
+
+
+def test_functions_of_one_name_do_not_share_a_result():
+  class Opened:
+    def __init__(self):
+      self.computed = {}
+
+  def first():
+    @once
+    def size(run, m):
+      return f"first {m}"
+
+    return size
+
+  @once
+  def size(run, m):
+    return f"second {m}"
+
+  run = Opened()
+  assert [first()(run, "ehr"), size(run, "ehr")] == ["first ehr", "second ehr"]
+  assert len(run.computed) == 2 and Opened().computed == {}

@@ -203,7 +203,7 @@ def test_cross_fitted_logits_are_of_patients_the_encoder_never_saw(small):
     seen.append(rows)
     return real(m, name, folder, key, rows)
 
-  vars(stages)["_results"].clear()
+  stages.computed.clear()
   with mock.patch.object(stages, "_encoder", noted):
     np.testing.assert_array_equal(stages.out_of_fold("cxr"), found)
   for k in range(2):
@@ -235,7 +235,7 @@ def test_stage_3_starts_and_ends_with_weights_of_validation(small):
   fused = _apply(found, logits, present, 2)
   np.testing.assert_allclose(outputs["late"], fused, atol=1e-5)
   assert stages.heads == ("late",)
-  vars(stages)["_results"].clear()  # As who opens the workdir anew.
+  stages.computed.clear()  # As who opens the workdir anew.
   with mock.patch.object(stacking, "fit", side_effect=AssertionError):
     jax.tree.map(np.testing.assert_array_equal, stages.fuse()["late"], found)
 

@@ -47,22 +47,30 @@ class Memory(dict):
 _MEMORY = Memory(2**30)
 
 
-def once(method):
-  """Keeps a method's results on its object, so that they go when it goes."""
+def once(function):
+  """Computes a result of a run or of its stages once.
 
-  @functools.wraps(method)
-  def kept(self, *args):
-    results = self.__dict__.setdefault("_results", {})
-    key = (method.__name__, *args)
-    if key not in results:
-      results[key] = method(self, *args)
-    return results[key]
+  It is in the `computed` of the function's first argument, so that it goes when
+  that goes.
+  """
+  name = f"{function.__module__}.{function.__qualname__}"
 
-  return kept
+  @functools.wraps(function)
+  def read(of, *args):
+    key = (name, *args)
+    if key not in of.computed:
+      of.computed[key] = function(of, *args)
+    return of.computed[key]
+
+  return read
 
 
 class Run:
-  """What every stage of a run shares."""
+  """What every stage of a run shares.
+
+  Attributes:
+    computed: what `once` functions of the run returned.
+  """
 
   def __init__(self, config: Config):
     """Opens the dataset.
@@ -71,7 +79,7 @@ class Run:
       ValueError: nothing built there, or the batch does not divide over the
         devices.
     """
-    self.config = config
+    self.config, self.computed = config, {}
     self.data = dataset.Dataset(
       config.data_dir, config.task, config.hours_per_stay or None
     )

@@ -58,6 +58,7 @@ class Stages:
         is in use by another process.
     """
     self.run, self.config = run, run.config
+    self.computed: dict = {}  # What `once` methods returned.
     self.workdir = run.config.workdir
     self.board = None  # Of Weights & Biases, while it trains.
     if run.parallel.first:
