@@ -7,7 +7,9 @@ import subprocess
 import sys
 
 import pytest
+from absl import flags as absl_flags
 
+from experiments import flags
 from experiments.config import config, page
 from experiments.config.config import BEHAVIOURS, FLAGS
 from experiments.config.flag import Affects
@@ -116,6 +118,13 @@ def _insert(path, after, text):
 def test_the_page_of_flags_is_current(repository):
   written = (repository / "docs/flags.md").read_text("utf-8")
   assert written == page.text(), "python -m experiments.config.page > it"
+
+
+def test_the_help_says_what_holds_where_a_flag_is_not_given():
+  if "workdir" not in absl_flags.FLAGS:
+    flags.define()
+  said = absl_flags.FLAGS["threshold"].help
+  assert said.endswith("Default: 0.75, or 0.8113 bits for entropy.")
 
 
 def test_behaviours_of_the_released_code_all_say_what_they_reach():

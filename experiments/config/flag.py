@@ -83,19 +83,22 @@ class Flag:
 
   def define(self, name: str) -> None:
     """Makes it a flag of the command line."""
+    words = self.help
+    if self.unset:
+      words += f" Default: {self.unset.replace('`', '')}."
     bounds = {"lower_bound": self.low, "upper_bound": self.high}
     if self.choices and self.kind is str:
-      flags.DEFINE_enum(name, self.default, self.choices, self.help)
+      flags.DEFINE_enum(name, self.default, self.choices, words)
     elif self.kind is bool:
-      flags.DEFINE_bool(name, self.default, self.help)
+      flags.DEFINE_bool(name, self.default, words)
     elif self.kind is int:
-      flags.DEFINE_integer(name, self.default, self.help, **bounds)
+      flags.DEFINE_integer(name, self.default, words, **bounds)
     elif self.kind is float:
-      flags.DEFINE_float(name, self.default, self.help, **bounds)
+      flags.DEFINE_float(name, self.default, words, **bounds)
     elif self.kind is list:
-      flags.DEFINE_list(name, self.default, self.help)
+      flags.DEFINE_list(name, self.default, words)
     else:
-      flags.DEFINE_string(name, self.default, self.help)
+      flags.DEFINE_string(name, self.default, words)
 
   def check(self, name: str, value) -> None:
     """Refuses a value out of range, wherever it comes from.
