@@ -16,7 +16,7 @@ class Data:
     Affects.ENCODER,
     "Folder that data.build wrote.",
     values="a folder",
-    unset="has to be given",
+    unset="none; it has to be given",
   )
   task: str = choice(
     "phenotyping",

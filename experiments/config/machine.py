@@ -21,7 +21,7 @@ class Machine:
     Affects.NOTHING,
     "Folder of the run: checkpoints, caches, results.",
     values="a folder",
-    unset="has to be given",
+    unset="none; it has to be given",
   )
   stage: str = choice(
     "all",
