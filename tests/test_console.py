@@ -76,6 +76,7 @@ def test_a_wheel_holds_all_and_nothing_beside_its_package(elsewhere):
     for path in (ROOT / folder).rglob("*.py"):
       assert str(path.relative_to(ROOT)) in inside
   assert "experiments/report/page.js" in inside
+  assert "data/meds/mimic.yaml" in inside
   assert "medpatch_jax/evaluate/look.css" in names
   shutil.rmtree(source)
   done = medpatch(elsewhere, "build", "-h", path=elsewhere / "site")
