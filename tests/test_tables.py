@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 
 import numpy as np
 import pytest
@@ -222,6 +223,7 @@ def test_tables_are_open_only_where_it_is_said(built, tmp_path):
   assert "Licence: CC BY 4.0." in (path / "report.txt").read_text()
   for name in ("report.txt", "quality.html"):
     assert "&lt;11" not in (text := (path / name).read_text())
+    text = re.sub("<style>.*?</style>", "", text, flags=re.DOTALL)
     assert "<11" not in text and "hidden" not in text
   assert all(0 < s["stays"] < 11 for s in report["splits"].values())
   for source, name in (("tables", " "), ("synthetic", "ODC-BY")):
@@ -416,11 +418,27 @@ def test_damaged_files_are_refused(name, tmp_path):
 
 # Every table and each kind of damage it can have.
 
-TABLES = tuple(tables_folder.rows())
+TIMED = "events", "notes", "images", "embeddings"
+
+
+def _rows():
+  """Rows of every table, embeddings among them."""
+  made = dict(kind="ecg", hour=1, model="m", path="a.npy")
+  more = [dict(stay_id=stay, **made) for stay in (1, 2)]
+  return tables_folder.rows() | {"embeddings": more}
+
+
+def _write(folder, tables=None):
+  tables_folder.write(folder, tables or _rows())
+  np.save(folder / "a.npy", np.ones((1, 4)))
+  return folder
+
+
+TABLES = tuple(_rows())
 MUST = [(t, column) for t in TABLES for column in layout.COLUMNS[t][0]]
 NUMBERS = [
   *(("stays", c) for c in ("stay_id", "subject_id", "hours", "label_death")),
-  *((t, c) for t in ("events", "notes", "images") for c in ("stay_id", "hour")),
+  *((t, c) for t in TIMED for c in ("stay_id", "hour")),
   *(("variables", c) for c in ("normal", "low", "high")),
   ("events", "value"),
 ]
@@ -433,10 +451,10 @@ def test_the_damage_is_of_every_table():
 
 @pytest.mark.parametrize("table, column", MUST)
 def test_missing_column(table, column, tmp_path):
-  tables = tables_folder.rows()
+  tables = _rows()
   _drop(column)(None, tables, table)
   tables_folder.refused(
-    tables_folder.write(tmp_path / "in", tables),
+    _write(tmp_path / "in", tables),
     tmp_path / "out",
     rf"{table}.csv, column {column}: is missing; found \d columns",
   )
@@ -444,10 +462,10 @@ def test_missing_column(table, column, tmp_path):
 
 @pytest.mark.parametrize("table, column", NUMBERS)
 def test_no_number(table, column, tmp_path):
-  tables = tables_folder.rows()
+  tables = _rows()
   tables[table][0][column] = SECRET
   tables_folder.refused(
-    tables_folder.write(tmp_path / "in", tables),
+    _write(tmp_path / "in", tables),
     tmp_path / "out",
     rf"{table}.csv, column {column}: n(o|either 0 nor 1).*\(row 1\)",
   )
@@ -458,15 +476,15 @@ def test_no_number(table, column, tmp_path):
   [
     ("stays", "hours", "1e9"),
     ("stays", "hours", "-3"),
-    *((t, "hour", "1e300") for t in ("events", "notes", "images")),
-    *((t, "hour", "2150-01-01") for t in ("events", "notes", "images")),
+    *((t, "hour", "1e300") for t in TIMED),
+    *((t, "hour", "2150-01-01") for t in TIMED),
   ],
 )
 def test_absurd_time(table, column, value, tmp_path):
-  tables = tables_folder.rows()
+  tables = _rows()
   tables[table][0][column] = value
   tables_folder.refused(
-    tables_folder.write(tmp_path / "in", tables),
+    _write(tmp_path / "in", tables),
     tmp_path / "out",
     rf"{table}.csv, column {column}: no number.*\(row 1\)",
   )
@@ -475,16 +493,16 @@ def test_absurd_time(table, column, value, tmp_path):
 @pytest.mark.parametrize(
   "table, column, wanted",
   [
-    *((t, "stay_id", "of no stay") for t in ("events", "notes", "images")),
+    *((t, "stay_id", "of no stay") for t in TIMED),
     ("events", "variable", "none of the table variables"),
   ],
 )
 def test_ids_that_join_nothing(table, column, wanted, tmp_path):
-  tables = tables_folder.rows()
+  tables = _rows()
   for line in tables[table]:
     line[column] = 31415926
   tables_folder.refused(
-    tables_folder.write(tmp_path / "in", tables),
+    _write(tmp_path / "in", tables),
     tmp_path / "out",
     rf"{table}.csv, column {column}: is .*{wanted}.*\(row 1, 2",
   )
@@ -512,7 +530,7 @@ WHOLE = {
 @pytest.mark.parametrize("kind", WHOLE)
 def test_damaged_file(kind, table, tmp_path):
   change, wanted = WHOLE[kind]
-  folder = tables_folder.write(tmp_path / "in")
+  folder = _write(tmp_path / "in")
   path = folder / f"{table}.csv"
   raw = change(path.read_bytes())
   if kind == "cut gzip":
