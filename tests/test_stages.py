@@ -156,6 +156,7 @@ def test_a_frozen_berts_hidden_states_are_kept_and_change_nothing(
 ):
   caplog.set_level("INFO", "medpatch_jax")
   words = ("--modalities=rr", f"--bert={bert}", "--epochs=2", ONE)
+  words += ("--late_pooling=mean",)
   share = f"--share={tmp_path / 'share'}"
   kept = train.train(small("kept", *words, share))
   anew = train.train(small("anew", *words, "--cache_gb=0"))
@@ -216,6 +217,7 @@ def test_a_file_replaced_under_its_name_is_another_encoder(small, bert):
 
 def test_an_authors_file_gives_the_same_predictions(small, bert, tmp_path):
   words = ("--modalities=ehr,rr,dn", f"--bert={bert}", "--epochs=2", ONE)
+  words += ("--late_pooling=mean",)  # As in their code.
   trained = train.train(small("trained", *words))
   file = tmp_path / "best_checkpoint.pth.tar"
   export.to_authors(trained, file)
