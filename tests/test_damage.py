@@ -108,7 +108,7 @@ def test_damaged_records_are_told(mine, tmp_path, damage, name, sealed):
   ("place", "value", "said"),
   [
     (("label_names",), [], "label_names is empty"),
-    (("modalities", 0), "x", "kinds.x is no series, image or text"),
+    (("modalities", 0), "x", "kinds.x is no series, image, text or embedding"),
     (("kinds", "triage"), "sound", "kinds.triage is no series"),
     (("kinds", "triage"), [], "kinds.triage is no series"),
     (("inputs",), -1, "inputs is a whole number, wanted a list"),

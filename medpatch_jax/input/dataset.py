@@ -311,7 +311,7 @@ def _misfit(metadata: dict) -> str | None:
       return f"{name} is empty"
   for m in modalities:
     if kinds.get(m) not in KINDS:
-      return f"kinds.{m} is none of {', '.join(KINDS)}"
+      return f"kinds.{m} is no {', '.join(KINDS[:-1])} or {KINDS[-1]}"
     if kinds[m] == "embedding" and not _whole(metadata, m):
       return f"embeddings.{m} lacks model, width or tokens"
   if strange := set(metadata.get("inputs") or ()) - set(modalities):
