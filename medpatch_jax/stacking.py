@@ -63,13 +63,14 @@ class Stays:
     return np.asarray(late.evidence_of(self.logits, self.present, self.prior))
 
 
-def fit(stays: Stays, before: dict | None = None) -> dict:
+def fit(stays: Stays, before: dict | None = None, pairs: bool = True) -> dict:
   """Parameters of `late.Stacked`.
 
   Args:
     stays: to fit them on.
     before: of an earlier fit, on more stays, to which the weights of
       modalities and pairs are drawn instead of to 0.
+    pairs: products have weights; else these are 0.
 
   Returns:
     {prior, center, weight, pair, bias} of f32, of one modality without `pair`.
@@ -84,7 +85,8 @@ def fit(stays: Stays, before: dict | None = None) -> dict:
   else:
     center = before["center"]
   together = late.products(evidence[:, :M], stays.present[:, :M], center)
-  x = np.concatenate([evidence, np.asarray(together)], 1).astype(np.float64)
+  together = np.asarray(together) if pairs else np.zeros_like(together)
+  x = np.concatenate([evidence, together], 1).astype(np.float64)
   # Evidence is in log odds whatever the source; products are not.
   scale = np.sqrt(np.square(x).mean(axis=(0, 2)))
   scale = np.where((np.arange(len(scale)) < S) | (scale == 0), 1.0, scale)
@@ -93,7 +95,7 @@ def fit(stays: Stays, before: dict | None = None) -> dict:
   toward = np.zeros(x.shape[1:])
   if before is not None:
     toward[:M] = before["weight"][:M]
-    toward[S:] = before.get("pair", toward[S:])
+    toward[S:] = before.get("pair", 0) if pairs else 0
     strength[:M] = KNOWN
   weight, bias = _solve(
     stays, x / scale[:, None], toward * scale[:, None], strength
@@ -111,14 +113,44 @@ def fit(stays: Stays, before: dict | None = None) -> dict:
   }
 
 
-def unseen(stays: Stays, before: dict | None = None) -> np.ndarray:
-  """Logits f32[N C], each stay's by weights fitted on other patients' stays."""
+def pay(stays: Stays) -> bool:
+  """Whether products of two modalities are worth having.
+
+  They are if they lower the loss on patients that the weights were not fitted
+  on, by more than one standard error of the mean over patients. Products of
+  sources that say little are small, and their weights large and of chance;
+  without this rule two sources of noise spoil the others.
+  """
+  if stays.modalities < 2:
+    return False
+  gain = loss(stays, unseen(stays, pairs=False)) - loss(stays, unseen(stays))
+  _, patient = np.unique(stays.subject, return_inverse=True)
+  each = np.bincount(patient, gain) / np.bincount(patient)
+  return bool(each.mean() > each.std() / np.sqrt(len(each)))
+
+
+def loss(stays: Stays, logits) -> np.ndarray:
+  """Loss f64[N] of each stay, a sum over labels, of logits f32[N C]."""
+  z = np.asarray(logits, np.float64)
+  if stays.classes:
+    return scipy.special.logsumexp(z, axis=1) - (z * stays.label).sum(axis=1)
+  return (np.logaddexp(0, z) - z * stays.label).sum(axis=1)
+
+
+def unseen(
+  stays: Stays, before: dict | None = None, pairs: bool = True
+) -> np.ndarray:
+  """Logits f32[N C], each stay's by weights fitted on other patients' stays.
+
+  Args:
+    stays, before, pairs: as of `fit`.
+  """
   fold = folds(stays.subject, FOLDS)
   out = np.zeros(stays.label.shape, np.float32)
   module = late.Stacked(stays.modalities)
   for k in np.unique(fold):
     here, other = stays.take(fold == k), stays.take(fold != k)
-    params = {"params": fit(other, before)}
+    params = {"params": fit(other, before, pairs)}
     out[fold == k] = module.apply(params, here.logits, here.present)[0]
   return out
 
@@ -144,7 +176,7 @@ def _solve(stays: Stays, x, toward, strength):
   _, F, C = x.shape
   S = stays.present.shape[1]
 
-  def loss(flat):
+  def objective(flat):
     weight, bias = flat[: F * C].reshape(F, C), flat[F * C :]
     z = np.einsum("nfc,fc->nc", x, weight) + stays.prior + bias
     if stays.classes:
@@ -164,11 +196,11 @@ def _solve(stays: Stays, x, toward, strength):
   bounds = [(0, None)] * (S * C) + [(None, None)] * ((F - S + 1) * C)
   start = np.concatenate([toward.ravel(), np.zeros(C)])
   found = scipy.optimize.minimize(
-    loss,
+    objective,
     start,
     jac=True,
     method="L-BFGS-B",
     bounds=bounds,
-    options={"maxiter": 500},
+    options={"maxiter": 1000, "ftol": 1e-12, "gtol": 1e-7},
   )
   return found.x[: F * C].reshape(F, C), found.x[F * C :]

@@ -107,6 +107,27 @@ def test_what_two_show_only_together_is_seen():
   assert np.abs(fused[~both]).max() < 0.3
 
 
+def test_products_have_to_pay_on_other_patients():
+  """Of two that mean something together they do, of two of noise they do not.
+
+  Noise is small here, as an encoder's is that found nothing: its products are
+  tiny, and their weights were large.
+  """
+  rng = np.random.default_rng(0)
+  N = 1000
+  first, second = rng.random((2, N, 1)) < 0.5
+  coins = np.where(np.stack([first, second], 1), 1.0, -1.0)
+  label = (first ^ second).astype(np.float32)
+  present = np.ones((N, 2), bool)
+  assert stacking.pay(_known(coins, present, label, np.zeros(1), 2))
+  small = 0.2 * rng.standard_t(3, size=(N, 2, 1))
+  assert not stacking.pay(_known(small, present, label, np.zeros(1), 2))
+  kept = stacking.fit(
+    _known(small, present, label, np.zeros(1), 2), pairs=False
+  )
+  np.testing.assert_array_equal(kept["pair"], 0)
+
+
 def test_absent_sources_are_never_read():
   logits, label, prior = _stays(200, 2, [1.0, 1.0, 0.5])
   present = np.random.default_rng(0).random((200, 3)) < 0.7
@@ -228,7 +249,8 @@ def test_stage_3_starts_and_ends_with_weights_of_validation(small):
   present[:, :2] = run.present("validation")[rows]
   label, prior = run.label("validation")[rows], run.base_rate()
   subject = run.data.subject("validation")[rows]
-  wanted = stacking.fit(_known(logits, present, label, prior, 2, of=subject))
+  known = _known(logits, present, label, prior, 2, of=subject)
+  wanted = stacking.fit(known, pairs=bool(found["pair"].any()))
   assert (found["weight"] != 1).all()
   for name, value in wanted.items():
     np.testing.assert_allclose(found[name], value, atol=1e-4, err_msg=name)

@@ -27,7 +27,8 @@ def before(stages, last) -> dict:
     return last.params
 
   def fit():
-    return stacking.fit(_joined(stages, _validation(stages, last, last.params)))
+    stays = _joined(stages, _validation(stages, last, last.params))
+    return stacking.fit(stays, pairs=stacking.pay(stays))
 
   return _weighed(stages, last, last.params, "before", fit)
 
@@ -39,7 +40,7 @@ def after(stages, last, start: dict, trained: dict) -> dict:
 
   def fit():
     stays = _validation(stages, last, trained)
-    return stacking.fit(stays, _known(stages, start))
+    return stacking.fit(stays, **_known(stages, start))
 
   return _weighed(stages, last, trained, "after", fit)
 
@@ -51,7 +52,7 @@ def unseen(stages, start: dict):
   known = _known(stages, start)
 
   def read(outputs):
-    return {"late": stacking.unseen(_stays(stages, outputs), known)}
+    return {"late": stacking.unseen(_stays(stages, outputs), **known)}
 
   return read
 
@@ -81,11 +82,15 @@ def _stacked(stages) -> bool:
   return stacked and len(stages.run.rows("validation")) > 0
 
 
-def _known(stages, start: dict) -> dict | None:
-  """Weights of before stage 3 where more stays than validation's made them."""
-  if not cross_fit(stages):
-    return None
-  return _medpatch(stages, start)["late"]
+def _known(stages, start: dict) -> dict:
+  """What the weights of before stage 3 tell, as arguments of `stacking.fit`.
+
+  Whether products pay and, where more stays than validation's made them, the
+  weights themselves.
+  """
+  late = _medpatch(stages, start)["late"]
+  before = late if cross_fit(stages) else None
+  return {"before": before, "pairs": bool(np.any(late.get("pair", 0)))}
 
 
 def _medpatch(stages, params: dict) -> dict:
