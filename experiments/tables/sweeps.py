@@ -39,7 +39,7 @@ def _deviations(modalities):
     Row("published", ("--as_published",)),
     Row("augment", ("--as_published", "--augment"), "published"),
     Row("entropy", ("--as_published", "--confidence=entropy"), "published"),
-    Row("stacked", (), "published"),
+    Row("stacked", ("--as_published", "--late_pooling=stacked"), "published"),
   ]
   flags = {row.name: row.flags for row in rows}
   for name in schema.RELEASED:
