@@ -72,6 +72,8 @@ BLOCKS = {
   ("results.md", 2): "shell",
   ("results.md", 3): "shell",
   ("results.md", 4): "shell",
+  ("results.md", 5): "shell",
+  ("results.md", 6): "shell",
   ("statistics.md", 0): "shell",
   ("statistics.md", 1): "part of results.json; tests/test_report.py has it",
   ("statistics.md", 2): "part of results.json; tests/test_windows.py has it",
