@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 ENV = os.environ | {"JAX_PLATFORMS": "cpu"}
-SMALL = ("--calibration_steps=5", "--batch_size=32")
+SMALL = ("--calibration_steps=5", "--batch_size=32", "--cross_fit=0")
 
 
 def command(repository, *words, **kwargs):
@@ -114,6 +114,7 @@ def test_a_killed_run_ends_with_the_same_numbers(quickstart, repository):
     "--save_minutes=0",
     "--epochs=2",
     *SMALL,
+    "--cross_fit=2",
   )
   whole, cut = (f"--workdir={root}/{name}" for name in ("whole", "cut"))
   assert command(repository, *words, whole).returncode == 0

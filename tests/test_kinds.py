@@ -216,7 +216,7 @@ def test_predicted_from_tables_as_evaluated(ehr, built, tmp_path):
   records, tables, bare = built
   words = (f"--ehr={ehr}", "--learning_rate=blood=0.003", "--deviation")
   words += (f"--share={tmp_path / 'share'}",)
-  config = configure(records, tmp_path / "run", *words)
+  config = configure(records, tmp_path / "run", "--cross_fit=0", *words)
   assert config.modalities == ("stains", "ehr", "blood")
   assert config.learning_rate["blood"] == 0.003
   stages = train.train(config)

@@ -17,7 +17,12 @@ from experiments.real import linear
 from medpatch_jax.input import dataset
 from tests import challenge_files, tables_folder
 
-SMALL = ("--epochs=1", "--calibration_steps=2", "--batch_size=32")
+SMALL = (
+  "--epochs=1",
+  "--calibration_steps=2",
+  "--batch_size=32",
+  "--cross_fit=0",
+)
 
 
 @pytest.fixture(scope="module")
