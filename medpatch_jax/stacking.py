@@ -11,6 +11,7 @@ pairs, F = S + P features, C labels.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 import scipy.optimize
@@ -175,16 +176,15 @@ def _solve(stays: Stays, x, toward, strength):
   label = stays.label.astype(np.float64)
   _, F, C = x.shape
   S = stays.present.shape[1]
+  probability = scipy.special.expit
+  if stays.classes:
+    probability = functools.partial(scipy.special.softmax, axis=1)
 
   def objective(flat):
     weight, bias = flat[: F * C].reshape(F, C), flat[F * C :]
     z = np.einsum("nfc,fc->nc", x, weight) + stays.prior + bias
-    if stays.classes:
-      total = (scipy.special.logsumexp(z, axis=1) - (z * label).sum(1)).sum()
-      wrong = scipy.special.softmax(z, axis=1) - label
-    else:
-      total = (np.logaddexp(0, z) - z * label).sum()
-      wrong = scipy.special.expit(z) - label
+    total = loss(stays, z).sum()
+    wrong = probability(z) - label
     mean = (weight - toward).mean(axis=1, keepdims=True)
     own = weight - toward - mean
     total += OWN / 2 * np.square(own).sum()
