@@ -59,12 +59,11 @@ def measure(stages: Stages, items) -> list[dict]:
   params = models.parameters(stages)["medpatch"]["late"]
   evidence = np.asarray(late.evidence_of(said, present, params["prior"]))
   together = np.asarray(late.products(evidence, present, params["center"]))
-  prior = model.prior(config.task)
+  pairs = information.pairs(items, model.prior(config.task))
   lines = [
-    _line(m, bits, params["weight"][i], evidence[present[:, i], i])
-    for i, (m, bits) in enumerate(zip(names, alone(items, names, prior)))
+    _line(m, alone(pairs, m), params["weight"][i], evidence[present[:, i], i])
+    for i, m in enumerate(names)
   ]
-  pairs = information.pairs(items, prior)
   for k, (i, j) in enumerate(itertools.combinations(range(len(names)), 2)):
     both = present[:, i] & present[:, j]
     bits = pairs[names[i], names[j]]["synergistic"]
@@ -73,18 +72,16 @@ def measure(stages: Stages, items) -> list[dict]:
   return lines
 
 
-def alone(items, names, prior) -> list[float]:
-  """Bits that each modality's items tell of a label, mean over labels.
+def alone(pairs, m: str) -> float:
+  """Bits that a modality's items tell of a label, of any pair it is in.
 
-  Given which of their places are noise, averaged over that.
+  Args:
+    pairs: of `information.pairs`.
+    m: the modality.
   """
-  pairs = information.pairs(items, prior)
-  found = []
-  for m in names:
-    pair = next(p for p in pairs if m in p)
-    own = "first" if pair[0] == m else "second"
-    found.append(pairs[pair][own] + pairs[pair]["redundant"])
-  return found
+  pair = next(p for p in pairs if m in p)
+  own = "first" if pair[0] == m else "second"
+  return pairs[pair][own] + pairs[pair]["redundant"]
 
 
 def _line(name, bits, weight, given) -> dict:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.synthetic import model, world
+from data.synthetic import information, model, world
 from experiments import worth
 
 PHENO = "phenotyping"
@@ -18,14 +18,13 @@ def test_bits_of_a_modality_alone(noise):
   """By hand: what one binary item tells, in the places that are not noise."""
   items = world.Items(world.World(noise=noise), PHENO)
   prior = model.PREVALENCE
-  for m, bits in zip(model.EVIDENCE[PHENO], worth.alone(
-    items, tuple(model.EVIDENCE[PHENO]), prior
-  )):  # fmt: skip
+  pairs = information.pairs(items, prior)
+  for m in model.EVIDENCE[PHENO]:
     of = model.EVIDENCE[PHENO][m]
     shown = prior * of.p1 + (1 - prior) * of.p0
     left = prior * _entropy(of.p1) + (1 - prior) * _entropy(of.p0)
     wanted = (1 - noise) * (_entropy(shown) - left).mean()
-    assert bits == pytest.approx(wanted, abs=1e-5), m
+    assert worth.alone(pairs, m) == pytest.approx(wanted, abs=1e-5), m
 
 
 def test_what_is_drawn_is_what_the_table_says():
