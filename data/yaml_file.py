@@ -4,7 +4,7 @@ import pathlib
 
 import yaml
 
-from data.errors import InputError
+from data.errors import InputError, nearest
 
 MOST_BYTES = 16_000_000
 
@@ -51,6 +51,27 @@ def read(path, flag, holds):
     raise InputError(f"{path}: {where}is no YAML ({what}).") from None
   except RecursionError:
     raise InputError(f"{path}: is no YAML of this form (too deep).") from None
+
+
+def fields(where, value, known):
+  """Refuses anything but a mapping of known fields.
+
+  Args:
+    where: file and place, for messages.
+    value: what stands there.
+    known: names.
+
+  Raises:
+    InputError: it is no mapping, or has another field.
+  """
+  if not isinstance(value, dict):
+    raise InputError(f"{where}: wanted fields, {', '.join(known)}.")
+  for field in value:
+    if field not in known:
+      raise InputError(
+        f"{where}: field {field!r} is unknown; known are {', '.join(known)}."
+        f"{nearest(field, known)}"
+      )
 
 
 def _bytes(path, flag, holds):

@@ -21,7 +21,7 @@ import pathlib
 import re
 
 from data import yaml_file
-from data.errors import InputError, nearest
+from data.errors import InputError
 from medpatch_jax.input import cell
 
 OURS = {"mimic": pathlib.Path(__file__).with_name("mimic.yaml")}
@@ -120,7 +120,7 @@ def read(given) -> Mapping:
   file = path(given)
   top, raw = yaml_file.read(file, "map", "codes and what they become")
   where = str(file)
-  _fields(where, top, _TOP)
+  yaml_file.fields(where, top, _TOP)
   window = _window(where, top)
   entries = []
   if "mimic_items" in top:
@@ -138,7 +138,7 @@ def read(given) -> Mapping:
     entries.append(_codes(here, "image", "images", top["images"]))
   for name, fields in _named(where, top, "embeddings"):
     here = f"{where}, embeddings, {name}"
-    _fields(here, fields, ("codes", "model", "optional"))
+    yaml_file.fields(here, fields, ("codes", "model", "optional"))
     model = {"model": _text(f"{here}, model", fields.get("model"))}
     sources = _sources(f"{here}, codes", fields.get("codes"))
     optional = _optional(here, fields)
@@ -161,18 +161,6 @@ def read(given) -> Mapping:
   )
 
 
-def _fields(where, value, known):
-  """Refuses anything but a mapping of known fields."""
-  if not isinstance(value, dict):
-    raise InputError(f"{where}: wanted fields, {', '.join(known)}.")
-  for field in value:
-    if field not in known:
-      raise InputError(
-        f"{where}: field {field!r} is unknown; known are {', '.join(known)}."
-        f"{nearest(field, known)}"
-      )
-
-
 def _window(where, top):
   window, here = top.get("window"), f"{where}, window"
   if window is None:
@@ -180,7 +168,7 @@ def _window(where, top):
       f"{here}: is missing; wanted hours (of the window that ends at the"
       " prediction time) or start (codes of the event it begins with)."
     )
-  _fields(here, window, _WINDOW)
+  yaml_file.fields(here, window, _WINDOW)
   if ("hours" in window) == ("start" in window):
     raise InputError(f"{here}: wanted one of hours and start.")
   if "stay_id" in window:
@@ -226,7 +214,7 @@ def _sources(where, value, item=False):
   for number, entry in enumerate(values, 1):
     here = f"{where}, code {number}"
     entry = {"code": entry} if isinstance(entry, str) else entry
-    _fields(here, entry, ("code",) if item else _SOURCE)
+    yaml_file.fields(here, entry, ("code",) if item else _SOURCE)
     code = _text(here, entry.get("code"))
     if item != (code.count(ITEM) == 1):
       raise InputError(
@@ -254,13 +242,13 @@ def _optional(where, fields):
 
 def _codes(where, use, name, fields):
   """An entry of notes or images: codes, and nothing else."""
-  _fields(where, fields, ("codes", "optional"))
+  yaml_file.fields(where, fields, ("codes", "optional"))
   sources = _sources(f"{where}, codes", fields.get("codes"))
   return Entry(use, name, sources, _optional(where, fields))
 
 
 def _variable(where, name, fields):
-  _fields(where, fields, _VARIABLE)
+  yaml_file.fields(where, fields, _VARIABLE)
   columns = {k: v for k, v in fields.items() if k not in ("codes", "optional")}
   words = columns.get("categories")
   if words is not None:
@@ -285,7 +273,7 @@ def _is_word(word):
 
 
 def _group(where, name, fields):
-  _fields(where, fields, _GROUP)
+  yaml_file.fields(where, fields, _GROUP)
   if ("word" in fields) == ("years_since" in fields):
     raise InputError(f"{where}: wanted one of word and years_since.")
   use = "word" if "word" in fields else "years_since"

@@ -16,7 +16,7 @@ import pathlib
 import re
 
 from data import yaml_file
-from data.errors import InputError, nearest
+from data.errors import InputError
 from data.mimic.ccs import plain
 
 MOST_NAME = 200
@@ -90,14 +90,7 @@ def _named(path, groups):
 def _codes(path, name, fields):
   """Returns the codes of one phenotype, None if it is not to be used."""
   here = f"{path}: phenotype {name!r}"
-  if not isinstance(fields, dict):
-    raise InputError(f"{here}: wanted fields, {', '.join(_FIELDS)}.")
-  for field in fields:
-    if field not in _FIELDS:
-      raise InputError(
-        f"{here}: field {field!r} is unknown; known are {', '.join(_FIELDS)}."
-        f"{nearest(field, _FIELDS)}"
-      )
+  yaml_file.fields(here, fields, _FIELDS)
   use = fields.get("use_in_benchmark", "true")
   if not isinstance(use, str) or use.lower() not in _YES + _NO:
     raise InputError(f"{here}, use_in_benchmark: wanted true or false.")
