@@ -229,7 +229,7 @@ def test_cross_fitted_logits_are_of_patients_the_encoder_never_saw(small):
     np.testing.assert_array_equal(stages.out_of_fold("cxr"), found)
   for k in range(2):
     assert not {*subject[seen[k]]} & {*subject[rows[fold == k]]}
-  whole = stages._said("train", "cxr", stages.encoder("cxr"), rows)
+  whole = stages.unimodal_logits("train", "cxr", stages.encoder("cxr"), rows)
   assert np.abs(found - whole).max() > 1e-3
 
 

@@ -170,7 +170,9 @@ class Stages:
       params = self._encoder(
         m, f"unimodal/{m}{own}", folder, key, rows[fold != k]
       )
-      logits[fold == k] = self._said("train", m, params, rows[fold == k])
+      logits[fold == k] = self.unimodal_logits(
+        "train", m, params, rows[fold == k]
+      )
     return logits
 
   def _encoder(self, m, name, folder, key, rows=None) -> dict:
@@ -199,7 +201,7 @@ class Stages:
     )
     return freeze.join(self._fit(stage, m, folder), still)
 
-  def _said(self, split: str, m: str, params, rows) -> np.ndarray:
+  def unimodal_logits(self, split: str, m: str, params, rows) -> np.ndarray:
     """Stage 1's logits f32[n C] of rows of a split that have a modality."""
     model = self.architecture.unimodal(m)
     batches = self.input(split, m, rows=rows)
@@ -365,7 +367,7 @@ class Stages:
     if self.config.model == "medpatch" and self.cached:
       return self.run.pooled_rows(split, m), self.pools(m, split)["logits"]
     rows = self.run.rows(split, m, "encoders")
-    return rows, self._said(split, m, self.encoder(m), rows)
+    return rows, self.unimodal_logits(split, m, self.encoder(m), rows)
 
   def input(self, split: str, m: str, learn: bool = False, rows=None):
     """Batches of what one modality's encoder reads.
