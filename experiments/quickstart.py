@@ -73,7 +73,7 @@ build report   {built / "report.txt"}
 data quality   {built / "quality.html"} (open it in a browser)
 checkpoints    {trained / "fuse"}
 results        {trained / "results.json"}
-report         {page or "none (--noreport)"} (open it in a browser)
+report         {f"{page} (open it in a browser)" if page else "none"}
 {time.monotonic() - began:.0f} s in all
 next: python -m experiments.export --workdir={trained} --out={root / "model"}""")
   )

@@ -167,11 +167,17 @@ def test_shading_lands_on_what_the_twin_planted(run, chromium):
         if m == "rr":
           begin, end = span
           assert part["text"][begin:end] in marks.all_inner_texts()
-          assert marks.first.locator(".piece").count() > 1
+          assert marks.first.locator(".token").count() > 1
         else:
-          box, film = marks.first.bounding_box(), figure.locator("img")
-          film, eighth = film.bounding_box(), film.bounding_box()["width"] / 8
-          got = [box["x"] - film["x"], box["x"] - film["x"] + box["width"]]
+          box, radiograph = marks.first.bounding_box(), figure.locator("img")
+          radiograph, eighth = (
+            radiograph.bounding_box(),
+            radiograph.bounding_box()["width"] / 8,
+          )
+          got = [
+            box["x"] - radiograph["x"],
+            box["x"] - radiograph["x"] + box["width"],
+          ]
           want = [span[0] * eighth, span[1] * eighth]
           np.testing.assert_allclose(got, want, atol=3)
         tab.page.close()

@@ -82,7 +82,7 @@
       kind === "noise" || (kind === "evidence" && label === at.label));
   }
 
-  // Words of a note: pieces that touch are one word.
+  // Words of a note: tokens that touch are one word.
   function note(part) {
     const box = make("div", { class: "text", tabindex: "0", role: "region",
       "aria-label": `${data.titles[part.name]}: text` });
@@ -113,7 +113,7 @@
         continue;
       }
       const found = token(part, span[2]);
-      const word = make("span", { class: found.high ? "piece high" : "piece" },
+      const word = make("span", { class: found.high ? "token high" : "token" },
         text);
       word.style.background = shade(found);
       word.title = describe(found);
@@ -142,7 +142,7 @@
     }
     const image = make("img", { src: part.png, alt: "The radiograph, as small"
       + " as the encoder sees it, with its patches shaded" });
-    return make("div", { class: "film" }, image, svg);
+    return make("div", { class: "radiograph" }, image, svg);
   }
 
   // Hours from left to right: confidence above, values below.
