@@ -128,6 +128,19 @@ def test_products_have_to_pay_on_other_patients():
   np.testing.assert_array_equal(kept["pair"], 0)
 
 
+def test_a_label_without_a_case_stays_near_its_base_rate():
+  """Its bias had no least loss: it ran as far as the solver went."""
+  logits, label, prior = _stays(200, 2, [1.0, 1.0])
+  label[:, 1] = 0
+  present = np.ones((200, 2), bool)
+  found = _fit(logits, present, label, prior, 2)
+  # The slope at the least loss: a penalty on the bias against 200 stays.
+  z = _apply(found, logits, present, 2)[:, 1]
+  wrong = scipy.special.expit(z.astype(np.float64)).sum()
+  assert wrong == pytest.approx(-stacking.BIAS * found["bias"][1], rel=0.02)
+  assert -5 < found["bias"][1] < 0
+
+
 def test_absent_sources_are_never_read():
   logits, label, prior = _stays(200, 2, [1.0, 1.0, 0.5])
   present = np.random.default_rng(0).random((200, 3)) < 0.7
